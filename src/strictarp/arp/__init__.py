@@ -1,0 +1,1 @@
+"""ARP: frames, raw sockets, probing."""

@@ -1,0 +1,1 @@
+"""Edits of a live cluster: enable and disable."""

@@ -1,0 +1,1 @@
+"""The controller: pools to Service IPs."""

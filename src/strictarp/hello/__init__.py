@@ -1,0 +1,1 @@
+"""Hellos on the announced segment: frames, authentication, who is silent."""

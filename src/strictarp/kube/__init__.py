@@ -1,0 +1,1 @@
+"""Kubernetes objects, the API client and the watch cache."""

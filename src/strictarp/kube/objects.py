@@ -1,0 +1,488 @@
+"""Kubernetes objects, as the structs that hold only the fields in use.
+
+Objects are decoded once, at the edge, straight into these structs; unknown fields are skipped while
+decoding and never kept. So an object read through them must not be written back whole: writes are merge
+patches, or replacements of the raw document. Names of fields are those of the API, in snake case.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Generic, Literal, TypeVar
+
+import msgspec
+
+
+class Model(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
+    """Base of all API structs: immutable, camelCase on the wire, absent fields at their default."""
+
+
+class OwnerReference(Model, frozen=True):
+    """Who owns an object."""
+
+    kind: str = ""
+    name: str = ""
+    uid: str = ""
+
+
+class Metadata(Model, frozen=True):
+    """The parts of ObjectMeta that somebody here reads."""
+
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = ""
+    generation: int = 0
+    creation_timestamp: str = ""
+    deletion_timestamp: str | None = None
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+    owner_references: tuple[OwnerReference, ...] | None = None
+
+
+class KubeObject(Model, frozen=True):
+    """What all objects have."""
+
+    metadata: Metadata = Metadata()
+
+    @property
+    def key(self) -> str:
+        """`namespace/name`, or the bare name of an object without namespace."""
+        meta = self.metadata
+        return f"{meta.namespace}/{meta.name}" if meta.namespace else meta.name
+
+
+# --- core/v1 ---------------------------------------------------------------------------------------------
+
+
+class ServicePort(Model, frozen=True):
+    """One port of a Service."""
+
+    port: int
+    name: str = ""
+    protocol: Literal["TCP", "UDP", "SCTP"] = "TCP"
+    node_port: int = 0
+    target_port: int | str | None = None
+
+
+class ClientIPConfig(Model, frozen=True):
+    """Time limit of a client's affinity, in seconds."""
+
+    timeout_seconds: int | None = None
+
+
+class SessionAffinityConfig(Model, frozen=True):
+    """Settings of session affinity."""
+
+    client_ip: ClientIPConfig | None = msgspec.field(default=None, name="clientIP")
+
+
+class ServiceSpec(Model, frozen=True):
+    """Service.spec."""
+
+    type: str = "ClusterIP"
+    cluster_ip: str | None = msgspec.field(default=None, name="clusterIP")
+    cluster_ips: tuple[str, ...] | None = msgspec.field(default=None, name="clusterIPs")
+    ip_families: tuple[str, ...] | None = None
+    ip_family_policy: str | None = None
+    ports: tuple[ServicePort, ...] | None = None
+    selector: dict[str, str] | None = None
+    external_ips: tuple[str, ...] | None = msgspec.field(default=None, name="externalIPs")
+    external_name: str | None = None
+    load_balancer_ip: str | None = msgspec.field(default=None, name="loadBalancerIP")
+    load_balancer_class: str | None = None
+    load_balancer_source_ranges: tuple[str, ...] | None = None
+    external_traffic_policy: str | None = None
+    internal_traffic_policy: str | None = None
+    health_check_node_port: int = 0
+    session_affinity: str | None = None
+    session_affinity_config: SessionAffinityConfig | None = None
+    publish_not_ready_addresses: bool = False
+    allocate_load_balancer_node_ports: bool | None = None
+    traffic_distribution: str | None = None
+
+
+class Ingress(Model, frozen=True):
+    """One entry of Service.status.loadBalancer.ingress."""
+
+    ip: str | None = None
+    hostname: str | None = None
+    ip_mode: str | None = None
+
+
+class LoadBalancerStatus(Model, frozen=True):
+    """Service.status.loadBalancer."""
+
+    ingress: tuple[Ingress, ...] | None = None
+
+
+class ServiceStatus(Model, frozen=True):
+    """Service.status."""
+
+    load_balancer: LoadBalancerStatus = LoadBalancerStatus()
+
+
+class Service(KubeObject, frozen=True):
+    """core/v1 Service."""
+
+    spec: ServiceSpec = ServiceSpec()
+    status: ServiceStatus = ServiceStatus()
+
+
+class NodeAddress(Model, frozen=True):
+    """One entry of Node.status.addresses."""
+
+    type: str
+    address: str
+
+
+class Condition(Model, frozen=True):
+    """A condition of a Node or a Pod."""
+
+    type: str
+    status: str = "Unknown"
+    reason: str | None = None
+    message: str | None = None
+    last_transition_time: str | None = None
+
+
+class Taint(Model, frozen=True):
+    """A taint of a Node."""
+
+    key: str
+    effect: str = ""
+    value: str | None = None
+
+
+class NodeSpec(Model, frozen=True):
+    """Node.spec."""
+
+    pod_cidr: str | None = msgspec.field(default=None, name="podCIDR")
+    pod_cidrs: tuple[str, ...] | None = msgspec.field(default=None, name="podCIDRs")
+    unschedulable: bool = False
+    taints: tuple[Taint, ...] | None = None
+
+
+class NodeStatus(Model, frozen=True):
+    """Node.status."""
+
+    addresses: tuple[NodeAddress, ...] | None = None
+    conditions: tuple[Condition, ...] | None = None
+
+
+class Node(KubeObject, frozen=True):
+    """core/v1 Node."""
+
+    spec: NodeSpec = NodeSpec()
+    status: NodeStatus = NodeStatus()
+
+
+class Namespace(KubeObject, frozen=True):
+    """core/v1 Namespace."""
+
+
+class ConfigMap(KubeObject, frozen=True):
+    """core/v1 ConfigMap."""
+
+    data: dict[str, str] | None = None
+
+
+class Secret(KubeObject, frozen=True):
+    """core/v1 Secret; values are base64 text as on the wire."""
+
+    data: dict[str, str] | None = None
+    type: str = "Opaque"
+
+
+class PodIP(Model, frozen=True):
+    """One entry of Pod.status.podIPs."""
+
+    ip: str = ""
+
+
+class PodSpec(Model, frozen=True):
+    """Pod.spec."""
+
+    node_name: str | None = None
+    host_network: bool = False
+
+
+class PodStatus(Model, frozen=True):
+    """Pod.status."""
+
+    phase: str | None = None
+    pod_ip: str | None = msgspec.field(default=None, name="podIP")
+    pod_ips: tuple[PodIP, ...] | None = msgspec.field(default=None, name="podIPs")
+    conditions: tuple[Condition, ...] | None = None
+    start_time: str | None = None
+
+
+class Pod(KubeObject, frozen=True):
+    """core/v1 Pod."""
+
+    spec: PodSpec = PodSpec()
+    status: PodStatus = PodStatus()
+
+
+class ObjectReference(Model, frozen=True):
+    """What an Event is about."""
+
+    kind: str = ""
+    namespace: str = ""
+    name: str = ""
+    uid: str = ""
+    api_version: str = ""
+
+
+class EventSource(Model, frozen=True):
+    """Who reports an Event."""
+
+    component: str = ""
+    host: str = ""
+
+
+class Event(KubeObject, frozen=True):
+    """core/v1 Event."""
+
+    involved_object: ObjectReference = ObjectReference()
+    reason: str | None = None
+    message: str | None = None
+    type: str | None = None
+    count: int | None = None
+    first_timestamp: str | None = None
+    last_timestamp: str | None = None
+    source: EventSource = EventSource()
+
+
+# --- apps/v1, coordination/v1, discovery/v1 --------------------------------------------------------------
+
+
+class PodTemplate(Model, frozen=True):
+    """The parts of a PodTemplateSpec that a rollout depends on."""
+
+    metadata: Metadata = Metadata()
+
+
+class DaemonSetSpec(Model, frozen=True):
+    """DaemonSet.spec."""
+
+    template: PodTemplate = PodTemplate()
+
+
+class DaemonSetStatus(Model, frozen=True):
+    """DaemonSet.status."""
+
+    observed_generation: int = 0
+    desired_number_scheduled: int = 0
+    current_number_scheduled: int = 0
+    updated_number_scheduled: int = 0
+    number_available: int = 0
+    number_ready: int = 0
+
+
+class DaemonSet(KubeObject, frozen=True):
+    """apps/v1 DaemonSet."""
+
+    spec: DaemonSetSpec = DaemonSetSpec()
+    status: DaemonSetStatus = DaemonSetStatus()
+
+
+class LeaseSpec(Model, frozen=True):
+    """Lease.spec; times are RFC 3339 with microseconds."""
+
+    holder_identity: str | None = None
+    lease_duration_seconds: int | None = None
+    acquire_time: str | None = None
+    renew_time: str | None = None
+    lease_transitions: int | None = None
+
+
+class Lease(KubeObject, frozen=True):
+    """coordination.k8s.io/v1 Lease."""
+
+    spec: LeaseSpec = LeaseSpec()
+
+
+class EndpointConditions(Model, frozen=True):
+    """Conditions of an endpoint; absent means true, true, false (kube-proxy-ipvs 3.1)."""
+
+    ready: bool | None = None
+    serving: bool | None = None
+    terminating: bool | None = None
+
+
+class ForZone(Model, frozen=True):
+    """A zone or node that an endpoint is hinted for."""
+
+    name: str
+
+
+class EndpointHints(Model, frozen=True):
+    """Topology hints of an endpoint."""
+
+    for_zones: tuple[ForZone, ...] | None = None
+    for_nodes: tuple[ForZone, ...] | None = None
+
+
+class Endpoint(Model, frozen=True):
+    """One endpoint of an EndpointSlice."""
+
+    addresses: tuple[str, ...] = ()
+    conditions: EndpointConditions = EndpointConditions()
+    node_name: str | None = None
+    zone: str | None = None
+    hints: EndpointHints | None = None
+
+
+class EndpointPort(Model, frozen=True):
+    """One port of an EndpointSlice."""
+
+    name: str | None = None
+    port: int | None = None
+    protocol: Literal["TCP", "UDP", "SCTP"] | None = None
+
+
+class EndpointSlice(KubeObject, frozen=True):
+    """discovery.k8s.io/v1 EndpointSlice."""
+
+    address_type: str = "IPv4"
+    endpoints: tuple[Endpoint, ...] | None = None
+    ports: tuple[EndpointPort, ...] | None = None
+
+
+# --- metallb.io/v1beta1 ----------------------------------------------------------------------------------
+
+
+class SelectorRequirement(Model, frozen=True):
+    """One expression of a label selector."""
+
+    key: str
+    operator: str
+    values: tuple[str, ...] | None = None
+
+
+class LabelSelector(Model, frozen=True):
+    """A label selector; empty matches everything."""
+
+    match_labels: dict[str, str] | None = None
+    match_expressions: tuple[SelectorRequirement, ...] | None = None
+
+
+class ServiceAllocation(Model, frozen=True):
+    """Which Services a pool is for."""
+
+    priority: int = 0
+    namespaces: tuple[str, ...] | None = None
+    namespace_selectors: tuple[LabelSelector, ...] | None = None
+    service_selectors: tuple[LabelSelector, ...] | None = None
+
+
+class IPAddressPoolSpec(Model, frozen=True):
+    """IPAddressPool.spec (metallb-l2 1.1)."""
+
+    addresses: tuple[str, ...] = ()
+    auto_assign: bool | None = None
+    avoid_buggy_ips: bool = msgspec.field(default=False, name="avoidBuggyIPs")
+    service_allocation: ServiceAllocation | None = None
+
+
+class IPAddressPoolStatus(Model, frozen=True):
+    """IPAddressPool.status."""
+
+    assigned_ipv4: int = msgspec.field(default=0, name="assignedIPv4")
+    assigned_ipv6: int = msgspec.field(default=0, name="assignedIPv6")
+    available_ipv4: int = msgspec.field(default=0, name="availableIPv4")
+    available_ipv6: int = msgspec.field(default=0, name="availableIPv6")
+
+
+class IPAddressPool(KubeObject, frozen=True):
+    """metallb.io/v1beta1 IPAddressPool."""
+
+    spec: IPAddressPoolSpec = IPAddressPoolSpec()
+    status: IPAddressPoolStatus | None = None
+
+
+class PreferredNodes(Model, frozen=True):
+    """A weighted preference for nodes."""
+
+    weight: int
+    preference: LabelSelector = LabelSelector()
+
+
+class L2AdvertisementSpec(Model, frozen=True):
+    """L2Advertisement.spec (metallb-l2 1.2)."""
+
+    ip_address_pools: tuple[str, ...] | None = msgspec.field(default=None, name="ipAddressPools")
+    ip_address_pool_selectors: tuple[LabelSelector, ...] | None = msgspec.field(
+        default=None, name="ipAddressPoolSelectors"
+    )
+    node_selectors: tuple[LabelSelector, ...] | None = None
+    interfaces: tuple[str, ...] | None = None
+    service_selectors: tuple[LabelSelector, ...] | None = None
+    preferred_node_selectors: tuple[PreferredNodes, ...] | None = None
+
+
+class L2Advertisement(KubeObject, frozen=True):
+    """metallb.io/v1beta1 L2Advertisement."""
+
+    spec: L2AdvertisementSpec = L2AdvertisementSpec()
+
+
+# --- resources -------------------------------------------------------------------------------------------
+
+
+T = TypeVar("T", bound=KubeObject)
+
+
+class Resource(Generic[T]):
+    """Where a kind lives in the API and which struct it decodes to."""
+
+    __slots__ = ("api_version", "kind", "namespaced", "plural", "type")
+
+    def __init__(self, api_version: str, plural: str, type_: type[T], *, namespaced: bool = True) -> None:
+        self.api_version = api_version
+        self.plural = plural
+        self.kind = type_.__name__
+        self.type = type_
+        self.namespaced = namespaced
+
+    def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
+        """URL path of the collection, or of one object; an empty namespace means all of them."""
+        root = "/api/" if "/" not in self.api_version else "/apis/"
+        parts = [root + self.api_version]
+        if self.namespaced and namespace:
+            parts += ["namespaces", namespace]
+        parts.append(self.plural)
+        parts += [part for part in (name, subresource) if part]
+        return "/".join(parts)
+
+    def __repr__(self) -> str:
+        return f"Resource({self.api_version}/{self.plural})"
+
+
+SERVICES = Resource("v1", "services", Service)
+NODES = Resource("v1", "nodes", Node, namespaced=False)
+NAMESPACES = Resource("v1", "namespaces", Namespace, namespaced=False)
+CONFIGMAPS = Resource("v1", "configmaps", ConfigMap)
+SECRETS = Resource("v1", "secrets", Secret)
+PODS = Resource("v1", "pods", Pod)
+EVENTS = Resource("v1", "events", Event)
+DAEMONSETS = Resource("apps/v1", "daemonsets", DaemonSet)
+LEASES = Resource("coordination.k8s.io/v1", "leases", Lease)
+ENDPOINTSLICES = Resource("discovery.k8s.io/v1", "endpointslices", EndpointSlice)
+IPADDRESSPOOLS = Resource("metallb.io/v1beta1", "ipaddresspools", IPAddressPool)
+L2ADVERTISEMENTS = Resource("metallb.io/v1beta1", "l2advertisements", L2Advertisement)
+
+RESOURCES: tuple[Resource[Any], ...] = (
+    SERVICES,
+    NODES,
+    NAMESPACES,
+    CONFIGMAPS,
+    SECRETS,
+    PODS,
+    EVENTS,
+    DAEMONSETS,
+    LEASES,
+    ENDPOINTSLICES,
+    IPADDRESSPOOLS,
+    L2ADVERTISEMENTS,
+)

@@ -1,0 +1,1 @@
+"""Netlink: the codec (pure) and one asyncio socket."""

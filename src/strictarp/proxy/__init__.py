@@ -1,0 +1,1 @@
+"""The node proxy: Services to IPVS and nftables."""

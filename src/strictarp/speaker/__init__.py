@@ -1,0 +1,1 @@
+"""The Layer 2 speaker: who answers for an IP."""

@@ -1,0 +1,1 @@
+"""Sysctls: effective values (pure) and reading and writing them."""
