@@ -1,0 +1,44 @@
+"""Output for programs: the `--json` option that every reporting command has."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+from strictarp.errors import UserError
+
+F = TypeVar("F", bound=Callable[..., Any])
+STDOUT = "-"
+
+
+def json_option(function: F) -> F:
+    """Add `--json [FILE]` as the parameter `json_target`: None, "-" for standard output, or a path."""
+    return click.option(
+        "--json",
+        "json_target",
+        is_flag=False,
+        flag_value=STDOUT,
+        default=None,
+        metavar="[FILE]",
+        help="Write the result as JSON to FILE, or to standard output.",
+    )(function)
+
+
+def write_json(target: str, value: object) -> None:
+    """Write `value` as indented JSON to a path or, for "-", to standard output.
+
+    Raises UserError when the file cannot be written.
+    """
+    text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n"
+    if target == STDOUT:
+        sys.stdout.write(text)
+        return
+    try:
+        Path(target).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--json {target}: {error.strerror}; name a file that can be written") from error
