@@ -64,21 +64,14 @@ def main(argv: Sequence[str]) -> int:
     """Run one command line, without the program's name, and return its exit code."""
     try:
         result = program.main(args=list(argv), prog_name="strictarp", standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
-    except click.Abort:
-        click.echo("stopped", err=True)
-        return EX_INTERRUPTED
-    except click.UsageError as error:
-        error.show(sys.stderr)
-        return EX_USAGE
     except click.ClickException as error:
         error.show(sys.stderr)
-        return error.exit_code
+        return EX_USAGE if isinstance(error, click.UsageError) else error.exit_code
     except UserError as error:
         click.echo(f"error: {error}", err=True)
         return error.exit_code
-    except KeyboardInterrupt:
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("stopped", err=True)
         return EX_INTERRUPTED
     return result if isinstance(result, int) else 0
 

@@ -80,7 +80,10 @@ def create(name: str) -> Namespace:
 
 
 def run(namespace: Namespace, argv: Sequence[str], *, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run a program inside and return what it printed. Raises CalledProcessError when `check` and it fails."""
+    """Run a program inside and return what it printed.
+
+    Raises CalledProcessError when `check` and it fails.
+    """
     with entered(namespace):
         return subprocess.run(argv, check=check, capture_output=True, text=True)
 
