@@ -1,0 +1,217 @@
+"""The asyncio netlink sockets: one for requests and dumps, one for events. Thin; `exchange.py` decides.
+
+A socket belongs to the network namespace that its thread is in when it is made, for good. Events have a
+socket of their own: a flood of them can then never cost the answer to a request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+from collections.abc import AsyncIterator, Iterable, Sequence
+from types import TracebackType
+from typing import Protocol, Self
+
+from strictarp.netlink.exchange import Exchange, join
+from strictarp.netlink.messages import MalformedMessage, Message, Refusal, parse_messages
+
+NETLINK_ROUTE = 0
+NETLINK_GENERIC = 16
+_SOL_NETLINK = 270
+_ADD_MEMBERSHIP = 1
+_CAP_ACK = 10
+_EXT_ACK = 11
+_SO_RCVBUFFORCE = 33
+
+BATCH = 64
+_DATAGRAM = 1 << 16
+"""Dumps come in parts of at most 32 KiB (netlink_recvmsg)."""
+_RECEIVE_BUFFER = 1 << 20
+_DUMP_TRIES = 6
+_PATIENCE_SECONDS = 10.0
+
+
+class DumpInterrupted(Exception):
+    """The table kept changing while it was read; nothing consistent was seen."""
+
+
+class Transport(Protocol):
+    """What the users of netlink need of it; `Netlink` is the real one."""
+
+    async def request(self, messages: Sequence[bytes]) -> list[Refusal | None]:
+        """Send messages that ask for an ACK; the answer to each, None for success."""
+
+    async def query(self, message: bytes) -> list[Message]:
+        """Send one message with ACK that has answers. Raises Refusal."""
+
+    async def dump(self, message: bytes) -> list[Message]:
+        """Everything a dump gives, consistent. Raises Refusal and DumpInterrupted."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+class Netlink:
+    """Requests and dumps over one socket, one exchange at a time.
+
+    The kernel works on a request inside sendmsg(2), so that its answers are there when it returns: exchanges
+    do not overlap, and hardly ever wait; between datagrams they let the loop run other tasks. `sent` counts
+    messages, `exchanges` datagrams, `stray` foreign answers.
+
+    Raises OSError when the socket cannot be made, later when it breaks, TimeoutError when the kernel does not
+    answer within 10 s.
+    """
+
+    def __init__(self, protocol: int) -> None:
+        self.sent = 0
+        self.exchanges = 0
+        self.stray = 0
+        self._sequence = 1
+        self._lock = asyncio.Lock()
+        self._buffer = bytearray(_DATAGRAM)
+        self._socket = _open(protocol)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+    async def __aenter__(self) -> Self:
+        """Nothing to wait for: the socket is open already."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the socket."""
+        self.close()
+
+    async def request(self, messages: Sequence[bytes]) -> list[Refusal | None]:
+        """Send messages that each ask for an ACK, 64 in a datagram; the answer to each in order."""
+        answers: list[Refusal | None] = []
+        for start in range(0, len(messages), BATCH):
+            done = await self._exchange(messages[start : start + BATCH])
+            answers += done.errors
+            await asyncio.sleep(0)
+        return answers
+
+    async def query(self, message: bytes) -> list[Message]:
+        """Send one message with ACK that has answers. Raises Refusal."""
+        done = await self._exchange([message])
+        if done.errors[0] is not None:
+            raise done.errors[0]
+        return done.messages
+
+    async def dump(self, message: bytes) -> list[Message]:
+        """Everything a dump gives; read again while it is interrupted by changes.
+
+        Raises Refusal, and DumpInterrupted after 6 tries.
+        """
+        for attempt in range(_DUMP_TRIES):
+            done = await self._exchange([message])
+            refusal = done.errors[0]
+            if refusal is not None and refusal.errno not in (errno.EBUSY, errno.ENOBUFS, errno.EINTR):
+                raise refusal
+            if refusal is None and not done.interrupted:
+                return done.messages
+            if refusal is not None and refusal.errno == errno.EBUSY:
+                await self._drain()
+            await asyncio.sleep(0.01 * attempt)
+        raise DumpInterrupted(f"the kernel's table changed during each of {_DUMP_TRIES} dumps")
+
+    async def _exchange(self, messages: Sequence[bytes]) -> Exchange:
+        async with self._lock, asyncio.timeout(_PATIENCE_SECONDS):
+            exchange = Exchange(self._sequence, len(messages))
+            datagram = join(messages, self._sequence)
+            self._sequence = (self._sequence + len(messages)) & 0xFFFFFFFF
+            self.sent += len(messages)
+            self.exchanges += 1
+            await asyncio.get_running_loop().sock_sendall(self._socket, datagram)
+            while not exchange.done:
+                await self._receive(exchange)
+                if exchange.messages:
+                    await asyncio.sleep(0)
+            self.stray += exchange.stray
+            return exchange
+
+    async def _drain(self) -> None:
+        """Read away the rest of a dump whose reader was cancelled: the kernel runs one dump a socket."""
+        async with self._lock:
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    self._socket.recv_into(self._buffer)
+
+    async def _receive(self, exchange: Exchange) -> None:
+        try:
+            size = await asyncio.get_running_loop().sock_recv_into(self._socket, self._buffer)
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            exchange.lost()
+            return
+        exchange.feed(bytes(memoryview(self._buffer)[:size]))
+
+
+class Events:
+    """Messages of multicast groups. They are hints: whoever gets one looks at the kernel.
+
+    Iteration gives a message, or None for 'events were lost, look at everything again' (ENOBUFS). What is not
+    read stays in the kernel's buffer, which bounds it. `lost` counts the losses, `malformed` bad datagrams.
+    """
+
+    def __init__(self, protocol: int, groups: Iterable[int]) -> None:
+        self.lost = 0
+        self.malformed = 0
+        self._buffer = bytearray(_DATAGRAM)
+        self._socket = _open(protocol)
+        for group in groups:
+            self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+    async def __aiter__(self) -> AsyncIterator[Message | None]:
+        """Run until the socket breaks (OSError) or the caller stops."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                size = await loop.sock_recv_into(self._socket, self._buffer)
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                self.lost += 1
+                yield None
+                continue
+            try:
+                messages = list(parse_messages(bytes(memoryview(self._buffer)[:size])))
+            except MalformedMessage:
+                self.malformed += 1
+                yield None
+                continue
+            for message in messages:
+                yield message
+
+
+def _open(protocol: int) -> socket.socket:
+    opened = socket.socket(
+        socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, protocol
+    )
+    try:
+        opened.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)
+        opened.setsockopt(_SOL_NETLINK, _EXT_ACK, 1)
+        _enlarge(opened)
+        opened.bind((0, 0))
+    except OSError:
+        opened.close()
+        raise
+    return opened
+
+
+def _enlarge(opened: socket.socket) -> None:
+    """A receive buffer of 1 MiB; without CAP_NET_ADMIN as much as net.core.rmem_max allows."""
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
+    except PermissionError:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
