@@ -1,7 +1,7 @@
 """One exchange with the kernel as a machine without I/O: a batch of requests or a dump, fed with datagrams.
 
-The kernel answers each request that carries NLM_F_ACK with one NLMSG_ERROR (0 is success) and a dump with
-parts that end in NLMSG_DONE. Answers to an exchange that was given up may still arrive: their sequence numbers
+The kernel answers each request that carries NLM_F_ACK with one NLMSG_ERROR (0 is success), and a dump with
+parts that end in NLMSG_DONE. Answers to an exchange that was given up may still arrive: their numbers
 are not ours, they are counted and dropped.
 """
 
