@@ -1,8 +1,8 @@
 """Runs the tests tier by tier and says what each tier did. Exit 0 only if every tier passed.
 
 pure:  no kernel; netns: root (or user namespaces) and the running kernel; vm: inside the virtual machine with
-real ip_vs and dummy; lab: whole clusters, in namespaces or the virtual machine. A tier that cannot run is told
-loudly and, where CI is set, counts as a failure.
+real ip_vs and dummy; lab: whole clusters, in namespaces or the virtual machine. A tier that cannot run is
+told loudly and, where CI is set, counts as a failure.
 """
 
 from __future__ import annotations

@@ -1,0 +1,57 @@
+"""The lab's tables for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from strictarp.lab.report import Report
+
+
+def _mark(ok: bool) -> str:
+    return "[green]✓[/green]" if ok else "[red]✗[/red]"
+
+
+def step_line(step: dict[str, Any]) -> str:
+    """One line on a step that has just ended."""
+    return f"{_mark(bool(step.get('ok')))} {step.get('name')}: {step.get('observed')}"
+
+
+def print_report(report: Report) -> None:
+    """The story as a table."""
+    console = Console()
+    table = Table(title="Who answers for a Service IP?", title_justify="left")
+    table.add_column("")
+    table.add_column("step", no_wrap=True)
+    table.add_column("expected")
+    table.add_column("seen")
+    table.add_column("s", justify="right")
+    for step in report.steps:
+        table.add_row(_mark(step.ok), step.name, step.expected, step.observed, f"{step.seconds:.1f}")
+    console.print(table)
+    settings = ", ".join(f"{name} {value}" for name, value in report.settings.items())
+    console.print(
+        f"kernel {report.kernel}, isolation {report.isolation}, {settings}; {report.seconds:.0f} s",
+        highlight=False,
+    )
+
+
+def print_status(status: dict[str, Any]) -> None:
+    """Hosts and processes."""
+    console = Console()
+    console.print(
+        f"{status['phase']}; isolation {status['isolation']}, kernel {status['kernel']}, "
+        f"API {status['api']} (on the lab's management network)",
+        highlight=False,
+    )
+    hosts = Table("host", "on", "arp_ignore", "arp_announce", "rp_filter")
+    for name, host in status["hosts"].items():
+        keys = ("arp_ignore", "arp_announce", "rp_filter")
+        hosts.add_row(name, _mark(host["on"]), *(host[key] for key in keys))
+    console.print(hosts)
+    processes = Table("process", "running", "pid", "starts")
+    for name, process in status["processes"].items():
+        processes.add_row(name, _mark(process["running"]), str(process["pid"]), str(process["starts"]))
+    console.print(processes)

@@ -1,0 +1,29 @@
+"""Imports what the lab's processes will use, once, before they are forked."""
+
+from __future__ import annotations
+
+import importlib
+
+MODULES = (
+    "strictarp.cli.controller",
+    "strictarp.cli.enable",
+    "strictarp.cli.probe",
+    "strictarp.cli.proxy",
+    "strictarp.cli.speaker",
+    "strictarp.cluster.shell",
+    "strictarp.controller.daemon",
+    "strictarp.lab.apiserver.server",
+    "strictarp.lab.backend",
+    "strictarp.lab.resolver",
+    "strictarp.lab.stream",
+    "strictarp.lab.supervisor",
+    "strictarp.lab.witness",
+    "strictarp.proxy.daemon",
+    "strictarp.speaker.daemon",
+)
+
+
+def load() -> None:
+    """Import them all; raises ImportError."""
+    for name in MODULES:
+        importlib.import_module(name)

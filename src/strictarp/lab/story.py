@@ -1,0 +1,335 @@
+"""The story that gives this project its name: the fault, the cure, a failover, a return; each measured."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from strictarp.errors import UserError
+from strictarp.kube.errors import ApiError, Unreachable
+from strictarp.kube.objects import SERVICES
+from strictarp.lab import figures, layout, manifests, namespaces, stream
+from strictarp.lab.cluster import Cluster
+from strictarp.lab.figures import Seen, Witnessed
+from strictarp.lab.ipvs_table import real_servers
+from strictarp.lab.processes import Process
+from strictarp.lab.report import After, Answerer, Before, Failover, Report, Requests, Step
+
+READY_LIMIT = 60.0
+DELAY_MS, JITTER_MS = 3.0, 2.5
+RESOLUTIONS = 12
+RESOLUTION_WAIT_MS = 150
+SETTLE = 0.5
+ASK_INTERVAL_MS = 50
+CURE_REQUESTS = 300
+STREAM_INTERVAL_MS = 20
+STREAM_LIMIT_MS = 250
+BEFORE_FAILURE = 3.0
+AFTER_FAILURE = 6.0
+WATCH_RETURN = 8.0
+EVEN_SHARE = 0.5
+
+Progress = Callable[[str], None]
+OnStep = Callable[[Step], None]
+Outcome = tuple[str, bool]
+
+
+class Story:
+    """One telling. Each step fills in its part of the report and returns what was seen and if it is well."""
+
+    def __init__(self, cluster: Cluster, progress: Progress) -> None:
+        self.cluster = cluster
+        self.progress = progress
+        self.vip = ""
+        self.owner = ""
+        self.before = Before()
+        self.after = After()
+        self.requests = Requests()
+        self.failover = Failover()
+        self.nodes = cluster.network.nodes
+        self.node_of_mac = {node.mac: node.name for node in self.nodes.values()}
+
+    # --- tools ------------------------------------------------------------
+
+    def _file(self, name: str) -> Path:
+        return self.cluster.state / name
+
+    async def _until(self, what: str, check: Callable[[], Awaitable[bool]]) -> None:
+        """Wait until `check` holds. Raises UserError after a limit."""
+        end = time.monotonic() + READY_LIMIT
+        while not await check():
+            if time.monotonic() > end:
+                raise UserError(f"{what}: not within {READY_LIMIT:.0f} s")
+            await asyncio.sleep(0.25)
+
+    async def _probe(self) -> tuple[Answerer, ...]:
+        """Ask for the VIP on the wire, from the client, with our own tool."""
+        code, out, err = await self.cluster.run(
+            layout.CLIENT, "strictarp", "probe", self.vip, "-i", "eth0", "--json"
+        )
+        if code not in (0, 1, 2):
+            raise UserError(f"probe could not look: {err.strip()}")
+        found = msgspec.json.decode(out, type=_ProbeResult)
+        return tuple(Answerer(self.node_of_mac.get(each.mac, ""), each.mac) for each in found.answerers)
+
+    async def _start_witness(self, name: str) -> tuple[Process, Path]:
+        out = self._file(f"{name}.witnessed")
+        argv = ("strictarp", "lab", "witness", "--vip", self.vip, "--out", str(out))
+        argv = (*argv, "--interval-ms", str(ASK_INTERVAL_MS))
+        process = await self.cluster.start_on(layout.WIRE, name, *argv)
+        await self._until("the witness", _exists(out.with_suffix(".ready")))
+        return process, out
+
+    async def _finish(self, process: Process, out: Path) -> bytes:
+        """Let a measuring process end; returns what it wrote."""
+        process.signal(signal.SIGTERM)
+        code = await process.ended
+        if code != 0:
+            raise UserError(f"{' '.join(process.argv[:3])} failed; see the logs in {self.cluster.state}/logs")
+        return out.read_bytes()
+
+    async def _start_stream(self, name: str, *, count: int, limit_ms: int) -> tuple[Process, Path]:
+        out = self._file(f"{name}.answers")
+        argv = ("strictarp", "lab", "stream", "--address", self.vip, "--out", str(out))
+        argv = (*argv, "--interval-ms", str(STREAM_INTERVAL_MS), "--limit-ms", str(limit_ms))
+        return await self.cluster.start_on(layout.CLIENT, name, *argv, "--count", str(count)), out
+
+    async def _speak_as_vip(self) -> tuple[set[str], set[str]]:
+        """Let every node send as the VIP; returns who asked with it as ARP sender, and who asked at all."""
+        witness, out = await self._start_witness("senders")
+        for name in self.nodes:
+            code, _, err = await self.cluster.run(
+                name, "strictarp", "lab", "speak-as", "--source", self.vip, "--target", layout.UNUSED_ADDRESS
+            )
+            if code != 0:
+                raise UserError(f"{name} cannot send as {self.vip}: {err.strip()}")
+        await asyncio.sleep(SETTLE)
+        frames = _witnessed(await self._finish(witness, out)).frames
+        asked = {frame.host for frame in frames if frame.op == 1 and frame.target == layout.UNUSED_ADDRESS}
+        return figures.vip_as_sender(frames, self.vip), asked
+
+    def _programmed(self, name: str) -> bool:
+        """Whether a node's kernel has the VIP as virtual server with all real servers."""
+        with namespaces.entered(self.cluster.space(name)):
+            table = Path("/proc/thread-self/net/ip_vs").read_text(encoding="ascii")
+        return len(real_servers(table, self.vip, manifests.WEB_PORT)) == len(self.nodes)
+
+    # --- the steps ------------------------------------------------------------
+
+    async def apply(self) -> Outcome:
+        """Pool, advertisement, Service, backends."""
+        await self.cluster.apply(manifests.story(self.nodes.values()))
+
+        async def assigned() -> bool:
+            try:
+                service = await self.cluster.client.get(SERVICES, manifests.WEB, "default")
+            except (ApiError, Unreachable):
+                return False
+            ingress = service.status.load_balancer.ingress
+            self.vip = (ingress[0].ip or "") if ingress else ""
+            return bool(self.vip)
+
+        async def programmed() -> bool:
+            return all(self._programmed(name) for name in self.nodes)
+
+        await self._until("an address for Service default/web", assigned)
+        self.progress(f"Service default/web got {self.vip}")
+        await self._until(f"{self.vip} in the IPVS table of every node", programmed)
+        return f"{self.vip}, in IPVS on {len(self.nodes)} nodes with {len(self.nodes)} backends each", True
+
+    async def fault_answers(self) -> Outcome:
+        """Without strictARP every kernel answers."""
+        found = await self._probe()
+        self.before = msgspec.structs.replace(self.before, answerers=found)
+        return _answerers_text(found), len({each.mac for each in found}) == len(self.nodes)
+
+    async def fault_flaps(self) -> Outcome:
+        """Links of different speed: the client's entry changes from one resolution to the next."""
+        for name in self.nodes:
+            self.cluster.network.set_delay(name, delay_ms=DELAY_MS, jitter_ms=JITTER_MS)
+        argv = ("--address", self.vip, "--times", str(RESOLUTIONS), "--wait-ms", str(RESOLUTION_WAIT_MS))
+        code, out, err = await self.cluster.run(layout.CLIENT, "strictarp", "lab", "resolve", *argv)
+        if code != 0:
+            raise UserError(f"the client cannot resolve {self.vip}: {err.strip()}")
+        macs = msgspec.json.decode(out, type=list[str])
+        distinct = len(set(macs))
+        self.before = msgspec.structs.replace(self.before, distinct_macs_seen_by_client=distinct)
+        return f"{distinct} MACs in {len(macs)} resolutions", distinct > 1
+
+    async def fault_sender(self) -> Outcome:
+        """Without strictARP a node's own requests carry the VIP as sender."""
+        senders, asked = await self._speak_as_vip()
+        self.before = msgspec.structs.replace(self.before, vip_as_sender_seen=bool(senders))
+        return f"{len(senders)} of {len(asked)} nodes asked as {self.vip}", bool(senders)
+
+    async def enable(self) -> Outcome:
+        """`strictarp enable`, as a user runs it."""
+        code, _, err = await self.cluster.run(
+            layout.CLIENT, "strictarp", "enable", "--kubeconfig", str(self.cluster.kubeconfig), "--yes"
+        )
+        shown = {name: self.cluster.network.shown_sysctls(name) for name in self.nodes}
+        right = sum((each["arp_ignore"], each["arp_announce"]) == ("1", "2") for each in shown.values())
+        seen = f"exit {code}; arp_ignore=1 arp_announce=2 on {right} nodes"
+        if code != 0:
+            last = err.strip().splitlines()[-1:] or [""]
+            seen += f"; {last[0]}"
+        return seen, code == 0 and right == len(self.nodes)
+
+    async def cure_answers(self) -> Outcome:
+        """One MAC answers, and it is that of the node whose speaker says that it owns the IP."""
+
+        async def one() -> bool:
+            return len(await self._probe()) == 1
+
+        await self._until("a single answer", one)
+        found = await self._probe()
+        self.after = msgspec.structs.replace(self.after, answerers=found)
+        self.owner = found[0].node if found else ""
+        elected = await self._elected()
+        return f"{_answerers_text(found)}; elected {elected}", len(found) == 1 and self.owner == elected
+
+    async def _elected(self) -> str:
+        """The node that the speakers' events name as announcing the Service."""
+        return await elected_node(self.cluster, manifests.WEB)
+
+    async def cure_sender(self) -> Outcome:
+        """With strictARP no node's request carries the VIP as sender."""
+        senders, asked = await self._speak_as_vip()
+        self.after = msgspec.structs.replace(self.after, vip_as_sender_seen=bool(senders))
+        seen = f"{len(senders)} of {len(asked)} nodes asked as {self.vip}"
+        return seen, not senders and len(asked) == len(self.nodes)
+
+    async def cure_requests(self) -> Outcome:
+        """All requests are answered, by all backends."""
+        process, out = await self._start_stream("cure", count=CURE_REQUESTS, limit_ms=5000)
+        code = await process.ended
+        answers = stream.read(out) if code == 0 else []
+        spread = figures.per_backend(answers)
+        good = sum(spread.values())
+        self.requests = Requests(sent=len(answers), ok=good, per_backend=spread)
+        fair = CURE_REQUESTS / len(self.nodes) * EVEN_SHARE
+        even = len(spread) == len(self.nodes) and min(spread.values()) >= fair
+        shares = ", ".join(f"{name} {count}" for name, count in spread.items())
+        return f"{good} of {len(answers)}: {shares}", good == len(answers) == CURE_REQUESTS and even
+
+    async def power_off(self) -> Outcome:
+        """The owner is switched off under a stream of requests."""
+        witness, witnessed = await self._start_witness("failover")
+        requests, answers_file = await self._start_stream("failover", count=0, limit_ms=STREAM_LIMIT_MS)
+        await asyncio.sleep(BEFORE_FAILURE)
+        self.progress(f"switching {self.owner} off")
+        moment = time.monotonic()
+        await self.cluster.power_off(self.owner)
+        await asyncio.sleep(AFTER_FAILURE)
+        await self._finish(requests, answers_file)
+        frames = _witnessed(await self._finish(witness, witnessed)).frames
+        answers = stream.read(answers_file)
+        return self._judge_failover(answers, frames, moment)
+
+    def _judge_failover(
+        self, answers: Sequence[stream.Answer], frames: Sequence[Seen], moment: float
+    ) -> Outcome:
+        outage = figures.outage_ms(answers)
+        most = figures.max_simultaneous(frames, self.vip)
+        new = figures.takeover(frames, self.vip, self.nodes[self.owner].mac, moment)
+        lost = figures.lost_after(answers, new.at) if new else None
+        recovered = any(answer.ok and answer.started > moment for answer in answers[-10:])
+        self.failover = Failover(
+            outage_ms=round(outage, 1) if outage != float("inf") else None,
+            max_simultaneous_answerers=most,
+            lost_to_dead_backend=lost,
+            new_owner=new.host if new else None,
+        )
+        text = f"{outage:.0f} ms; {new.host if new else 'nobody'} took over; {most} answered; {lost} lost to "
+        well = new is not None and recovered and most == 1 and outage <= self.limit_ms
+        return text + "the dead backend", well
+
+    @property
+    def limit_ms(self) -> float:
+        """How long the outage may be: 1.5 s in the virtual machine, 1 s in namespaces."""
+        return 1500 if self.cluster.settings.isolation == "vm" else 1000
+
+    async def power_on(self) -> Outcome:
+        """The node comes back; nothing moves, nobody else answers."""
+        witness, witnessed = await self._start_witness("return")
+        self.progress(f"switching {self.owner} on again")
+        await self.cluster.power_on(self.owner)
+
+        async def back() -> bool:
+            return self._programmed(self.owner)
+
+        await self._until(f"{self.owner} programmed again", back)
+        await asyncio.sleep(WATCH_RETURN)
+        frames = _witnessed(await self._finish(witness, witnessed)).frames
+        answered = figures.answerers(frames, self.vip)
+        macs = {mac for each in answered.values() for mac in each}
+        names = sorted(self.node_of_mac.get(mac, mac) for mac in macs)
+        spoke = {self.node_of_mac.get(frame.mac, frame.mac) for frame in frames if frame.sender == self.vip}
+        seen = f"{len(answered)} requests, answered by {', '.join(names) or 'nobody'}"
+        return seen, names == [self.failover.new_owner] and spoke == {self.failover.new_owner}
+
+
+def _answerers_text(found: Sequence[Answerer]) -> str:
+    return f"{len(found)}: " + (", ".join(each.node or each.mac for each in found) or "nobody")
+
+
+def _witnessed(data: bytes) -> Witnessed:
+    return msgspec.json.decode(data, type=Witnessed)
+
+
+def _exists(path: Path) -> Callable[[], Awaitable[bool]]:
+    async def check() -> bool:
+        return path.exists()
+
+    return check
+
+
+STEPS: tuple[tuple[str, str, Callable[[Story], Awaitable[Outcome]]], ...] = (
+    ("apply", "an address, in IPVS on every node", Story.apply),
+    ("fault: who answers", "every node", Story.fault_answers),
+    ("fault: client's entry", "changes between resolutions", Story.fault_flaps),
+    ("fault: ARP sender", "nodes ask as the VIP", Story.fault_sender),
+    ("strictarp enable", "exit 0, sysctls set on every node", Story.enable),
+    ("cure: who answers", "one, the elected", Story.cure_answers),
+    ("cure: ARP sender", "no node asks as the VIP", Story.cure_sender),
+    ("cure: requests", "300 answered, by all backends", Story.cure_requests),
+    ("owner off", "one takes over, one answerer, in time", Story.power_off),
+    ("owner back", "nothing moves, nobody else answers", Story.power_on),
+)
+
+
+async def play(cluster: Cluster, progress: Progress, on_step: OnStep) -> Report:
+    """Tell the whole story on a fresh cluster. A step that cannot be done ends it; the report says why."""
+    began = time.monotonic()
+    story = Story(cluster, progress)
+    steps: list[Step] = []
+    for name, expected, tell in STEPS:
+        progress(name)
+        start = time.monotonic()
+        try:
+            observed, ok = await tell(story)
+            over = False
+        except UserError as error:
+            observed, ok, over = str(error), False, True
+        steps.append(Step(name, expected, observed, ok, round(time.monotonic() - start, 1)))
+        on_step(steps[-1])
+        if over:
+            break
+    return Report(
+        ok=len(steps) == len(STEPS) and all(step.ok for step in steps),
+        kernel=os.uname().release,
+        isolation=cluster.settings.isolation,
+        seconds=round(time.monotonic() - began, 1),
+        settings={"nodes": len(story.nodes), **msgspec.to_builtins(cluster.settings.timing)},
+        steps=tuple(steps),
+        before=story.before,
+        after=story.after,
+        requests=story.requests,
+        failover=story.failover,
+    )
