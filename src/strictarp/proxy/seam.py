@@ -1,0 +1,90 @@
+"""What the proxy needs of the kernel: a protocol with one real implementation (`kernel.py`) and one model.
+
+Everything is in the network namespace of the process. Nothing here decides what should be programmed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Protocol, TypeAlias
+
+import msgspec
+
+from strictarp.netlink.ipvs import Key, RealServerState, Timeouts, VirtualServer
+from strictarp.netlink.rtnl import Address, Link
+from strictarp.proxy.operations import Operation
+
+DEVICE = "kube-ipvs0"
+"""The dummy device that VIPs are bound on; CNIs tell IPVS mode by this name."""
+
+Place: TypeAlias = tuple[bytes, int]
+"""Address and port of a real server."""
+
+
+class KernelRefused(Exception):
+    """The kernel, or nft, would not do something; the message says what and, if known, how to mend it."""
+
+
+class HeldServer(msgspec.Struct, frozen=True):
+    """A virtual server as the kernel holds it, with its real servers."""
+
+    server: VirtualServer
+    reals: Mapping[Place, RealServerState]
+
+
+class KernelView(msgspec.Struct, frozen=True):
+    """One full look: all virtual servers of the namespace, ours or not, and the addresses of kube-ipvs0."""
+
+    servers: Mapping[Key, HeldServer]
+    bound: frozenset[bytes]
+
+
+class HostLinks(msgspec.Struct, frozen=True):
+    """All links and addresses of the namespace, kube-ipvs0 and lo among them."""
+
+    links: tuple[Link, ...]
+    addresses: tuple[Address, ...]
+
+
+class Kernel(Protocol):
+    """See the module. Methods raise KernelRefused, and OSError when a socket breaks."""
+
+    async def prepare(self) -> None:
+        """Make sure that IPVS is there (its module may load) and that kube-ipvs0 exists, DOWN and NOARP.
+
+        KernelRefused tells which module is missing. Called again after kube-ipvs0 was seen to be gone.
+        """
+
+    async def apply(self, operations: Sequence[Operation]) -> list[str | None]:
+        """Carry operations out in order; for each None, or why it was refused, for people.
+
+        EEXIST on adding and ESRCH, ENOENT, EADDRNOTAVAIL on removing count as done. A refused operation does
+        not stop those after it. Runs of netlink operations go out in batches; ChangeSets is one nft process.
+        """
+
+    async def view(self) -> KernelView:
+        """A full look."""
+
+    async def reals(self, key: Key) -> Mapping[Place, RealServerState]:
+        """The real servers of one virtual server with their connections; empty when it does not exist."""
+
+    async def host_links(self) -> HostLinks:
+        """Links and addresses now."""
+
+    async def load_rules(self, text: str) -> None:
+        """Run one nftables script as one transaction (`nft -f -`)."""
+
+    async def list_rules(self, family: str, table: str) -> bytes:
+        """A table as nft's JSON (`nft -j list table`); empty when there is none."""
+
+    async def set_timeouts(self, timeouts: Timeouts) -> None:
+        """Set the connection timeouts of IPVS."""
+
+    def changes(self) -> AsyncIterator[None]:
+        """Yields after links or addresses changed (also when events were lost): look again. Coalesced.
+
+        Binding and unbinding on kube-ipvs0 itself yields nothing.
+        """
+
+    def close(self) -> None:
+        """Let go of the sockets; everything programmed stays."""
