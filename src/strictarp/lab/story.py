@@ -11,9 +11,10 @@ from pathlib import Path
 
 import msgspec
 
+from strictarp.arp.probing import Findings
 from strictarp.errors import UserError
 from strictarp.kube.errors import ApiError, Unreachable
-from strictarp.kube.objects import SERVICES
+from strictarp.kube.objects import EVENTS, SERVICES
 from strictarp.lab import figures, layout, manifests, namespaces, stream
 from strictarp.lab.cluster import Cluster
 from strictarp.lab.figures import Seen, Witnessed
@@ -21,6 +22,7 @@ from strictarp.lab.ipvs_table import real_servers
 from strictarp.lab.processes import Process
 from strictarp.lab.report import After, Answerer, Before, Failover, Report, Requests, Step
 
+ANNOUNCED = "nodeAssigned"
 READY_LIMIT = 60.0
 DELAY_MS, JITTER_MS = 3.0, 2.5
 RESOLUTIONS = 12
@@ -75,14 +77,13 @@ class Story:
         )
         if code not in (0, 1, 2):
             raise UserError(f"probe could not look: {err.strip()}")
-        found = msgspec.json.decode(out, type=_ProbeResult)
+        found = msgspec.json.decode(out, type=Findings)
         return tuple(Answerer(self.node_of_mac.get(each.mac, ""), each.mac) for each in found.answerers)
 
     async def _start_witness(self, name: str) -> tuple[Process, Path]:
         out = self._file(f"{name}.witnessed")
-        argv = ("strictarp", "lab", "witness", "--vip", self.vip, "--out", str(out))
-        argv = (*argv, "--interval-ms", str(ASK_INTERVAL_MS))
-        process = await self.cluster.start_on(layout.WIRE, name, *argv)
+        options = ("--vip", self.vip, "--out", str(out), "--interval-ms", str(ASK_INTERVAL_MS))
+        process = await self.cluster.start_on(layout.WIRE, name, "strictarp", "lab", "witness", *options)
         await self._until("the witness", _exists(out.with_suffix(".ready")))
         return process, out
 
@@ -96,9 +97,9 @@ class Story:
 
     async def _start_stream(self, name: str, *, count: int, limit_ms: int) -> tuple[Process, Path]:
         out = self._file(f"{name}.answers")
-        argv = ("strictarp", "lab", "stream", "--address", self.vip, "--out", str(out))
-        argv = (*argv, "--interval-ms", str(STREAM_INTERVAL_MS), "--limit-ms", str(limit_ms))
-        return await self.cluster.start_on(layout.CLIENT, name, *argv, "--count", str(count)), out
+        options = ["--address", self.vip, "--out", str(out), "--count", str(count)]
+        options += ["--interval-ms", str(STREAM_INTERVAL_MS), "--limit-ms", str(limit_ms)]
+        return await self.cluster.start_on(layout.CLIENT, name, "strictarp", "lab", "stream", *options), out
 
     async def _speak_as_vip(self) -> tuple[set[str], set[str]]:
         """Let every node send as the VIP; returns who asked with it as ARP sender, and who asked at all."""
@@ -195,8 +196,18 @@ class Story:
         return f"{_answerers_text(found)}; elected {elected}", len(found) == 1 and self.owner == elected
 
     async def _elected(self) -> str:
-        """The node that the speakers' events name as announcing the Service."""
-        return await elected_node(self.cluster, manifests.WEB)
+        """The node that the speakers' last event names as announcing the Service, or nothing."""
+        try:
+            listing = await self.cluster.client.list(EVENTS, "default")
+        except (ApiError, Unreachable):
+            return ""
+        told = [
+            event
+            for event in listing.items
+            if event.reason == ANNOUNCED and event.involved_object.name == manifests.WEB
+        ]
+        last = max(told, key=lambda event: event.last_timestamp or "", default=None)
+        return last.source.host if last else ""
 
     async def cure_sender(self) -> Outcome:
         """With strictARP no node's request carries the VIP as sender."""

@@ -30,8 +30,9 @@ class Network:
         """Make everything. Raises OSError or RuntimeError with the kernel's or iproute2's message."""
         wire = self._space(layout.WIRE)
         namespaces.ip(wire, *layout.wire_lines())
-        namespaces.veth((wire, "p-witness"), (wire, layout.WITNESS_LINK))
-        namespaces.ip(wire, "link set p-witness master segment")
+        ends = ((wire, layout.WITNESS_PORT), (wire, layout.WITNESS_LINK))
+        namespaces.veth(*ends, mac_b=layout.WITNESS_MAC)
+        namespaces.ip(wire, f"link set {layout.WITNESS_PORT} master segment")
         control = self._space(layout.CONTROL_PLANE)
         namespaces.veth((wire, "m-control"), (control, "mgmt0"))
         namespaces.ip(wire, "link set m-control master management")

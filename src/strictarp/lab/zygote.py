@@ -98,7 +98,7 @@ def _spawn(request: Spawn, fds: Sequence[int], program: Program, inherited: Sequ
 
 
 def _reap() -> list[Ended]:
-    ended = []
+    ended: list[Ended] = []
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
