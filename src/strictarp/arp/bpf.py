@@ -1,0 +1,137 @@
+"""Classic BPF programs that let a packet socket hear only what it is for. Pure.
+
+A program sees the frame from its Ethernet header on and returns how many bytes of it to keep, 0 for none.
+A load beyond the end of a frame drops it, so truncated frames never pass. The exact decision stays with the
+reader: a filter may let too much through, never too little. Encoding after Linux uapi/linux/filter.h.
+"""
+
+from __future__ import annotations
+
+import itertools
+import struct
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from strictarp.arp.frames import ETHERTYPE_ARP, SNAP_LENGTH
+
+MAX_INSTRUCTIONS = 4096
+"""BPF_MAXINSNS."""
+WHOLE_FRAME = 0x40000
+MAX_RANGES = 64
+"""Each range costs a frame of no interest two instructions for its target and two for its sender."""
+
+_LOAD_WORD, _LOAD_HALF = 0x20, 0x28
+_JUMP_EQUAL, _JUMP_GREATER, _JUMP_GREATER_EQUAL = 0x15, 0x25, 0x35
+_RETURN = 0x06
+_PACKET_TYPE = 0xFFFFF000 + 4
+"""SKF_AD_OFF + SKF_AD_PKTTYPE."""
+_PACKET_MULTICAST = 2
+"""PACKET_HOST 0, PACKET_BROADCAST 1, PACKET_MULTICAST 2 are for us; OTHERHOST, OUTGOING and more are not."""
+_ETHERTYPE, _SENDER, _TARGET = 12, 28, 38
+_INSTRUCTION = struct.Struct("=HBBI")
+
+
+class Instruction(msgspec.Struct, frozen=True, gc=False):
+    """struct sock_filter: operation, jump offsets if true and if false, operand."""
+
+    code: int
+    if_true: int
+    if_false: int
+    operand: int
+
+
+class Range(msgspec.Struct, frozen=True, gc=False, order=True):
+    """IPv4 addresses `first` to `last`, both included, as numbers."""
+
+    first: int
+    last: int
+
+
+Program = tuple[Instruction, ...]
+
+
+def _drop_unless_equal(offset: int, value: int) -> list[Instruction]:
+    return [
+        Instruction(_LOAD_HALF, 0, 0, offset),
+        Instruction(_JUMP_EQUAL, 1, 0, value),
+        Instruction(_RETURN, 0, 0, 0),
+    ]
+
+
+_DROP_UNLESS_FOR_US = [
+    Instruction(_LOAD_HALF, 0, 0, _PACKET_TYPE),
+    Instruction(_JUMP_GREATER, 0, 1, _PACKET_MULTICAST),
+    Instruction(_RETURN, 0, 0, 0),
+]
+
+
+def ethertype(value: int, *, keep: int = WHOLE_FRAME, everybodys: bool = False) -> Program:
+    """Frames of one EtherType.
+
+    Without `everybodys` only those that the kernel takes for this host: no frame that this host sent, none to
+    the MAC of another, none with a VLAN id that has no device here (all PACKET_OTHERHOST or PACKET_OUTGOING).
+    """
+    start = [] if everybodys else _DROP_UNLESS_FOR_US
+    return (*start, *_drop_unless_equal(_ETHERTYPE, value), Instruction(_RETURN, 0, 0, keep))
+
+
+def arp(*, everybodys: bool = False) -> Program:
+    """All ARP frames."""
+    return ethertype(ETHERTYPE_ARP, keep=SNAP_LENGTH, everybodys=everybodys)
+
+
+def arp_about(ranges: Sequence[Range]) -> Program:
+    """ARP frames for this host whose target or sender lies in one of the ranges.
+
+    Raises ValueError for more ranges than fit; see `aggregate`.
+    """
+    tests = [step for each in ranges for step in _keep_if_within(each)]
+    program = (
+        *_DROP_UNLESS_FOR_US,
+        *_drop_unless_equal(_ETHERTYPE, ETHERTYPE_ARP),
+        Instruction(_LOAD_WORD, 0, 0, _TARGET),
+        *tests,
+        Instruction(_LOAD_WORD, 0, 0, _SENDER),
+        *tests,
+        Instruction(_RETURN, 0, 0, 0),
+    )
+    if len(program) > MAX_INSTRUCTIONS:
+        raise ValueError(f"{len(ranges)} ranges make {len(program)} instructions, {MAX_INSTRUCTIONS} fit")
+    return program
+
+
+def _keep_if_within(each: Range) -> list[Instruction]:
+    return [
+        Instruction(_JUMP_GREATER_EQUAL, 0, 2, each.first),
+        Instruction(_JUMP_GREATER, 1, 0, each.last),
+        Instruction(_RETURN, 0, 0, SNAP_LENGTH),
+    ]
+
+
+def nothing() -> Program:
+    """No frame at all: for a socket that must stay silent until it is read from."""
+    return (Instruction(_RETURN, 0, 0, 0),)
+
+
+def aggregate(addresses: Iterable[bytes], limit: int = MAX_RANGES) -> tuple[Range, ...]:
+    """At most `limit` ranges that hold all these packed IPv4 addresses; small gaps are bridged first."""
+    numbers = sorted({int.from_bytes(address, "big") for address in addresses})
+    ranges = [Range(number, number) for number in numbers]
+    if not ranges:
+        return ()
+    gaps = [after.first - before.last for before, after in itertools.pairwise(ranges)]
+    widest = sorted(range(len(gaps)), key=lambda index: (gaps[index] > 1, gaps[index]), reverse=True)
+    cuts = sorted(index for index in widest[: limit - 1] if gaps[index] > 1)
+    merged, start = [], 0
+    for cut in [*cuts, len(ranges) - 1]:
+        merged.append(Range(ranges[start].first, ranges[cut].last))
+        start = cut + 1
+    return tuple(merged)
+
+
+def assemble(program: Program) -> bytes:
+    """The program as an array of struct sock_filter."""
+    return b"".join(
+        _INSTRUCTION.pack(step.code, step.if_true, step.if_false, step.operand) for step in program
+    )

@@ -1,0 +1,87 @@
+"""Classic BPF programs, asked by an interpreter of their own."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from strictarp.arp import bpf, frames
+from strictarp.arp.bpf import Range
+from support import bpf_machine
+
+MAC = bytes.fromhex("020000000001")
+addresses = st.one_of(
+    st.integers(0xC0000200, 0xC00002FF), st.integers(0, 0xFFFFFFFF)
+).map(lambda number: number.to_bytes(4, "big"))  # fmt: skip
+FOR_US = (0, 1, 2)
+NOT_FOR_US = (3, 4, 5, 6, 7)
+
+
+@given(st.lists(addresses, max_size=40), st.integers(1, 8), addresses, addresses)
+def test_a_filter_over_ranges_never_keeps_out_a_frame_of_interest(
+    wanted: list[bytes], limit: int, sender: bytes, target: bytes
+) -> None:
+    ranges = bpf.aggregate(wanted, limit)
+    assert len(ranges) <= limit
+    kept = bpf_machine.run(bpf.arp_about(ranges), frames.request(MAC, sender, target))
+    number = [int.from_bytes(each, "big") for each in (sender, target)]
+    inside = any(each.first <= value <= each.last for each in ranges for value in number)
+    assert bool(kept) == inside
+    if sender in wanted or target in wanted:
+        assert kept == frames.SNAP_LENGTH
+
+
+@given(st.lists(addresses, max_size=60))
+def test_ranges_without_a_limit_hold_exactly_the_addresses(wanted: list[bytes]) -> None:
+    ranges = bpf.aggregate(wanted, 1000)
+    held = {number for each in ranges for number in range(each.first, each.last + 1)}
+    assert held == {int.from_bytes(each, "big") for each in wanted}
+    assert list(ranges) == sorted(ranges)
+
+
+def test_the_smallest_gaps_are_bridged_first() -> None:
+    wanted = [bytes([192, 0, 2, last]) for last in (1, 2, 3, 10, 12, 200)]
+    base = 0xC0000200
+    assert bpf.aggregate(wanted, 3) == (
+        Range(base + 1, base + 3),
+        Range(base + 10, base + 12),
+        Range(base + 200, base + 200),
+    )
+    assert bpf.aggregate(wanted, 1) == (Range(base + 1, base + 200),)
+    assert bpf.aggregate([], 4) == ()
+
+
+@pytest.mark.parametrize("kind", FOR_US + NOT_FOR_US)
+def test_frames_to_others_and_from_ourselves_are_kept_out(kind: int) -> None:
+    frame = frames.probe(MAC, bytes([192, 0, 2, 100]))
+    about = bpf.arp_about((Range(0, 0xFFFFFFFF),))
+    assert bool(bpf_machine.run(bpf.arp(), frame, kind)) == (kind in FOR_US)
+    assert bool(bpf_machine.run(about, frame, kind)) == (kind in FOR_US)
+    assert bpf_machine.run(bpf.arp(everybodys=True), frame, kind) == frames.SNAP_LENGTH
+
+
+def test_only_the_ether_type_that_was_asked_for_passes() -> None:
+    hello = b"\xff" * 6 + MAC + b"\x88\xb5" + bytes(46)
+    arp = frames.probe(MAC, bytes([192, 0, 2, 100]))
+    assert bpf_machine.run(bpf.ethertype(0x88B5), hello) == bpf.WHOLE_FRAME
+    assert bpf_machine.run(bpf.ethertype(0x88B5), arp) == 0
+    assert bpf_machine.run(bpf.arp(), hello) == 0
+    assert bpf_machine.run(bpf.nothing(), arp) == 0
+
+
+@given(st.binary(max_size=41))
+def test_truncated_frames_never_pass_a_filter_over_ranges(data: bytes) -> None:
+    assert bpf_machine.run(bpf.arp_about((Range(0, 0xFFFFFFFF),)), data[:30]) == 0
+
+
+def test_too_many_ranges_are_refused() -> None:
+    ranges = tuple(Range(2 * number, 2 * number) for number in range(1000))
+    with pytest.raises(ValueError, match="4096 fit"):
+        bpf.arp_about(ranges)
+    assert len(bpf.arp_about(ranges[: bpf.MAX_RANGES])) < bpf.MAX_INSTRUCTIONS
+
+
+def test_a_program_is_an_array_of_sock_filter() -> None:
+    assert bpf.assemble(bpf.nothing()).hex() == "06000000" + "00000000"
+    assert len(bpf.assemble(bpf.arp())) == 8 * len(bpf.arp())

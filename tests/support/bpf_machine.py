@@ -1,0 +1,33 @@
+"""An interpreter of the classic BPF instructions that our filters use; a model to ask, slow and plain."""
+
+from __future__ import annotations
+
+from strictarp.arp.bpf import Program
+
+PACKET_TYPE = 0xFFFFF004
+
+
+def run(program: Program, frame: bytes, packet_type: int = 0) -> int:
+    """How many bytes of the frame the program keeps (Linux net/core/filter.c; out of bounds drops)."""
+    accumulator, counter = 0, 0
+    while True:
+        step = program[counter]
+        counter += 1
+        match step.code:
+            case 0x06:
+                return step.operand
+            case 0x20 | 0x28 if step.operand == PACKET_TYPE:
+                accumulator = packet_type
+            case 0x20 | 0x28:
+                width = 4 if step.code == 0x20 else 2
+                if step.operand + width > len(frame):
+                    return 0
+                accumulator = int.from_bytes(frame[step.operand : step.operand + width], "big")
+            case 0x15:
+                counter += step.if_true if accumulator == step.operand else step.if_false
+            case 0x25:
+                counter += step.if_true if accumulator > step.operand else step.if_false
+            case 0x35:
+                counter += step.if_true if accumulator >= step.operand else step.if_false
+            case _:
+                raise AssertionError(f"unknown instruction {step}")

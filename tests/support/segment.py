@@ -1,0 +1,81 @@
+"""A segment of the running kernel: hosts in namespaces of their own, each with `eth0`, on one switch.
+
+Namespaces are anonymous: they are gone with the test's process, whatever happens to it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from strictarp.lab import namespaces
+from strictarp.lab.namespaces import Namespace
+
+QUIET = {
+    "net/ipv4/conf/all/arp_ignore": 0,
+    "net/ipv4/conf/default/arp_ignore": 0,
+    "net/ipv4/conf/all/arp_announce": 0,
+    "net/ipv4/conf/default/arp_announce": 0,
+    "net/ipv4/conf/all/rp_filter": 0,
+    "net/ipv4/conf/default/rp_filter": 0,
+    "net/ipv6/conf/all/disable_ipv6": 1,
+    "net/ipv6/conf/default/disable_ipv6": 1,
+}
+VIP = "192.0.2.100"
+
+
+class Segment(msgspec.Struct, frozen=True):
+    """hosts: by name, in the order of their addresses."""
+
+    switch: Namespace
+    hosts: dict[str, Namespace]
+
+    def mac(self, name: str) -> str:
+        """02:00:00:00:00:0N for host N, counted from 1."""
+        return f"02:00:00:00:00:{list(self.hosts).index(name) + 1:02x}"
+
+    def address(self, name: str) -> str:
+        """192.0.2.1N for host N, counted from 1."""
+        return f"192.0.2.{11 + list(self.hosts).index(name)}"
+
+
+def write_sysctls(space: Namespace, values: dict[str, int]) -> None:
+    """Write /proc/sys values of a namespace; a key that this kernel lacks is an error."""
+    with namespaces.entered(space):
+        for key, value in values.items():
+            Path("/proc/sys", key).write_text(str(value))
+
+
+@contextlib.contextmanager
+def build(names: Sequence[str]) -> Iterator[Segment]:
+    """A switch and hosts `names` with addresses 192.0.2.11, .12, ... in 192.0.2.0/24."""
+    with contextlib.ExitStack() as stack:
+        switch = namespaces.create("switch")
+        stack.callback(switch.close)
+        write_sysctls(switch, QUIET)
+        namespaces.ip(switch, "link add br0 type bridge forward_delay 0 mcast_snooping 0", "link set br0 up")
+        segment = Segment(switch, {})
+        for name in names:
+            space = namespaces.create(name)
+            stack.callback(space.close)
+            write_sysctls(space, QUIET)
+            segment.hosts[name] = space
+            namespaces.veth((switch, f"p-{name}"), (space, "eth0"), mac_b=segment.mac(name))
+            namespaces.ip(switch, f"link set p-{name} master br0")
+            namespaces.ip(space, f"addr add {segment.address(name)}/24 dev eth0")
+        yield segment
+
+
+def bind_vip(space: Namespace, address: str = VIP) -> None:
+    """Bind an address as kube-proxy does on kube-ipvs0. A port-less bridge with ARP off stands in for it."""
+    namespaces.ip(
+        space, "link add vips0 type bridge", "link set vips0 arp off", f"addr add {address}/32 dev vips0"
+    )
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root for network namespaces")
