@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import errno
 import socket
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -30,6 +30,7 @@ _DATAGRAM = 1 << 16
 """Dumps come in parts of at most 32 KiB (netlink_recvmsg)."""
 _RECEIVE_BUFFER = 1 << 20
 _DUMP_TRIES = 6
+_EVENTS_AT_ONCE = 256
 _PATIENCE_SECONDS = 10.0
 
 
@@ -156,8 +157,8 @@ class Netlink:
 class Events:
     """Messages of multicast groups. They are hints: whoever gets one looks at the kernel.
 
-    Iteration gives a message, or None for 'events were lost, look at everything again' (ENOBUFS). What is not
-    read stays in the kernel's buffer, which bounds it. `lost` counts the losses, `malformed` bad datagrams.
+    Subscribed when made, so that nothing is missed between that and a first look. What is not read stays in
+    the kernel's buffer, which bounds it. `lost` counts overruns of that buffer, `malformed` bad datagrams.
     """
 
     def __init__(self, protocol: int, groups: Iterable[int]) -> None:
@@ -172,26 +173,44 @@ class Events:
         """Close the socket."""
         self._socket.close()
 
-    async def __aiter__(self) -> AsyncIterator[Message | None]:
-        """Run until the socket breaks (OSError) or the caller stops."""
-        loop = asyncio.get_running_loop()
-        while True:
+    async def wait(self) -> list[Message | None]:
+        """Wait for events and take all that are there, at most 256 datagrams.
+
+        None among them: events were lost (ENOBUFS) or unreadable, look at everything again. Raises OSError
+        when the socket breaks.
+        """
+        size = await self._guarded(asyncio.get_running_loop().sock_recv_into(self._socket, self._buffer))
+        batch = self._taken(size)
+        for _ in range(_EVENTS_AT_ONCE - 1):
             try:
-                size = await loop.sock_recv_into(self._socket, self._buffer)
+                size = self._socket.recv_into(self._buffer)
+            except BlockingIOError:
+                break
             except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
-                self.lost += 1
-                yield None
-                continue
-            try:
-                messages = list(parse_messages(bytes(memoryview(self._buffer)[:size])))
-            except MalformedMessage:
-                self.malformed += 1
-                yield None
-                continue
-            for message in messages:
-                yield message
+                size = self._overrun(error)
+            batch += self._taken(size)
+        return batch
+
+    async def _guarded(self, receiving: Awaitable[int]) -> int:
+        try:
+            return await receiving
+        except OSError as error:
+            return self._overrun(error)
+
+    def _overrun(self, error: OSError) -> int:
+        if error.errno != errno.ENOBUFS:
+            raise error
+        self.lost += 1
+        return 0
+
+    def _taken(self, size: int) -> list[Message | None]:
+        if size == 0:
+            return [None]
+        try:
+            return list(parse_messages(bytes(memoryview(self._buffer)[:size])))
+        except MalformedMessage:
+            self.malformed += 1
+            return [None]
 
 
 def _open(protocol: int) -> socket.socket:

@@ -1,0 +1,224 @@
+"""The proxy's hands: the real implementation of `seam.Kernel`. Thin: it carries out and reports.
+
+Made in the network namespace that it is to work in. The kernel loads ip_vs, the schedulers and dummy itself
+when they are asked for (request_module), if the modules are installed.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from itertools import groupby
+
+from strictarp.netlink import genl, ipvs_encode, look
+from strictarp.netlink.ipvs import FAMILY_NAME, Key, RealServerState, Timeouts
+from strictarp.netlink.ipvs_parse import parse_dest, parse_service
+from strictarp.netlink.messages import MalformedMessage, Message, Refusal
+from strictarp.netlink.rtnl import (
+    GROUP_IPV4_ADDRESS,
+    GROUP_IPV6_ADDRESS,
+    GROUP_LINK,
+    SCOPE_GLOBAL,
+    AddressEvent,
+    LinkEvent,
+)
+from strictarp.netlink.rtnl_encode import encode_new_link
+from strictarp.netlink.rtnl_parse import parse_event
+from strictarp.netlink.socket import (
+    NETLINK_GENERIC,
+    NETLINK_ROUTE,
+    DumpInterrupted,
+    Events,
+    Netlink,
+    Transport,
+)
+from strictarp.proxy import nft_apply
+from strictarp.proxy.kernel_messages import (
+    AddressOperation,
+    IpvsOperation,
+    address_message,
+    address_outcome,
+    follow_up,
+    ipvs_message,
+    ipvs_outcome,
+)
+from strictarp.proxy.operations import BindAddress, ChangeSets, Operation, UnbindAddress
+from strictarp.proxy.seam import DEVICE, HeldServer, HostLinks, KernelRefused, KernelView, Place
+
+_GROUPS = (GROUP_LINK, GROUP_IPV4_ADDRESS, GROUP_IPV6_ADDRESS)
+
+
+class LinuxKernel:
+    """IPVS, addresses and nftables of one network namespace.
+
+    `render`: a change of set elements as an nft script. `generic`, `route`: transports, for tests.
+    `device_kind`: kind of link that kube-ipvs0 is made as.
+    """
+
+    def __init__(
+        self,
+        render: Callable[[ChangeSets], str],
+        *,
+        generic: Transport | None = None,
+        route: Transport | None = None,
+        device_kind: str = "dummy",
+    ) -> None:
+        self._render = render
+        self._device_kind = device_kind
+        self._family = 0
+        self._index = 0
+        self._events = Events(NETLINK_ROUTE, _GROUPS)
+        self._route = route or Netlink(NETLINK_ROUTE)
+        self._generic = generic or Netlink(NETLINK_GENERIC)
+
+    def close(self) -> None:
+        """Let go of the sockets; everything programmed stays."""
+        for socket in (self._generic, self._route, self._events):
+            socket.close()
+
+    async def prepare(self) -> None:
+        """Make sure that IPVS and kube-ipvs0 are there. Raises KernelRefused, OSError."""
+        try:
+            self._family = (await genl.resolve(self._generic, FAMILY_NAME)).number
+        except genl.FamilyMissing:
+            raise KernelRefused("IPVS is not in this kernel: load module ip_vs (modprobe ip_vs)") from None
+        except (Refusal, MalformedMessage) as error:
+            raise KernelRefused(f"looking for IPVS: {error}") from None
+        self._index = await self._ensure_device()
+
+    async def _ensure_device(self) -> int:
+        try:
+            found = await look.link(self._route, DEVICE)
+            if found is None:
+                (refusal,) = await self._route.request([encode_new_link(DEVICE, self._device_kind)])
+                if refusal is not None and refusal.errno == errno.EOPNOTSUPP:
+                    raise KernelRefused(f"{DEVICE} cannot be made: load module {self._device_kind}")
+                if refusal is not None and refusal.errno != errno.EEXIST:
+                    raise KernelRefused(f"{DEVICE} cannot be made: {refusal}")
+                found = await look.link(self._route, DEVICE)
+        except (Refusal, MalformedMessage) as error:
+            raise KernelRefused(f"looking for {DEVICE}: {error}") from None
+        if found is None:
+            raise KernelRefused(f"{DEVICE} is deleted by somebody as soon as it is made")
+        return found.index
+
+    async def apply(self, operations: Sequence[Operation]) -> list[str | None]:
+        """Carry operations out in order; for each None, or why it was refused. Raises OSError."""
+        outcomes: list[str | None] = []
+        for _, run in groupby(operations, key=_hand):
+            batch = list(run)
+            ipvs: list[IpvsOperation] = []
+            addresses: list[AddressOperation] = []
+            for operation in batch:
+                if isinstance(operation, ChangeSets):
+                    outcomes.append(await self._change_sets(operation))
+                elif isinstance(operation, BindAddress | UnbindAddress):
+                    addresses.append(operation)
+                else:
+                    ipvs.append(operation)
+            if ipvs:
+                outcomes += await self._apply_ipvs(ipvs)
+            if addresses:
+                outcomes += await self._apply_addresses(addresses)
+        return outcomes
+
+    async def _apply_ipvs(self, operations: list[IpvsOperation]) -> list[str | None]:
+        answers = await self._generic.request([ipvs_message(self._family, o) for o in operations])
+        again = [
+            (position, second)
+            for position, (operation, answer) in enumerate(zip(operations, answers, strict=True))
+            if (second := follow_up(operation, answer)) is not None
+        ]
+        outcomes = [ipvs_outcome(o, a) for o, a in zip(operations, answers, strict=True)]
+        if again:
+            seconds = await self._generic.request([ipvs_message(self._family, o) for _, o in again])
+            for (position, operation), answer in zip(again, seconds, strict=True):
+                outcomes[position] = ipvs_outcome(operation, answer)
+        return outcomes
+
+    async def _apply_addresses(self, operations: list[AddressOperation]) -> list[str | None]:
+        answers = await self._route.request([address_message(self._index, o) for o in operations])
+        return [address_outcome(o, a, DEVICE) for o, a in zip(operations, answers, strict=True)]
+
+    async def _change_sets(self, operation: ChangeSets) -> str | None:
+        try:
+            await nft_apply.run_script(self._render(operation))
+        except KernelRefused as refused:
+            return str(refused)
+        return None
+
+    async def view(self) -> KernelView:
+        """A full look. Raises KernelRefused, OSError."""
+        try:
+            answers = await self._generic.dump(ipvs_encode.encode_dump_services(self._family))
+            servers = [server for server in map(parse_service, answers) if server is not None]
+            held = {server.key: HeldServer(server, await self._reals(server.key)) for server in servers}
+            addresses = await look.addresses(self._route)
+        except (Refusal, DumpInterrupted, MalformedMessage) as error:
+            raise KernelRefused(f"looking at the kernel's tables: {error}") from None
+        bound = frozenset(
+            address.address
+            for address in addresses
+            if address.index == self._index
+            and address.scope == SCOPE_GLOBAL
+            and address.prefix == 8 * len(address.address)
+        )
+        return KernelView(held, bound)
+
+    async def reals(self, key: Key) -> Mapping[Place, RealServerState]:
+        """The real servers of one virtual server. Raises KernelRefused, OSError."""
+        try:
+            return await self._reals(key)
+        except (Refusal, DumpInterrupted, MalformedMessage) as error:
+            raise KernelRefused(f"looking at the real servers: {error}") from None
+
+    async def _reals(self, key: Key) -> dict[Place, RealServerState]:
+        answers = await self._generic.dump(ipvs_encode.encode_dump_dests(self._family, key))
+        states = [parse_dest(answer, len(key[1])) for answer in answers]
+        return {(state.server.address, state.server.port): state for state in states}
+
+    async def host_links(self) -> HostLinks:
+        """Links and addresses now. Raises KernelRefused, OSError."""
+        try:
+            return HostLinks(tuple(await look.links(self._route)), tuple(await look.addresses(self._route)))
+        except (Refusal, DumpInterrupted, MalformedMessage) as error:
+            raise KernelRefused(f"looking at links and addresses: {error}") from None
+
+    async def load_rules(self, text: str) -> None:
+        """Run one nftables script as one transaction. Raises KernelRefused."""
+        await nft_apply.run_script(text)
+
+    async def list_rules(self, family: str, table: str) -> bytes:
+        """A table as nft's JSON; empty when there is none. Raises KernelRefused."""
+        return await nft_apply.list_table(family, table)
+
+    async def set_timeouts(self, timeouts: Timeouts) -> None:
+        """Set IPVS's connection timeouts. Raises KernelRefused, OSError."""
+        (refusal,) = await self._generic.request([ipvs_encode.encode_set_config(self._family, timeouts)])
+        if refusal is not None:
+            raise KernelRefused(f"timeouts {timeouts}: {refusal}")
+
+    async def changes(self) -> AsyncIterator[None]:
+        """Yields after links or addresses changed elsewhere than on kube-ipvs0. Raises OSError."""
+        while True:
+            batch = await self._events.wait()
+            if any(self._matters(message) for message in batch):
+                yield None
+
+    def _matters(self, message: Message | None) -> bool:
+        if message is None:
+            return True
+        try:
+            event = parse_event(message)
+        except MalformedMessage:
+            return True
+        if isinstance(event, AddressEvent):
+            return event.address.index != self._index
+        return isinstance(event, LinkEvent)
+
+
+def _hand(operation: Operation) -> int:
+    """Operations of one hand may go out together without changing their order."""
+    if isinstance(operation, ChangeSets):
+        return 0
+    return 1 if isinstance(operation, BindAddress | UnbindAddress) else 2
