@@ -8,6 +8,7 @@ that the pool's thread is in.
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -131,3 +132,12 @@ def _explained(name: str, error: OSError, value: int | str | None = None) -> Sys
     if error.errno in (errno.EINVAL, errno.ERANGE):
         return BadValue(name, f"the kernel refuses {value!r}")
     return SysctlError(name, str(error.strerror))
+
+
+def kernel_version(*, root: Path = PROC_SYS) -> tuple[int, int]:
+    """Major and minor number of the running kernel. Raises SysctlError."""
+    release = read("kernel.osrelease", root=root)
+    found = re.match(r"(\d+)\.(\d+)", release)
+    if found is None:
+        raise BadValue("kernel.osrelease", f"holds {release!r} where a version is expected")
+    return int(found[1]), int(found[2])
