@@ -281,15 +281,19 @@ def power(host: str, state: str) -> None:
 
 @command.command()
 @click.argument("process")
-def kill(process: str) -> None:
+@click.option(
+    "--away", type=click.FloatRange(0, 3600), default=0.0, help="Seconds until it is started again."
+)
+def kill(process: str, away: float) -> None:
     """Kill -9 one process; the lab starts it again as a kubelet would.
 
     \b
     Example:
       strictarp lab kill speaker@node1
+      strictarp lab kill apiserver --away 60
     """
     with _connected() as remote:
-        remote.result("kill", process=process, limit=30)
+        remote.result("kill", process=process, away=away, limit=30)
 
 
 @command.command()
@@ -332,7 +336,8 @@ def apiserver(listen: str, data: Path, service_cidr: str) -> int:
     """The embedded API server."""
     from strictarp.lab.apiserver import server
 
-    return server.run(listen, data, service_cidr=service_cidr)
+    code: int = server.run(listen, data, service_cidr=service_cidr)
+    return code
 
 
 @command.command(hidden=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
@@ -21,6 +20,7 @@ from strictarp.lab import layout, manifests
 from strictarp.lab.kubelet import PROXY, Kubelet, Workload
 from strictarp.lab.namespaces import Namespace, enter
 from strictarp.lab.processes import Process, Processes
+from strictarp.lab.standin import StandIn
 from strictarp.lab.topology import Network
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,8 @@ class Cluster:
         self.client: Client
         self.kubelet: Kubelet
         self._tasks: set[asyncio.Task[None]] = set()
-        self._off: dict[str, list[Workload]] = {}
+        self._stand_in: StandIn | None = None
+        self._off: set[str] = set()
 
     # --- life ---------------------------------------------------------------------------------------------
 
@@ -86,14 +87,20 @@ class Cluster:
         enter(self.network.spaces[layout.CONTROL_PLANE])  # for good: the supervisor is part of it
         self.client = await Client(load(str(self.kubeconfig))).__aenter__()
         self.kubelet = Kubelet(self.processes, self.client, self.state)
+        if self.settings.proxy == "none":
+            self._stand_in = StandIn(self.network, self.client)
+            for name in self.network.nodes:
+                self._stand_in.restore_node(name)
         tell("starting the API server")
         self._keep_api_server()
         await self._api_ready()
         await self.apply(manifests.cluster(self.network.nodes.values(), str(self.kubeconfig)))
         tell("starting the daemons")
-        if self.settings.proxy != "none":
+        if self._stand_in is None:
             for node in self.network.nodes.values():
                 self.kubelet.proxy_nodes[node.name] = node.management
+        else:
+            self._spawn(self._stand_in.run())
         self._spawn(self.kubelet.run())
         await self.kubelet.config_known()
         self._keep("controller", layout.CONTROL_PLANE, self._strictarp("controller"))
@@ -121,7 +128,7 @@ class Cluster:
 
     def _keep_node(self, name: str) -> None:
         node = self.network.nodes[name]
-        if self.settings.proxy == "none":
+        if self._stand_in is not None:
             web = ("strictarp", "lab", "backend", "--name", name, "--port", str(manifests.WEB_PORT))
             self._keep(f"web@{name}", name, web, name)
         else:
@@ -153,7 +160,7 @@ class Cluster:
                     f"web-{node.name}", "default", node.name, ip=node.pod_address, labels={"app": "web"}
                 )
             )
-            if self.settings.proxy != "none":
+            if self._stand_in is None:
                 labels = {"k8s-app": "kube-proxy"}
                 name = f"kube-proxy-{node.name}"
                 pods.append(
@@ -208,25 +215,28 @@ class Cluster:
         """Kill all that runs on a node and pull its cables, at one moment."""
         if name not in self.network.nodes or name in self._off:
             raise UserError(f"{name} is no node that is on")
-        self._off[name] = self.kubelet.forget_node(name)
+        self._off.add(name)
+        self.kubelet.forget_node(name)
         self.network.cut(name)
 
     async def power_on(self, name: str) -> None:
         """Bring a node back as after a boot: fresh network, all its processes again."""
         if name not in self._off:
             raise UserError(f"{name} is not off")
-        del self._off[name]
+        self._off.discard(name)
         self.network.forget_node(name)
         self.network.build_node(name)
+        if self._stand_in is not None:
+            self._stand_in.restore_node(name)
         self._keep_node(name)
 
-    def kill(self, process: str) -> None:
-        """kill -9 of one process (`proxy@node1`, `controller` …); the kubelet starts it again."""
+    def kill(self, process: str, *, away: float) -> None:
+        """kill -9 of one process (`proxy@node1`, `controller` …), which stays away for some seconds."""
         keeper = self.kubelet.keepers.get(process)
         if keeper is None:
             known = ", ".join(sorted(self.kubelet.keepers))
             raise UserError(f"{process}: no such process; there are {known}")
-        keeper.kill()
+        keeper.kill(away=away)
 
     def space(self, name: str) -> Namespace:
         """The namespace of that name; raises UserError."""
@@ -286,8 +296,3 @@ def identify(document: manifests.Document) -> tuple[Resource[KubeObject], str, s
         raise UserError(f"{kind}: metadata.name is missing")
     namespace = metadata.get("namespace") or "default" if resource.namespaced else ""
     return resource, name, str(namespace)
-
-
-def stop_signal(process: Process) -> None:
-    """Ask a measuring process to finish and write what it saw."""
-    process.signal(signal.SIGTERM)

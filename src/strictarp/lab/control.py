@@ -15,7 +15,7 @@ from strictarp.errors import UserError
 from strictarp.lab import channel
 from strictarp.lab.channel import Parameters, Reply, Request
 from strictarp.lab.cluster import Cluster
-from strictarp.lab.processes import pipe_reader
+from strictarp.lab.processes import Process, pipe_reader
 from strictarp.lab.story import play
 
 log = logging.getLogger(__name__)
@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 Send = Callable[[Reply], None]
 Operation = Callable[["Control", Request, Send], Awaitable[object]]
 READ_SIZE = 32 * 1024
+FINISH_GRACE = 20.0
 
 
 class Control:
@@ -34,6 +35,7 @@ class Control:
     def __init__(self, cluster: Cluster, *, ephemeral: bool = False) -> None:
         self.cluster = cluster
         self.ended = asyncio.Event()
+        self.measuring: dict[str, Process] = {}
         self._ephemeral = ephemeral
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -86,14 +88,19 @@ def _text(params: Parameters, name: str) -> str:
     return value
 
 
+def _words(params: Parameters) -> list[str]:
+    argv = params.get("argv")
+    if not isinstance(argv, list) or not argv or not all(isinstance(word, str) for word in argv):
+        raise UserError("argv: a command is needed")
+    return argv
+
+
 async def _status(control: Control, _request: Request, _send: Send) -> object:
     return control.cluster.status()
 
 
 async def _exec(control: Control, request: Request, send: Send) -> object:
-    argv = request.params.get("argv")
-    if not isinstance(argv, list) or not argv or not all(isinstance(word, str) for word in argv):
-        raise UserError("argv: a command is needed")
+    argv = _words(request.params)
     space = control.cluster.space(_text(request.params, "host"))
     out_read, out_write = os.pipe()
     err_read, err_write = os.pipe()
@@ -141,8 +148,29 @@ async def _power(control: Control, request: Request, _send: Send) -> object:
 
 
 async def _kill(control: Control, request: Request, _send: Send) -> object:
-    control.cluster.kill(_text(request.params, "process"))
+    away = request.params.get("away", 0.0)
+    if not isinstance(away, int | float) or away < 0:
+        raise UserError("away: a number of seconds is needed")
+    control.cluster.kill(_text(request.params, "process"), away=away)
     return None
+
+
+async def _start(control: Control, request: Request, _send: Send) -> object:
+    """Start a program that outlives the call, such as a measurement; `finish` ends it by its name."""
+    name = _text(request.params, "name")
+    if name in control.measuring:
+        raise UserError(f"{name}: runs already")
+    argv = _words(request.params)
+    control.measuring[name] = await control.cluster.start_on(_text(request.params, "host"), name, *argv)
+    return None
+
+
+async def _finish(control: Control, request: Request, _send: Send) -> object:
+    name = _text(request.params, "name")
+    process = control.measuring.pop(name, None)
+    if process is None:
+        raise UserError(f"{name}: was not started")
+    return await process.stop(FINISH_GRACE)
 
 
 async def _down(control: Control, _request: Request, _send: Send) -> object:
@@ -155,8 +183,10 @@ OPERATIONS: dict[str, Operation] = {
     "demo": _demo,
     "down": _down,
     "exec": _exec,
+    "finish": _finish,
     "kill": _kill,
     "power": _power,
+    "start": _start,
     "status": _status,
 }
 

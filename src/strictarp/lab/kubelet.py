@@ -63,6 +63,7 @@ class Keeper:
         self.workload = workload
         self.process: Process | None = None
         self.starts = 0
+        self._held = 0.0
         self._processes = processes
         self._log_file = log_file
         self._namespace = namespace
@@ -78,25 +79,21 @@ class Keeper:
             self.starts += 1
             code = await asyncio.shield(self.process.ended)
             deaths = 0 if time.monotonic() - began > LONG_LIFE else deaths + 1
-            delay = RESTART_DELAYS[min(deaths, len(RESTART_DELAYS) - 1)]
+            delay = max(self._held, RESTART_DELAYS[min(deaths, len(RESTART_DELAYS) - 1)])
+            self._held = 0.0
             log.info("ended", extra={"fields": {"process": self.workload.name, "code": code, "again": delay}})
             await asyncio.sleep(delay)
 
-    def kill(self) -> None:
-        """SIGKILL; it is started again."""
-        if self.process is not None:
+    def kill(self, *, away: float = 0.0) -> None:
+        """SIGKILL; it is started again, after `away` seconds at the earliest."""
+        if self.process is not None and self.process.running:
+            self._held = away
             self.process.signal(signal.SIGKILL)
 
     def forget(self) -> None:
         """Kill it and do not start it again. Does not wait: all processes of a node end at one moment."""
         self._task.cancel()
         self.kill()
-
-    async def end(self, grace: float) -> None:
-        """Stop it as Kubernetes does, and do not start it again."""
-        self._task.cancel()
-        if self.process is not None:
-            await self.process.stop(grace)
 
 
 class Kubelet:
@@ -135,13 +132,12 @@ class Kubelet:
         log_file = self._state / "logs" / f"{workload.name}.log"
         self.keepers[workload.name] = Keeper(workload, self._processes, log_file, namespace)
 
-    def forget_node(self, node: str) -> list[Workload]:
-        """Kill everything on a node, at once and for good; returns what ran there."""
+    def forget_node(self, node: str) -> None:
+        """Kill everything on a node, at once and for good."""
         gone = [each for each in self.keepers.values() if each.workload.node == node]
         for keeper in gone:
             keeper.forget()
             del self.keepers[keeper.workload.name]
-        return [keeper.workload for keeper in gone]
 
     async def run(self) -> None:
         """Follow the ConfigMap and the DaemonSet, forever."""

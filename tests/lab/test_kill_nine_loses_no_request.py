@@ -1,0 +1,124 @@
+"""kill -9 of each daemon in turn, the API away for a minute, a node that dies meanwhile: on real IPVS."""
+
+import json
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from strictarp.lab import figures, layout, manifests
+from support.lab_driver import Lab, lab, wait_until
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
+BACK_LIMIT = 5.0
+TABLE = ("cat", "/proc/net/ip_vs")
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with lab(tmp_path_factory.mktemp("kill"), proxy="strictarp") as running:
+        nodes = layout.nodes(3)
+        running.apply(manifests.story(nodes))
+        enable = ("strictarp", "enable", "--kubeconfig", f"{running.state}/kubeconfig", "--yes")
+        wait_until(lambda: owner(running) != "", 60, "an owner of the VIP")
+        running.check("client", *enable)
+        wait_until(lambda: len(answerers(running)) == 1, 30, "a single answer")
+        yield running
+
+
+VIP = "192.0.2.100"
+
+
+def answerers(running: Lab) -> list[str]:
+    _, out, _ = running.run("client", "strictarp", "probe", VIP, "-i", "eth0", "--json", "--wait", "0.8")
+    return [each["mac"] for each in json.loads(out)["answerers"]] if out else []
+
+
+def owner(running: Lab) -> str:
+    macs = answerers(running)
+    names = {node.mac: node.name for node in layout.nodes(3)}
+    return names.get(macs[0], "") if macs else ""
+
+
+def killed_and_back(running: Lab, process: str) -> float:
+    before = running.processes()[process]
+    running.kill(process)
+
+    def back() -> bool:
+        now = running.processes()[process]
+        return bool(now["running"]) and now["starts"] == before["starts"] + 1
+
+    return wait_until(back, BACK_LIMIT, f"{process} again")
+
+
+@pytest.mark.parametrize("kind", ["apiserver", "controller", "proxy", "speaker"])
+def test_killing_a_daemon_of_another_node_loses_no_request(cluster: Lab, kind: str) -> None:
+    first = owner(cluster)
+    other = next(node.name for node in layout.nodes(3) if node.name != first)
+    process = kind if kind in {"apiserver", "controller"} else f"{kind}@{other}"
+    with cluster.measuring(VIP) as measured:
+        seconds = killed_and_back(cluster, process)
+        time.sleep(3)
+    print(f"{process}: back after {seconds:.1f} s, {len(measured.answers)} requests")
+    assert seconds <= BACK_LIMIT
+    assert measured.lost == []
+    assert len(measured.answers) > 50
+    assert figures.max_simultaneous(measured.witnessed.frames, VIP) == 1
+    assert owner(cluster) == first
+
+
+@pytest.mark.parametrize("kind", ["proxy", "speaker"])
+def test_killing_a_daemon_of_the_owner_loses_no_request_either(cluster: Lab, kind: str) -> None:
+    process = f"{kind}@{owner(cluster)}"
+    with cluster.measuring(VIP) as measured:
+        seconds = killed_and_back(cluster, process)
+        time.sleep(4)
+    assert seconds <= BACK_LIMIT
+    # The kernel goes on forwarding, and clients go on knowing its MAC until the next owner announces itself.
+    assert measured.lost == []
+    assert figures.max_simultaneous(measured.witnessed.frames, VIP) == 1
+    assert len(answerers(cluster)) == 1
+
+
+def test_a_killed_proxy_leaves_the_kernel_as_it_was(cluster: Lab) -> None:
+    node = owner(cluster)
+    before = cluster.check(node, *TABLE)
+    killed_and_back(cluster, f"proxy@{node}")
+    time.sleep(3)
+    after = cluster.check(node, *TABLE)
+    assert servers(after) == servers(before)
+    assert len(servers(after)) > 0
+
+
+def servers(table: bytes) -> set[str]:
+    """Virtual and real servers without their connection counts."""
+    return {" ".join(line.split()[:4]) for line in table.decode().splitlines()[3:]}
+
+
+def test_with_the_api_away_for_a_minute_nothing_changes_and_a_dead_node_still_fails_over(
+    cluster: Lab,
+) -> None:
+    wait_until(lambda: len(answerers(cluster)) == 1, 30, "a single answer")
+    first = owner(cluster)
+    began = time.monotonic()
+    cluster.kill("apiserver", away=60)
+    with cluster.measuring(VIP) as quiet:
+        time.sleep(15)
+    assert quiet.lost == []
+    assert owner(cluster) == first
+    with cluster.measuring(VIP) as measured:
+        cluster.power(first, on=False)
+        time.sleep(6)
+    outage = figures.outage_ms(measured.answers)
+    print(f"API away: outage {outage:.0f} ms, {len(measured.lost)} requests lost")
+    assert outage <= 2500  # requests may hang for their limit of 1 s on the dead backend
+    assert figures.max_simultaneous(measured.witnessed.frames, VIP) == 1
+    second = owner(cluster)
+    assert second not in {"", first}
+    with cluster.measuring(VIP) as later:
+        time.sleep(max(5.0, 62 - (time.monotonic() - began)))
+    assert later.lost == []
+    wait_until(lambda: bool(cluster.processes()["apiserver"]["running"]), 10, "the API server again")
+    cluster.power(first, on=True)
+    wait_until(lambda: VIP.encode() in cluster.run(first, "ip", "addr")[1], 60, "the node's proxy again")
+    assert owner(cluster) == second
