@@ -132,20 +132,23 @@ def attributes(payload: memoryview | bytes, offset: int = 0) -> dict[int, memory
     return dict(each_attribute(payload, offset))
 
 
-def each_attribute(payload: memoryview | bytes, offset: int = 0) -> Iterator[tuple[int, memoryview]]:
+def each_attribute(payload: memoryview | bytes, offset: int = 0) -> list[tuple[int, memoryview]]:
     """Attributes in order, type without its flag bits. Raises MalformedMessage."""
     view = memoryview(payload)
     end = len(view)
+    found: list[tuple[int, memoryview]] = []
+    unpack = _ATTRIBUTE.unpack_from
     while offset < end:
         if end - offset < 4:
             raise MalformedMessage(f"attribute header cut off: {end - offset} of 4 bytes")
-        length, kind = _ATTRIBUTE.unpack_from(view, offset)
+        length, kind = unpack(view, offset)
         if not 4 <= length <= end - offset:
             raise MalformedMessage(
                 f"attribute {kind & _NLA_TYPE_MASK} of {length} bytes where {end - offset} are left"
             )
-        yield kind & _NLA_TYPE_MASK, view[offset + 4 : offset + length]
-        offset += align(length)
+        found.append((kind & _NLA_TYPE_MASK, view[offset + 4 : offset + length]))
+        offset += (length + 3) & ~3
+    return found
 
 
 def read_u16(value: memoryview, *, name: str) -> int:

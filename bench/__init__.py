@@ -1,0 +1,1 @@
+"""Benchmarks: each module has `run()`, which yields one JSON-able line a figure."""
