@@ -1,4 +1,4 @@
-"""What an IPVS message costs, ours against pyroute2 in the same run, and the first sync of a large cluster."""
+"""What an IPVS message costs, ours against pyroute2 in the same run; the first sync of a large cluster."""
 
 from __future__ import annotations
 
