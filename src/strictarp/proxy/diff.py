@@ -1,0 +1,109 @@
+"""From what should be and what is to operations, in an order that never sends traffic astray. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from strictarp.netlink.ipvs import Key, RealServer
+from strictarp.proxy.mirror import Held, Mirror
+from strictarp.proxy.operations import (
+    AddReal,
+    AddServer,
+    BindAddress,
+    ChangeSets,
+    Operation,
+    RemoveReal,
+    RemoveServer,
+    SetReal,
+    SetServer,
+    UnbindAddress,
+)
+from strictarp.proxy.services import Exposure
+from strictarp.proxy.state import Desired, Touched
+
+_TCP = 6
+
+
+class Steps(msgspec.Struct):
+    """Operations in the order of their lists.
+
+    SNAT and filters first; then virtual servers with real servers; only then their addresses become local.
+    What is removed goes the other way round, after everything was added.
+    """
+
+    sets: list[Operation] = msgspec.field(default_factory=list)
+    servers: list[Operation] = msgspec.field(default_factory=list)
+    binds: list[Operation] = msgspec.field(default_factory=list)
+    removals: list[Operation] = msgspec.field(default_factory=list)
+    last_sets: list[Operation] = msgspec.field(default_factory=list)
+
+    def all(self) -> list[Operation]:
+        """Everything, in order."""
+        return [*self.sets, *self.servers, *self.binds, *self.removals, *self.last_sets]
+
+    def removed_servers(self) -> int:
+        """How many virtual servers would go."""
+        return sum(isinstance(operation, RemoveServer) for operation in self.removals)
+
+
+def diff(touched: Touched, desired: Desired, mirror: Mirror) -> Steps:
+    """What makes the touched parts as desired. An untouched part is not looked at."""
+    steps = Steps()
+    add = sorted(e for e in touched.elements if e in desired.elements and e not in mirror.elements)
+    remove = sorted(e for e in touched.elements if e in mirror.elements and e not in desired.elements)
+    if add:
+        steps.sets.append(ChangeSets(add=tuple(add)))
+    if remove:
+        steps.last_sets.append(ChangeSets(remove=tuple(remove)))
+    for key in sorted(touched.keys):
+        _server(key, desired.exposure(key), mirror.servers.get(key), steps)
+    for address in sorted(touched.addresses):
+        if address in desired.bound and address not in mirror.bound:
+            steps.binds.append(BindAddress(address))
+        elif address in mirror.bound and address not in desired.bound:
+            steps.removals.append(UnbindAddress(address))
+    # An address stops being local before its virtual server goes: no RST from this host in between.
+    steps.removals.sort(key=lambda operation: not isinstance(operation, UnbindAddress))
+    return steps
+
+
+def _server(key: Key, wanted: Exposure | None, held: Held | None, steps: Steps) -> None:
+    if wanted is None:
+        if held is not None:
+            steps.removals.append(RemoveServer(key))
+        return
+    if held is None:
+        steps.servers.append(AddServer(wanted.server))
+        steps.servers += [AddReal(key, real) for real in wanted.reals]
+        return
+    if held.server != wanted.server:
+        steps.servers.append(SetServer(wanted.server))
+    for real in wanted.reals:
+        weight = held.reals.get((real.address, real.port))
+        if weight is None:
+            steps.servers.append(AddReal(key, real))
+        elif weight != real.weight:
+            steps.servers.append(SetReal(key, real))
+    steps.removals += _leaving(key, wanted, held)
+
+
+def _leaving(key: Key, wanted: Exposure, held: Held) -> Iterator[Operation]:
+    """Real servers that are not wanted any more: TCP drains at weight 0, others go at once."""
+    stay = {(real.address, real.port) for real in wanted.reals}
+    for (address, port), weight in held.reals.items():
+        if (address, port) in stay:
+            continue
+        if key[0] != _TCP:
+            yield RemoveReal(key, RealServer(address, port, weight))
+        elif weight != 0:
+            yield SetReal(key, RealServer(address, port, 0))
+
+
+def draining(key: Key, desired: Desired, mirror: Mirror) -> frozenset[tuple[bytes, int]]:
+    """Real servers of a virtual server that are only there for their open connections."""
+    wanted, held = desired.exposure(key), mirror.servers.get(key)
+    if wanted is None or held is None:
+        return frozenset()
+    return frozenset(held.reals.keys() - {(real.address, real.port) for real in wanted.reals})

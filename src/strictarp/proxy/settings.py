@@ -1,0 +1,65 @@
+"""Our own settings of the proxy: a second, optional file (`--settings`). Pure."""
+
+from __future__ import annotations
+
+import msgspec
+
+from strictarp.errors import UserError
+from strictarp.proxy.fields import Fields, check_kind, read_mapping
+
+API_VERSION = "strictarp.io/v1alpha1"
+KIND = "ProxySettings"
+
+
+class Liveness(msgspec.Struct, frozen=True):
+    """Weight 0 for endpoints on nodes that fell silent (DESIGN decision 11).
+
+    silence: how many hello intervals of the peer make silence. asks: ARP requests a silent node gets.
+    ask_interval: seconds between them; one interval after the last the node is given up.
+    """
+
+    enabled: bool = True
+    silence: float = 3.5
+    asks: int = 3
+    ask_interval: float = 0.04
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """All settings. Durations are seconds.
+
+    namespace: where the Secret with the hello key is. drain_limit: longest time that a removed TCP endpoint
+    may keep its connections. full_look: between two comparisons of everything with the kernel.
+    """
+
+    namespace: str = "metallb-system"
+    liveness: Liveness = Liveness()
+    drain_limit: float = 900.0
+    full_look: float = 60.0
+    warnings: tuple[str, ...] = ()
+
+
+def load(text: str, source: str) -> Settings:
+    """Read settings from YAML or JSON. Raises UserError with one line a fault, as `config.load`."""
+    faults: list[str] = []
+    raw = read_mapping(text, faults)
+    if faults:
+        raise UserError("\n".join(faults))
+    fields = Fields(raw, "", faults)
+    check_kind(fields, API_VERSION, KIND)
+    fields.ignore("metadata")
+    liveness, default = fields.section("liveness"), Liveness()
+    settings = Settings(
+        namespace=fields.text("namespace", Settings().namespace),
+        liveness=Liveness(
+            enabled=liveness.boolean("enabled", default=True),
+            silence=liveness.number("silenceIntervals", 0, 0, 100) or default.silence,
+            asks=liveness.number("asks", default.asks, 1, 10),
+            ask_interval=liveness.seconds("askInterval", default.ask_interval),
+        ),
+        drain_limit=fields.seconds("drainLimit", Settings().drain_limit),
+        full_look=fields.seconds("fullLookPeriod", Settings().full_look),
+    )
+    if faults:
+        raise UserError("\n".join(faults))
+    warnings = tuple(f"{source}: {path}: unknown field, ignored" for path in fields.unknown())
+    return msgspec.structs.replace(settings, warnings=warnings)

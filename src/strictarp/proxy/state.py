@@ -1,0 +1,121 @@
+"""The whole that should be programmed, kept as contributions of single Services. Pure, no I/O.
+
+A change of one Service costs the work of that Service: addresses and set elements that Services share are
+counted, a virtual server that several want belongs to the oldest of them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from strictarp.netlink.ipvs import Key, describe
+from strictarp.proxy.operations import Element
+from strictarp.proxy.services import Contribution, Exposure
+
+
+class Touched(msgspec.Struct):
+    """Parts of the whole that may differ from the kernel. Sets of it are united and emptied in place."""
+
+    keys: set[Key] = msgspec.field(default_factory=set)
+    addresses: set[bytes] = msgspec.field(default_factory=set)
+    elements: set[Element] = msgspec.field(default_factory=set)
+
+    def __bool__(self) -> bool:
+        return bool(self.keys or self.addresses or self.elements)
+
+    def unite(self, other: Touched) -> None:
+        """Take in what another touched."""
+        self.keys |= other.keys
+        self.addresses |= other.addresses
+        self.elements |= other.elements
+
+
+class Desired:
+    """What must exist. `bound` and `elements` count who needs an entry; none is there with a count of 0."""
+
+    def __init__(self) -> None:
+        self.contributions: dict[str, Contribution] = {}
+        self.bound: Counter[bytes] = Counter()
+        self.elements: Counter[Element] = Counter()
+        self._claims: dict[Key, tuple[tuple[str, str], ...]] = {}
+        self._on_node: dict[str, set[str]] = {}
+
+    def keys(self) -> Iterable[Key]:
+        """All virtual servers."""
+        return self._claims.keys()
+
+    def exposure(self, key: Key) -> Exposure | None:
+        """The virtual server with this key, of the oldest Service that wants it."""
+        claims = self._claims.get(key)
+        return self.contributions[claims[0][1]].exposures[key] if claims else None
+
+    def services_on(self, node: str) -> frozenset[str]:
+        """Services with an endpoint on a node."""
+        return frozenset(self._on_node.get(node, ()))
+
+    def put(self, service: str, new: Contribution | None) -> Touched:
+        """Replace what a Service contributes (None: nothing any more); what that may have changed."""
+        old = self.contributions.get(service)
+        if old == new:
+            return Touched()
+        keys = {*(old.exposures if old else ()), *(new.exposures if new else ())}
+        before = {key: self.exposure(key) for key in keys}
+        self._replace(service, old, new)
+        touched = Touched()
+        for key in keys:
+            after = self.exposure(key)
+            if before[key] == after:
+                continue
+            touched.keys.add(key)
+            self._count(after, +1, touched)
+            self._count(before[key], -1, touched)
+        return touched
+
+    def _replace(self, service: str, old: Contribution | None, new: Contribution | None) -> None:
+        if old is not None:
+            for key in old.exposures:
+                rest = tuple(age for age in self._claims[key] if age != old.age)
+                if rest:
+                    self._claims[key] = rest
+                else:
+                    del self._claims[key]
+            for node in old.nodes:
+                self._on_node[node].discard(service)
+                if not self._on_node[node]:
+                    del self._on_node[node]
+        if new is None:
+            self.contributions.pop(service, None)
+            return
+        self.contributions[service] = new
+        for key in new.exposures:
+            self._claims[key] = tuple(sorted((*self._claims.get(key, ()), new.age)))
+        for node in new.nodes:
+            self._on_node.setdefault(node, set()).add(service)
+
+    def _count(self, exposure: Exposure | None, by: int, touched: Touched) -> None:
+        if exposure is None:
+            return
+        for element in exposure.elements:
+            self.elements[element] += by
+            if self.elements[element] == 0:
+                del self.elements[element]
+            touched.elements.add(element)
+        if exposure.bind:
+            address = exposure.server.address
+            self.bound[address] += by
+            if self.bound[address] == 0:
+                del self.bound[address]
+            touched.addresses.add(address)
+
+    def conflicts(self, keys: Iterable[Key]) -> Iterator[str]:
+        """One warning for each Service that does not get a virtual server among `keys`."""
+        for key in keys:
+            claims = self._claims.get(key, ())
+            for _, loser in claims[1:]:
+                yield (
+                    f"Service {loser}: spec.ports: {describe(key)} belongs to the older Service "
+                    f"{claims[0][1]}, not served"
+                )
