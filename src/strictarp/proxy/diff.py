@@ -8,6 +8,7 @@ import msgspec
 
 from strictarp.netlink.ipvs import Key, RealServer
 from strictarp.proxy.mirror import Held, Mirror
+from strictarp.proxy.nftables import INTERVALS
 from strictarp.proxy.operations import (
     AddReal,
     AddServer,
@@ -43,20 +44,19 @@ class Steps(msgspec.Struct):
         """Everything, in order."""
         return [*self.sets, *self.servers, *self.binds, *self.removals, *self.last_sets]
 
-    def removed_servers(self) -> int:
-        """How many virtual servers would go."""
-        return sum(isinstance(operation, RemoveServer) for operation in self.removals)
+    def leaving(self) -> int:
+        """How many virtual servers, real servers and addresses would go."""
+        return len(self.removals)
+
+    def without_removals(self) -> Steps:
+        """Only what is added and changed."""
+        return Steps(self.sets, self.servers, self.binds)
 
 
 def diff(touched: Touched, desired: Desired, mirror: Mirror) -> Steps:
     """What makes the touched parts as desired. An untouched part is not looked at."""
     steps = Steps()
-    add = sorted(e for e in touched.elements if e in desired.elements and e not in mirror.elements)
-    remove = sorted(e for e in touched.elements if e in mirror.elements and e not in desired.elements)
-    if add:
-        steps.sets.append(ChangeSets(add=tuple(add)))
-    if remove:
-        steps.last_sets.append(ChangeSets(remove=tuple(remove)))
+    _sets(touched, desired, mirror, steps)
     for key in sorted(touched.keys):
         _server(key, desired.exposure(key), mirror.servers.get(key), steps)
     for address in sorted(touched.addresses):
@@ -67,6 +67,17 @@ def diff(touched: Touched, desired: Desired, mirror: Mirror) -> Steps:
     # An address stops being local before its virtual server goes: no RST from this host in between.
     steps.removals.sort(key=lambda operation: not isinstance(operation, UnbindAddress))
     return steps
+
+
+def _sets(touched: Touched, desired: Desired, mirror: Mirror, steps: Steps) -> None:
+    """Additions first, deletions last; but an interval goes before one that may overlap it comes."""
+    add = sorted(e for e in touched.elements if e in desired.elements and e not in mirror.elements)
+    remove = sorted(e for e in touched.elements if e in mirror.elements and e not in desired.elements)
+    at_once = [e for e in remove if e[0] == INTERVALS] if any(e[0] == INTERVALS for e in add) else []
+    if add:
+        steps.sets.append(ChangeSets(add=tuple(add), remove=tuple(at_once)))
+    if later := [e for e in remove if e not in at_once]:
+        steps.last_sets.append(ChangeSets(remove=tuple(later)))
 
 
 def _server(key: Key, wanted: Exposure | None, held: Held | None, steps: Steps) -> None:

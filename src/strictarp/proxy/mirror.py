@@ -38,6 +38,10 @@ class Mirror:
         self.bound: set[bytes] = set()
         self.elements: set[Element] = set()
 
+    def size(self) -> int:
+        """How many virtual servers, real servers and addresses there are."""
+        return len(self.servers) + sum(len(held.reals) for held in self.servers.values()) + len(self.bound)
+
     def look(self, view: KernelView, ours: Callable[[Key], bool]) -> None:
         """Replace virtual servers and addresses by what was seen; servers that are not ours stay out."""
         self.bound = set(view.bound)

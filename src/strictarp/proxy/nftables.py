@@ -33,6 +33,8 @@ SETS: dict[str, str] = {
     "hairpin": f"type {_SERVICE} . ipv4_addr;",
     "vips": "type ipv4_addr;",
 }
+INTERVALS = "loadBalancerSource"
+"""The set in which elements may overlap, which nft refuses."""
 
 
 def whole_table(config: Config, pod_networks: Sequence[Network], elements: Iterable[Element]) -> str:
@@ -55,9 +57,12 @@ def whole_table(config: Config, pod_networks: Sequence[Network], elements: Itera
 
 
 def change_elements(change: ChangeSets) -> str:
-    """A script that adds and deletes elements in one transaction."""
+    """A script that deletes and adds elements in one transaction.
+
+    Deletions first: an interval may make place for one that overlaps it.
+    """
     lines = []
-    for verb, elements in (("add", change.add), ("delete", change.remove)):
+    for verb, elements in (("delete", change.remove), ("add", change.add)):
         by_set: dict[str, list[str]] = {}
         for name, element in elements:
             by_set.setdefault(name, []).append(element)

@@ -73,9 +73,12 @@ def node_facts(name: str, host: HostLinks, internal: Sequence[bytes] = ()) -> No
         for entry in host.addresses
         if entry.index not in skip and not (entry.index in loopback and loopback_or_link_local(entry.address))
     }
-    primary = [
-        next(address for address in internal if len(address) == width)
-        for width in (4, 16)
-        if any(len(address) == width for address in internal)
-    ]
-    return NodeFacts(name, tuple(sorted(found)), tuple(primary))
+    return NodeFacts(name, tuple(sorted(found)), first_of_each_family(internal))
+
+
+def first_of_each_family(addresses: Sequence[bytes]) -> tuple[bytes, ...]:
+    """The first IPv4 and the first IPv6 address of a sequence."""
+    first: dict[int, bytes] = {}
+    for address in addresses:
+        first.setdefault(len(address), address)
+    return tuple(first[width] for width in sorted(first))

@@ -52,6 +52,14 @@ class Desired:
         claims = self._claims.get(key)
         return self.contributions[claims[0][1]].exposures[key] if claims else None
 
+    def carries_nothing(self) -> bool:
+        """No virtual server is wanted, or none has a real server."""
+        return not any(
+            exposure.reals
+            for contribution in self.contributions.values()
+            for exposure in contribution.exposures.values()
+        )
+
     def services_on(self, node: str) -> frozenset[str]:
         """Services with an endpoint on a node."""
         return frozenset(self._on_node.get(node, ()))

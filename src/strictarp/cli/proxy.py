@@ -1,0 +1,117 @@
+"""`strictarp proxy`: the node proxy, and its plan for review."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+from pathlib import Path
+
+import click
+
+from strictarp.errors import UserError
+from strictarp.proxy import config as configuration
+from strictarp.proxy import settings as own_settings
+from strictarp.proxy.config import Config
+from strictarp.proxy.settings import Settings
+
+_FILE = click.Path(path_type=Path)
+_CONFIG = click.option("--config", "config_file", type=_FILE, help="KubeProxyConfiguration (YAML or JSON).")
+_SETTINGS = click.option("--settings", "settings_file", type=_FILE, help="ProxySettings of strictarp.")
+
+
+@click.group(invoke_without_command=True)
+@_CONFIG
+@_SETTINGS
+@click.option("--hostname-override", default=None, metavar="NODE", help="Name of this Node in the API.")
+@click.pass_context
+def command(
+    ctx: click.Context, config_file: Path | None, settings_file: Path | None, hostname_override: str | None
+) -> int | None:
+    """Program IPVS for the Services of a cluster, as kube-proxy's ipvs mode does.
+
+    Without a subcommand it is the node's daemon. On SIGTERM it ends with 0 and leaves everything in place.
+
+    \b
+    Examples:
+      strictarp proxy --config /etc/kube-proxy/config.conf --hostname-override node1
+      strictarp proxy plan --config config.conf --node node1 --node-address 192.0.2.11 --objects objects/
+    """
+    if ctx.invoked_subcommand is not None:
+        return None
+    if config_file is None:
+        raise click.UsageError("Missing option '--config'.")
+    config, settings = _load(config_file, settings_file)
+    from strictarp.proxy import daemon
+
+    return daemon.run(daemon.Options(config, settings, _node_name(hostname_override, config)))
+
+
+@command.command(name="plan")
+@_CONFIG
+@_SETTINGS
+@click.option("--node", required=True, help="Name of the node.")
+@click.option("--node-address", "addresses", multiple=True, required=True, metavar="IP")
+@click.option("--objects", "objects", multiple=True, required=True, type=_FILE, metavar="FILE|DIR")
+def plan_command(
+    config_file: Path | None,
+    settings_file: Path | None,
+    node: str,
+    addresses: tuple[str, ...],
+    objects: tuple[Path, ...],
+) -> int:
+    """Print as JSON what would be programmed on a node for these objects.
+
+    Needs neither a kernel nor an API server. Exit 1 for input that cannot be used, one line a fault.
+    """
+    if config_file is None:
+        raise click.UsageError("Missing option '--config'.")
+    from strictarp.proxy.addresses import pack
+    from strictarp.proxy.documents import read_objects
+    from strictarp.proxy.plan import document, plan_objects
+    from strictarp.proxy.situation import NodeFacts, first_of_each_family, situation
+
+    config, _ = _load(config_file, settings_file)
+    packed = []
+    for text in addresses:
+        address = pack(text)
+        if address is None:
+            raise click.UsageError(f"--node-address: {text!r} is no IP address.")
+        packed.append(address)
+    services, slices = read_objects(objects)
+    facts = NodeFacts(node, tuple(packed), first_of_each_family(packed))
+    desired, warnings = plan_objects(services, slices, situation(config, facts))
+    sys.stdout.write(json.dumps(document(desired, config, warnings), indent=2) + "\n")
+    return 0
+
+
+def _load(config_file: Path, settings_file: Path | None) -> tuple[Config, Settings]:
+    """Read both files; every fault of them goes to standard error, then the program ends with 1."""
+    try:
+        config = configuration.load(_text(config_file, "--config"), str(config_file))
+        settings = (
+            own_settings.load(_text(settings_file, "--settings"), str(settings_file))
+            if settings_file is not None
+            else Settings()
+        )
+    except UserError as error:
+        click.echo(str(error), err=True)
+        raise click.exceptions.Exit(1) from None
+    return config, settings
+
+
+def _text(file: Path, option: str) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{option} {file}: cannot be read: {error}") from None
+
+
+def _node_name(override: str | None, config: Config) -> str:
+    """The option, else the file's hostnameOverride, else the host's name; trimmed and in lower case."""
+    if override is not None:
+        name = override.strip().lower()
+        if not name:
+            raise UserError("--hostname-override: empty; leave it out or give the Node's name")
+        return name
+    return config.hostname_override or socket.gethostname().strip().lower()

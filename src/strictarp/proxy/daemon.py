@@ -1,0 +1,272 @@
+"""The proxy of a node: watches the API, and keeps the kernel as the plan wants it.
+
+Capabilities: CAP_NET_ADMIN (IPVS, addresses, nftables, sysctls), CAP_NET_RAW (hellos and ARP), and a
+writable /proc/sys/net. RBAC: list and watch services, endpointslices, nodes; get the namespace kube-system;
+list and watch the Secret strictarp-hello in the namespace of the settings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from strictarp import logs
+from strictarp.errors import UserError
+from strictarp.kube import config as kubeconfig
+from strictarp.kube.cache import Cache, Delta
+from strictarp.kube.client import Client
+from strictarp.kube.objects import ENDPOINTSLICES, NODES, SERVICES, EndpointSlice, Node, Service
+from strictarp.netlink.ipvs import Timeouts
+from strictarp.proxy import health, nftables, status, sysctls
+from strictarp.proxy.addresses import pack
+from strictarp.proxy.config import Config
+from strictarp.proxy.engine import Engine
+from strictarp.proxy.fields import Network, parse_network
+from strictarp.proxy.kernel import LinuxKernel
+from strictarp.proxy.metrics import Metrics
+from strictarp.proxy.operations import Element
+from strictarp.proxy.seam import HostLinks, Kernel, KernelRefused
+from strictarp.proxy.settings import Settings
+from strictarp.proxy.situation import NodeFacts, node_facts, situation
+from strictarp.proxy.sync import Syncer
+from strictarp.sysctl.files import SysctlError, ensure
+
+log = logging.getLogger(__name__)
+
+WITHOUT_OTHER_PROXY = "!service.kubernetes.io/service-proxy-name,!service.kubernetes.io/headless"
+
+
+class Options(msgspec.Struct, frozen=True):
+    """What the command line says."""
+
+    config: Config
+    settings: Settings
+    node: str
+
+
+def run(settings: Options) -> int:
+    """Run until SIGTERM or SIGINT; everything that was programmed stays in place. Raises UserError."""
+    logs.setup("proxy")
+    for warning in (*settings.config.warnings, *settings.settings.warnings):
+        log.warning(warning)
+    client_config = kubeconfig.load(settings.config.kubeconfig or None)
+    try:
+        return asyncio.run(_until_signal(settings, client_config))
+    except KernelRefused as refused:
+        raise UserError(str(refused)) from None
+    except BaseExceptionGroup as group:
+        users = group.subgroup(UserError)
+        if users is None:
+            raise
+        raise _first(users) from None
+
+
+def _first(group: BaseExceptionGroup[UserError]) -> BaseException:
+    inner = group.exceptions[0]
+    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
+
+
+async def _until_signal(options: Options, client_config: kubeconfig.ClientConfig) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    kernel = LinuxKernel(nftables.change_elements)
+    try:
+        async with Client(client_config) as client:
+            work = asyncio.create_task(Proxy(options, kernel, client).run())
+            waiting = asyncio.create_task(stop.wait())
+            await asyncio.wait({work, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            waiting.cancel()
+            if work.done():
+                await work
+            work.cancel()
+            await asyncio.wait({work})
+    finally:
+        kernel.close()
+    log.info("stopped; what is programmed stays")
+    return 0
+
+
+class Proxy:
+    """All parts of the daemon, wired."""
+
+    def __init__(self, options: Options, kernel: Kernel, client: Client) -> None:
+        config = options.config
+        self._config = config
+        self._kernel = kernel
+        self._facts = NodeFacts(options.node)
+        self._node = options.node
+        self._host = HostLinks((), ())
+        self._pod_networks: tuple[Network, ...] = ()
+        self.metrics = Metrics()
+        self.engine = Engine(config, situation(config, self._facts), options.settings.drain_limit)
+        self.syncer = Syncer(
+            self.engine,
+            kernel,
+            self._table,
+            min_period=config.min_sync_period,
+            full_look=options.settings.full_look,
+            metrics=self.metrics,
+        )
+        self.services = Cache(client, SERVICES, label_selector=WITHOUT_OTHER_PROXY, on_delta=self._on_service)
+        self.slices = Cache(
+            client, ENDPOINTSLICES, label_selector=WITHOUT_OTHER_PROXY, on_delta=self._on_slice
+        )
+        self.nodes = Cache(client, NODES, on_delta=self._on_node)
+        self._health = health.Health(
+            lambda: self.syncer.queued_at, 2 * config.sync_period, lambda: self.nodes.objects.get(self._node)
+        )
+        self._add_metrics()
+
+    async def run(self) -> None:
+        """Prepare the kernel, then run all parts until cancelled.
+
+        Raises KernelRefused when the kernel cannot serve, UserError for a sysctl that cannot be written.
+        """
+        await self._kernel.prepare()
+        await self._prepare_sysctls()
+        await self.syncer.skeleton()
+        await self._look_at_host()
+        async with asyncio.TaskGroup() as group:
+            for cache in (self.services, self.slices, self.nodes):
+                group.create_task(cache.run())
+            group.create_task(self._serve())
+            group.create_task(self._follow_host())
+            await self._synced()
+            group.create_task(self.syncer.run())
+
+    async def _synced(self) -> None:
+        for cache in (self.services, self.slices, self.nodes):
+            await cache.synced.wait()
+        log.info(
+            "objects known",
+            extra={"fields": {"services": len(self.services.objects), "slices": len(self.slices.objects)}},
+        )
+        gc.freeze()
+
+    # --- the kernel ---------------------------------------------------------------------------------------
+
+    async def _prepare_sysctls(self) -> None:
+        for name, value in sysctls.wanted_sysctls(self._config).items():
+            try:
+                before = ensure(name, int(value))
+            except SysctlError as error:
+                raise UserError(f"{error} (wanted: {value})") from None
+            if before is not None:
+                log.info("sysctl set", extra={"fields": {"name": name, "from": before, "to": value}})
+        cpus = len(os.sched_getaffinity(0))
+        for name, value in sysctls.optional_sysctls(self._config.conntrack, cpus).items():
+            try:
+                ensure(name, int(value))
+            except SysctlError as error:
+                log.warning("sysctl left as it is", extra={"fields": {"reason": str(error)}})
+        try:
+            Path("/proc/self/oom_score_adj").write_text(str(self._config.oom_score_adj))  # noqa: ASYNC240
+        except OSError as error:
+            log.warning("oomScoreAdj left as it is", extra={"fields": {"reason": str(error)}})
+        config = self._config
+        timeouts = Timeouts(int(config.tcp_timeout), int(config.tcp_fin_timeout), int(config.udp_timeout))
+        if timeouts != Timeouts():
+            await self._kernel.set_timeouts(timeouts)
+
+    def _table(self, elements: Iterable[Element]) -> str:
+        return nftables.whole_table(self._config, self._pod_networks, elements)
+
+    async def _look_at_host(self) -> None:
+        self._host = await self._kernel.host_links()
+        self._see()
+
+    async def _follow_host(self) -> None:
+        async for _ in self._kernel.changes():
+            before = self._host
+            try:
+                await self._look_at_host()
+            except KernelRefused as refused:
+                log.error("links and addresses not seen", extra={"fields": {"reason": str(refused)}})
+                self.syncer.look_soon()
+                continue
+            if {link.name for link in before.links} - {link.name for link in self._host.links}:
+                self.syncer.look_soon()  # kube-ipvs0 may be among those that went
+
+    async def _status(self) -> dict[str, object]:
+        host = await self._kernel.host_links()
+        return status.read_status(host.links, requested=self._config.strict_arp)
+
+    # --- objects ------------------------------------------------------------------------------------------
+
+    def _on_service(self, delta: Delta[Service]) -> None:
+        self.metrics.count("kubeproxy_sync_proxy_rules_service_changes", "Changes of Services")
+        self.engine.store.service(delta.key, delta.new)
+        self.syncer.wake()
+
+    def _on_slice(self, delta: Delta[EndpointSlice]) -> None:
+        self.metrics.count("kubeproxy_sync_proxy_rules_endpoint_changes", "Changes of EndpointSlices")
+        self.engine.store.slice(delta.key, delta.old, delta.new)
+        self.syncer.wake()
+
+    def _on_node(self, delta: Delta[Node]) -> None:
+        if delta.key != self._node:
+            return
+        cidrs = (delta.new.spec.pod_cidrs or ()) if delta.new else ()
+        networks = tuple(network for network in map(_network, cidrs) if network is not None)
+        if networks != self._pod_networks:
+            self._pod_networks = networks
+            if self._config.detect_local.mode == "NodeCIDR":
+                self.syncer.reload_table()
+        self._see()
+
+    def _see(self) -> None:
+        """Work out the node's facts anew."""
+        node = self.nodes.objects.get(self._node)
+        addresses = (node.status.addresses or ()) if node else ()
+        internal = [pack(entry.address) for entry in addresses if entry.type == "InternalIP"]
+        facts = node_facts(self._node, self._host, [address for address in internal if address])
+        self.engine.see(situation(self._config, facts, self.engine.facts.dead))
+        if len(self.engine.store):
+            self.syncer.wake()
+
+    # --- servers ------------------------------------------------------------------------------------------
+
+    async def _serve(self) -> None:
+        config = self._config
+        try:
+            async with asyncio.TaskGroup() as group:
+                application = health.health_application(self._health, self._status)
+                group.create_task(
+                    health.serve(
+                        application, config.health, "health", hard_fail=config.bind_address_hard_fail
+                    )
+                )
+                application = health.metrics_application(self.metrics)
+                group.create_task(
+                    health.serve(
+                        application, config.metrics, "metrics", hard_fail=config.bind_address_hard_fail
+                    )
+                )
+        except* OSError as group_error:
+            reason = "; ".join(str(error) for error in group_error.exceptions)
+            raise UserError(f"bindAddressHardFail: {reason}") from None
+
+    def _add_metrics(self) -> None:
+        engine = self.engine
+        self.metrics.gauges |= {
+            "strictarp_proxy_services": ("Services known", lambda: len(engine.store.services)),
+            "strictarp_proxy_virtual_servers": ("Virtual servers", lambda: len(engine.mirror.servers)),
+            "strictarp_proxy_draining": ("Real servers that drain", lambda: len(engine.drains)),
+            "strictarp_proxy_dead_nodes": ("Nodes given up", lambda: len(engine.facts.dead)),
+        }
+
+
+def _network(text: str) -> Network | None:
+    try:
+        return parse_network(text)
+    except ValueError:
+        return None

@@ -1,0 +1,178 @@
+"""The proxy's core as a machine without I/O: objects in, operations out, outcomes back in. Pure.
+
+The shell calls `steps` for what is due, carries the operations out and tells each outcome to `done`; what was
+refused stays touched and comes again with the next `steps`. `looked` takes in a full look at the kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from strictarp.netlink.ipvs import Key
+from strictarp.proxy.addresses import inside
+from strictarp.proxy.config import Config
+from strictarp.proxy.diff import Steps, diff, draining
+from strictarp.proxy.drains import Drains
+from strictarp.proxy.mirror import Mirror
+from strictarp.proxy.operations import (
+    AddServer,
+    BindAddress,
+    ChangeSets,
+    Element,
+    Operation,
+    RemoveServer,
+    SetServer,
+    UnbindAddress,
+)
+from strictarp.proxy.seam import KernelView
+from strictarp.proxy.services import Contribution, plan_service
+from strictarp.proxy.situation import Situation
+from strictarp.proxy.state import Desired, Touched
+from strictarp.proxy.store import Store
+
+BATCH = 200
+"""Services planned in one go; between two the event loop gets its turn."""
+NODE_PORTS = range(30000, 32768)
+
+
+class Engine:
+    """Store, desired state, mirror and drains of one node, and what is still to do."""
+
+    def __init__(self, config: Config, facts: Situation, drain_limit: float) -> None:
+        self.store = Store()
+        self.desired = Desired()
+        self.mirror = Mirror()
+        self.drains = Drains(drain_limit)
+        self.facts = facts
+        self.failed = Touched()
+        self.warnings: dict[str, tuple[str, ...]] = {}
+        self._config = config
+
+    def see(self, facts: Situation) -> None:
+        """The node changed: plan again what depends on it.
+
+        Endpoints of nodes that died or came back concern only the Services that have some there.
+        """
+        before, self.facts = self.facts, facts
+        if before == facts:
+            return
+        if msgspec.structs.replace(before, dead=facts.dead) != facts:
+            self.store.mark_all()
+            return
+        for node in before.dead ^ facts.dead:
+            self.store.mark(*self.desired.services_on(node))
+
+    def plan(self, limit: int = BATCH) -> tuple[Touched, list[str]]:
+        """Plan at most `limit` waiting Services; what may have changed, and warnings that are new."""
+        touched = Touched()
+        news: list[str] = []
+        for key in self.store.take(limit):
+            service = self.store.services.get(key)
+            new = plan_service(service, self.store.slices(key), self.facts) if service else None
+            touched.unite(self.desired.put(key, new))
+            news += self._news(key, new)
+        return touched, news
+
+    def _news(self, key: str, new: Contribution | None) -> list[str]:
+        """Warnings of a Service that were not told before: each part that is refused is logged once."""
+        found = (*new.warnings, *self.desired.conflicts(new.exposures)) if new else ()
+        known = self.warnings.pop(key, ())
+        if found:
+            self.warnings[key] = found
+        return [warning for warning in found if warning not in known]
+
+    def steps(self, touched: Touched) -> Steps:
+        """What is to be done about the touched parts."""
+        return diff(touched, self.desired, self.mirror)
+
+    def everything(self) -> Touched:
+        """All parts that exist or should."""
+        return Touched(
+            {*self.desired.keys(), *self.mirror.servers},
+            {*self.desired.bound, *self.mirror.bound},
+            {*self.desired.elements, *self.mirror.elements},
+        )
+
+    def parts_of_service(self, contribution: Contribution) -> Touched:
+        """The parts that one Service needs."""
+        touched = Touched(keys=set(contribution.exposures))
+        for exposure in contribution.exposures.values():
+            touched.elements.update(exposure.elements)
+            if exposure.bind:
+                touched.addresses.add(exposure.server.address)
+        return touched
+
+    def done(self, operations: Sequence[Operation], outcomes: Sequence[str | None]) -> list[str]:
+        """Take in what became of operations; the reasons of those that were refused."""
+        reasons = []
+        for operation, reason in zip(operations, outcomes, strict=True):
+            if reason is None:
+                self.mirror.record(operation)
+            else:
+                reasons.append(reason)
+                self.failed.unite(parts_of(operation))
+        return reasons
+
+    def follow_drains(self, touched: Touched, now: float) -> None:
+        """Note which real servers of the touched virtual servers are draining."""
+        for key in touched.keys:
+            self.drains.set(key, draining(key, self.desired, self.mirror), now)
+
+    def take_failed(self) -> Touched:
+        """What was refused and is to be tried again."""
+        failed, self.failed = self.failed, Touched()
+        return failed
+
+    def looked(self, view: KernelView, *, adopt: bool) -> None:
+        """Take in a full look.
+
+        Ours is what we want and what we knew. With `adopt`, at the start, also what an earlier process left:
+        virtual servers on addresses of kube-ipvs0, and on the node's own within the NodePort range; but never
+        those of excludeCIDRs unless we want them.
+        """
+        known = self.mirror.servers.keys() | self.desired.keys()
+        self.mirror.look(view, self._ours(view, known, adopt=adopt))
+
+    def _ours(self, view: KernelView, known: set[Key], *, adopt: bool) -> Callable[[Key], bool]:
+        def ours(key: Key) -> bool:
+            _, address, port = key
+            if self.desired.exposure(key) is not None:
+                return True
+            if inside(address, self._config.exclude):
+                return False
+            left = address in view.bound or (address in self.facts.host and port in NODE_PORTS)
+            return key in known or (adopt and left)
+
+        return ours
+
+    def elements_are(self, elements: set[Element]) -> None:
+        """The sets of our nftables table hold exactly these now."""
+        self.mirror.elements = elements
+
+
+def parts_of(operation: Operation) -> Touched:
+    """What has to be compared again when an operation was refused."""
+    match operation:
+        case BindAddress(address) | UnbindAddress(address):
+            return Touched(addresses={address})
+        case ChangeSets(add, remove):
+            return Touched(elements={*add, *remove})
+        case AddServer(server) | SetServer(server):
+            return Touched(keys={server.key})
+        case RemoveServer(key):
+            return Touched(keys={key})
+        case _:
+            return Touched(keys={operation.key})
+
+
+def unprepared(binds: Sequence[Operation], failed: Touched, *, sets_failed: bool) -> list[Operation]:
+    """Addresses that must not become local yet: SNAT, or their virtual server, is not there.
+
+    They are to be noted as refused, and come again.
+    """
+    waiting = {address for _, address, _ in failed.keys}
+    return [
+        bind for bind in binds if isinstance(bind, BindAddress) and (sets_failed or bind.address in waiting)
+    ]

@@ -1,0 +1,236 @@
+"""Brings the kernel to what the engine wants, turn by turn. Thin: engine, drains and caution decide."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from strictarp.proxy.caution import Caution
+from strictarp.proxy.diff import Steps
+from strictarp.proxy.engine import Engine, unprepared
+from strictarp.proxy.metrics import Metrics
+from strictarp.proxy.nft_listing import BadListing, Listing, parse_listing
+from strictarp.proxy.nftables import FAMILY, TABLE
+from strictarp.proxy.operations import Element, Operation, describe_operation
+from strictarp.proxy.seam import Kernel, KernelRefused
+from strictarp.proxy.state import Touched
+from strictarp.proxy.store import FIRST
+
+log = logging.getLogger(__name__)
+
+FIRST_RETRY, LONGEST_RETRY = 1.0, 30.0
+DOUBT_SECONDS = 60.0
+_OUTSIDE = (KernelRefused, BadListing, OSError, TimeoutError)
+
+
+class Syncer:
+    """One node's loop. `table`: text of our whole nftables table with given elements.
+
+    `queued_at`: when the oldest change came that no finished turn has taken in; None without one. `failing`:
+    why the last turn did not do everything.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        kernel: Kernel,
+        table: Callable[[Iterable[Element]], str],
+        *,
+        min_period: float,
+        full_look: float,
+        metrics: Metrics,
+    ) -> None:
+        self.engine = engine
+        self.queued_at: float | None = None
+        self.failing = ""
+        self._kernel = kernel
+        self._table = table
+        self._min_period = min_period
+        self._full_look = full_look
+        self._metrics = metrics
+        self._caution = Caution(DOUBT_SECONDS)
+        self._rules: Listing | None = None
+        self._table_due = True
+        self._look_at = 0.0
+        self._retry_at: float | None = None
+        self._retry_wait = FIRST_RETRY
+        self._wake = asyncio.Event()
+        self._started = False
+
+    def wake(self) -> None:
+        """Something is to be done: objects or the node changed."""
+        if self.queued_at is None:
+            self.queued_at = time.monotonic()
+        self._wake.set()
+
+    def reload_table(self) -> None:
+        """What the text of the table depends on has changed."""
+        self._table_due = True
+        self.wake()
+
+    def look_soon(self) -> None:
+        """Compare everything with the kernel in the next turn."""
+        self._look_at = 0.0
+        self.wake()
+
+    async def run(self) -> None:
+        """Turn after turn, forever. Call it when all objects are known."""
+        while True:
+            self._wake.clear()
+            started = time.monotonic()
+            queued = self.queued_at
+            await self._turn(started)
+            if not self.failing and self.queued_at == queued:
+                self.queued_at = None
+            self._metrics.synced(time.monotonic() - started)
+            await self._rest(started)
+
+    async def skeleton(self) -> None:
+        """Make our table, without elements, on a node that has none: SNAT is there before anything else.
+
+        Raises KernelRefused.
+        """
+        if not await self._kernel.list_rules(FAMILY, TABLE):
+            await self._kernel.load_rules(self._table(()))
+
+    async def _rest(self, started: float) -> None:
+        """Sleep until something is to be done, and at least minSyncPeriod after the turn began."""
+        now = time.monotonic()
+        due = [self._look_at, self._retry_at, self.engine.drains.next_look(), self._caution.look_at()]
+        limit = min(moment for moment in due if moment is not None)
+        if self.failing:
+            limit = max(limit, now + FIRST_RETRY)
+        if limit > now:
+            try:
+                async with asyncio.timeout(limit - now):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+        pause = started + self._min_period - time.monotonic()
+        if pause > 0:
+            await asyncio.sleep(pause)
+
+    async def _turn(self, now: float) -> None:
+        touched = Touched()
+        self.failing = ""
+        if self._retry_at is not None and now >= self._retry_at:
+            self._retry_at = None
+            touched.unite(self.engine.take_failed())
+        touched.unite(await self._plan())
+        doubt_over = self._caution.look_at()
+        try:
+            if now >= self._look_at or (doubt_over is not None and now >= doubt_over):
+                await self._whole(now)
+            elif self._started:
+                await self._carry_out(self.engine.steps(touched), touched)
+            await self._drain(now)
+        except _OUTSIDE as error:
+            self.engine.failed.unite(touched)
+            self._fail(str(error))
+            if now >= self._look_at:
+                self._look_at = now + self._retry_wait
+        if self.failing:
+            self._retry_at = now + self._retry_wait
+            self._retry_wait = min(2 * self._retry_wait, LONGEST_RETRY)
+        elif self._retry_at is None:
+            self._retry_wait = FIRST_RETRY
+
+    async def _plan(self) -> Touched:
+        touched = Touched()
+        while len(self.engine.store):
+            part, warnings = self.engine.plan()
+            touched.unite(part)
+            for warning in warnings:
+                log.warning(warning)
+            await asyncio.sleep(0)
+        return touched
+
+    async def _whole(self, now: float) -> None:
+        """A full look at the kernel, and everything that differs."""
+        engine = self.engine
+        await self._kernel.prepare()
+        engine.looked(await self._kernel.view(), adopt=not self._started)
+        await self._look_at_table()
+        touched = engine.everything()
+        engine.take_failed()
+        first = engine.desired.contributions.get(FIRST)
+        if first is not None and not self._started:
+            some = engine.parts_of_service(first)
+            await self._carry_out(engine.steps(some).without_removals(), some)
+        steps = engine.steps(touched)
+        removals, held = steps.leaving(), engine.mirror.size()
+        if not self._caution.believes(
+            removals=removals, held=held, empty=engine.desired.carries_nothing(), now=now
+        ):
+            log.warning(
+                "nearly everything would be removed: waiting whether the API stays with it",
+                extra={"fields": {"removals": removals, "held": held, "seconds": DOUBT_SECONDS}},
+            )
+            steps = steps.without_removals()
+        if self._started and (drift := len(steps.all())):
+            log.warning("the kernel differed from what was programmed", extra={"fields": {"repairs": drift}})
+            self._metrics.repaired(drift)
+        await self._carry_out(steps, touched)
+        self._started = True
+        self._look_at = now + self._full_look
+
+    async def _look_at_table(self) -> None:
+        """Read our table; load it whole when it is not as we left it, or what it is made of changed."""
+        engine = self.engine
+        listing = parse_listing(await self._kernel.list_rules(FAMILY, TABLE))
+        engine.elements_are(set(listing.elements))
+        if self._table_due or self._rules is None or listing.rules != self._rules.rules:
+            await self._load_table()
+
+    async def _load_table(self) -> None:
+        """Replace the table in one transaction. What is still in use of an earlier process stays in."""
+        engine = self.engine
+        wanted, both = set(engine.desired.elements), {*engine.desired.elements, *engine.mirror.elements}
+        try:
+            await self._kernel.load_rules(self._table(both))
+        except KernelRefused:
+            if both == wanted:
+                raise
+            await self._kernel.load_rules(self._table(wanted))  # intervals of both may overlap
+        self._rules = parse_listing(await self._kernel.list_rules(FAMILY, TABLE))
+        engine.elements_are(set(self._rules.elements))
+        self._table_due = False
+
+    async def _carry_out(self, steps: Steps, touched: Touched) -> None:
+        """SNAT, then virtual servers, then addresses, then removals; each only on what it stands on."""
+        if self._table_due and self._started:
+            await self._load_table()
+        sets_failed = not await self._apply(steps.sets)
+        await self._apply(steps.servers)
+        wait = unprepared(steps.binds, self.engine.failed, sets_failed=sets_failed)
+        self.engine.done(wait, ["waits for SNAT and virtual servers"] * len(wait))
+        await self._apply([bind for bind in steps.binds if bind not in wait])
+        await self._apply(steps.removals)
+        await self._apply(steps.last_sets)
+        self.engine.follow_drains(touched, time.monotonic())
+
+    async def _apply(self, operations: Sequence[Operation]) -> bool:
+        if not operations:
+            return True
+        reasons = self.engine.done(operations, await self._kernel.apply(operations))
+        self._metrics.applied(len(operations), len(reasons))
+        if log.isEnabledFor(logging.DEBUG):
+            for operation in operations:
+                log.debug(describe_operation(operation))
+        for reason in reasons[:5]:
+            self._fail(reason)
+        return not reasons
+
+    async def _drain(self, now: float) -> None:
+        engine = self.engine
+        for key in engine.drains.due(now):
+            gone = engine.drains.seen(key, await self._kernel.reals(key), now)
+            await self._apply(gone)
+            engine.follow_drains(Touched(keys={key}), now)
+
+    def _fail(self, reason: str) -> None:
+        if reason != self.failing:
+            log.error("not everything could be programmed", extra={"fields": {"reason": reason}})
+        self.failing = reason
