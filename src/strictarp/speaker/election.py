@@ -1,0 +1,33 @@
+"""The order of candidates: who should own an IP that has no owner.
+
+MetalLB's election (speaker/layer2_controller.go: score, then SHA-256 over node + "#" + IP), so a cluster
+that changes over keeps its owners; it is used only for IPs without an owner.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Container, Mapping
+
+from strictarp.speaker.view import Candidate
+
+NOBODY: frozenset[str] = frozenset()
+
+
+def order(scores: Mapping[str, int], first_ip: str, behind: Container[str] = NOBODY) -> tuple[Candidate, ...]:
+    """Candidates, first choice first.
+
+    scores: node → sum of preferred weights. first_ip: the Service's first ingress IP in text, as in its
+    status (RFC 5952); all IPs of a Service are ordered by it. behind: nodes put after all others, where
+    they keep their order: NotReady, out of service, cordoned.
+    """
+
+    def place(node: str) -> tuple[bool, int, bytes]:
+        return (node in behind, -scores[node], rank(node, first_ip))
+
+    return tuple([Candidate(node, scores[node]) for node in sorted(scores, key=place)])
+
+
+def rank(node: str, ip: str) -> bytes:
+    """The lower wins."""
+    return hashlib.sha256(f"{node}#{ip}".encode()).digest()
