@@ -132,8 +132,9 @@ class Client:
             query = {**query, "continue": page.continue_token}
 
     async def create(self, res: Resource[T], body: Mapping[str, object], namespace: str = "") -> T:
-        """Create an object; raises AlreadyExists, Invalid."""
-        return self._decoder(res).object(await self._call("POST", res.path(namespace), body=body))
+        """Create an object, in its own namespace if none is given; raises AlreadyExists, Invalid."""
+        path = res.path(namespace or _metadata(body, "namespace"))
+        return self._decoder(res).object(await self._call("POST", path, body=body))
 
     async def replace(
         self, res: Resource[T], body: Mapping[str, object], namespace: str = "", *, subresource: str = ""
@@ -142,11 +143,10 @@ class Client:
 
         Raises Conflict when it is stale, ValueError for a document without `metadata.name`.
         """
-        metadata = body.get("metadata")
-        name = metadata.get("name") if isinstance(metadata, Mapping) else None
-        if not isinstance(name, str) or not name:
+        name = _metadata(body, "name")
+        if not name:
             raise ValueError("the document to replace has no metadata.name")
-        path = res.path(namespace, name, subresource)
+        path = res.path(namespace or _metadata(body, "namespace"), name, subresource)
         return self._decoder(res).object(await self._call("PUT", path, body=body))
 
     async def merge_patch(
@@ -277,3 +277,9 @@ class Client:
 def _selectors(label_selector: str, field_selector: str) -> dict[str, str]:
     wanted = {"labelSelector": label_selector, "fieldSelector": field_selector}
     return {name: text for name, text in wanted.items() if text}
+
+
+def _metadata(body: Mapping[str, object], field: str) -> str:
+    metadata = body.get("metadata")
+    value = metadata.get(field) if isinstance(metadata, Mapping) else None
+    return value if isinstance(value, str) else ""
