@@ -22,13 +22,23 @@ from strictarp.errors import UserError
 from strictarp.kube import config as kubeconfig
 from strictarp.kube.cache import Cache, Delta
 from strictarp.kube.client import Client
-from strictarp.kube.objects import ENDPOINTSLICES, NODES, SERVICES, EndpointSlice, Node, Service
+from strictarp.kube.objects import (
+    ENDPOINTSLICES,
+    NAMESPACES,
+    NODES,
+    SECRETS,
+    SERVICES,
+    EndpointSlice,
+    Node,
+    Service,
+)
 from strictarp.netlink.ipvs import Timeouts
-from strictarp.proxy import health, nftables, status, sysctls
+from strictarp.proxy import health, nftables, peers, status, sysctls
 from strictarp.proxy.addresses import pack
 from strictarp.proxy.config import Config
 from strictarp.proxy.engine import Engine
 from strictarp.proxy.fields import Network, parse_network
+from strictarp.proxy.hearing import Hearing
 from strictarp.proxy.kernel import LinuxKernel
 from strictarp.proxy.metrics import Metrics
 from strictarp.proxy.operations import Element
@@ -121,6 +131,18 @@ class Proxy:
             client, ENDPOINTSLICES, label_selector=WITHOUT_OTHER_PROXY, on_delta=self._on_slice
         )
         self.nodes = Cache(client, NODES, on_delta=self._on_node)
+        self.secrets = Cache(
+            client,
+            SECRETS,
+            namespace=options.settings.namespace,
+            field_selector=f"metadata.name={peers.SECRET}",
+            on_delta=self._on_peers,
+        )
+        self.namespaces = Cache(
+            client, NAMESPACES, field_selector="metadata.name=kube-system", on_delta=self._on_peers
+        )
+        self._liveness = options.settings.liveness
+        self._hearing: Hearing | None = None
         self._health = health.Health(
             lambda: self.syncer.queued_at, 2 * config.sync_period, lambda: self.nodes.objects.get(self._node)
         )
@@ -142,6 +164,8 @@ class Proxy:
             group.create_task(self._follow_host())
             await self._synced()
             group.create_task(self.syncer.run())
+            if self._liveness.enabled:
+                group.create_task(self._hear())
 
     async def _synced(self) -> None:
         for cache in (self.services, self.slices, self.nodes):
@@ -183,6 +207,7 @@ class Proxy:
     async def _look_at_host(self) -> None:
         self._host = await self._kernel.host_links()
         self._see()
+        self._learn()
 
     async def _follow_host(self) -> None:
         async for _ in self._kernel.changes():
@@ -213,6 +238,7 @@ class Proxy:
         self.syncer.wake()
 
     def _on_node(self, delta: Delta[Node]) -> None:
+        self._learn()
         if delta.key != self._node:
             return
         cidrs = (delta.new.spec.pod_cidrs or ()) if delta.new else ()
@@ -232,6 +258,39 @@ class Proxy:
         self.engine.see(situation(self._config, facts, self.engine.facts.dead))
         if len(self.engine.store):
             self.syncer.wake()
+
+    # --- other nodes --------------------------------------------------------------------------------------
+
+    async def _hear(self) -> None:
+        """Follow which nodes are dead, until cancelled."""
+        self._hearing = Hearing(self._liveness, self._on_dead)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.secrets.run())
+                group.create_task(self.namespaces.run())
+                self._learn()
+        finally:
+            self._hearing.close()
+
+    def _on_peers(self, _: object) -> None:
+        self._learn()
+
+    def _learn(self) -> None:
+        if self._hearing is None:
+            return
+        self._hearing.learn(
+            peers.members(self.nodes.objects.values(), self._node),
+            self._host,
+            cluster=peers.cluster(self.namespaces.objects.get("kube-system")),
+            keys=peers.keys(next(iter(self.secrets.objects.values()), None)),
+        )
+
+    def _on_dead(self, dead: frozenset[str]) -> None:
+        before = self.engine.facts
+        gone, back = sorted(dead - before.dead), sorted(before.dead - dead)
+        log.warning("nodes given up or back", extra={"fields": {"dead": gone, "back": back}})
+        self.engine.see(msgspec.structs.replace(before, dead=dead))
+        self.syncer.wake()
 
     # --- servers ------------------------------------------------------------------------------------------
 

@@ -1,0 +1,216 @@
+"""Listens to hellos and asks by ARP on the node's links, for `liveness`. Thin.
+
+Nothing is polled: the kernel filters frames, one timer waits for the first silence, and the sockets for ARP
+answers exist only while somebody is asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+import msgspec
+
+from strictarp.arp import bpf, frames
+from strictarp.arp.rawsocket import RawSocket
+from strictarp.hello.auth import Keys
+from strictarp.hello.frames import ETHERTYPE, GROUP_MAC, FrameError, decode_beat
+from strictarp.hello.messages import HELLO_TYPE
+from strictarp.netlink.rtnl import SCOPE_GLOBAL, covers
+from strictarp.proxy.liveness import Ask, Member, Nodes
+from strictarp.proxy.seam import HostLinks
+from strictarp.proxy.settings import Liveness as Limits
+from strictarp.proxy.status import answering_links
+
+log = logging.getLogger(__name__)
+
+_LOAD_BYTE, _JUMP_EQUAL, _RETURN = 0x30, 0x15, 0x06
+_TYPE_OFFSET = 14 + 5
+HELLOS: bpf.Program = (
+    *bpf.ethertype(ETHERTYPE)[:-1],
+    bpf.Instruction(_LOAD_BYTE, 0, 0, _TYPE_OFFSET),
+    bpf.Instruction(_JUMP_EQUAL, 1, 0, HELLO_TYPE),
+    bpf.Instruction(_RETURN, 0, 0, 0),
+    bpf.Instruction(_RETURN, 0, 0, bpf.WHOLE_FRAME),
+)
+"""HELLO frames for this host, and no other of the speakers' frames."""
+
+
+class Place(msgspec.Struct, frozen=True, gc=False):
+    """This node on a link."""
+
+    link: int
+    mac: bytes
+    addresses: tuple[tuple[bytes, int], ...]
+
+    def source_for(self, target: bytes) -> bytes | None:
+        """Our own address in the subnet of `target`, None when it is not on this link."""
+        return next((own for own, prefix in self.addresses if covers(own, prefix, target)), None)
+
+
+def places(host: HostLinks, members: Iterable[Member]) -> dict[int, Place]:
+    """Links on whose subnets other nodes have their InternalIP, by index. Pure.
+
+    Elsewhere ARP could not tell whether a silent node lives: with strictARP its kernel is silent there.
+    """
+    targets = [member.address for member in members]
+    found = {}
+    for link in answering_links(host.links):
+        own = tuple(
+            (entry.address, entry.prefix)
+            for entry in host.addresses
+            if entry.index == link.index and len(entry.address) == 4 and entry.scope == SCOPE_GLOBAL
+        )
+        place = Place(link.index, link.mac, own)
+        if link.carrier and len(link.mac) == 6 and any(place.source_for(target) for target in targets):
+            found[link.index] = place
+    return found
+
+
+class Hearing:
+    """The sockets and the timer around `Nodes`. `on_change` is called when the set of dead nodes changes.
+
+    Make it in a running loop. Nothing is heard until `learn` gave members, links, cluster and keys.
+    """
+
+    def __init__(self, limits: Limits, on_change: Callable[[frozenset[str]], None]) -> None:
+        self.unreadable = 0
+        self._nodes = Nodes(limits)
+        self._on_change = on_change
+        self._told: frozenset[str] = frozenset()
+        self._cluster = 0
+        self._keys: Keys | None = None
+        self._places: dict[int, Place] = {}
+        self._hellos: dict[int, RawSocket] = {}
+        self._answers: dict[int, RawSocket] = {}
+        self._awaited: frozenset[bytes] = frozenset()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def close(self) -> None:
+        """Close all sockets and stop the timer."""
+        self._close_all(self._hellos)
+        self._close_all(self._answers)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def learn(
+        self, members: Mapping[int, Member], host: HostLinks, *, cluster: int | None, keys: Keys | None
+    ) -> None:
+        """What is known of the cluster and of this node now; safe to repeat."""
+        self._nodes.know(members)
+        self._keys = keys
+        self._cluster = cluster or 0
+        wanted = places(host, members.values()) if keys is not None and cluster is not None else {}
+        for index in [i for i, s in self._hellos.items() if wanted.get(i) != self._places.get(i) or s.broken]:
+            self._close(self._hellos, index)
+            self._close(self._answers, index)
+        self._places = wanted
+        for index in wanted.keys() - self._hellos.keys():
+            self._open(self._hellos, index, ETHERTYPE, HELLOS, self._on_hello)
+        self._after()
+
+    def _open(
+        self,
+        sockets: dict[int, RawSocket],
+        index: int,
+        ethertype: int,
+        program: bpf.Program,
+        on_frame: Callable[[int, bytes], bool],
+    ) -> None:
+        groups = (GROUP_MAC,) if ethertype == ETHERTYPE else ()
+        try:
+            made = RawSocket(index, ethertype, program, groups=groups)
+        except OSError as error:
+            log.warning("link not heard", extra={"fields": {"link": index, "reason": str(error)}})
+            return
+        sockets[index] = made
+        made.watch(asyncio.get_running_loop(), lambda frame: self._frame(on_frame, index, frame))
+
+    def _frame(self, on_frame: Callable[[int, bytes], bool], index: int, frame: bytes) -> None:
+        if on_frame(index, frame):  # later, since it may close the socket that is being read
+            asyncio.get_running_loop().call_soon(self._after)
+
+    def _close(self, sockets: dict[int, RawSocket], index: int) -> None:
+        old = sockets.pop(index, None)
+        if old is not None:
+            old.unwatch(asyncio.get_running_loop())
+            old.close()
+
+    def _close_all(self, sockets: dict[int, RawSocket]) -> None:
+        for index in list(sockets):
+            self._close(sockets, index)
+
+    def _on_hello(self, index: int, frame: bytes) -> bool:
+        if self._keys is None:
+            return False
+        try:
+            beat = decode_beat(frame, self._cluster, self._keys)
+        except FrameError:
+            self.unreadable += 1
+            return False
+        return self._nodes.hear(beat, index, time.monotonic())
+
+    def _on_answer(self, _index: int, frame: bytes) -> bool:
+        """Any ARP packet of the node's kernel shows that it lives: answers, and its own questions."""
+        try:
+            arp = frames.decode(frame)
+        except frames.MalformedFrame:
+            return False
+        return arp.sender_ip in self._awaited and self._nodes.answered(arp.sender_ip, time.monotonic())
+
+    def _expire(self) -> None:
+        """Read what waits, then let time have passed: a busy loop must not take its own delay for silence."""
+        self._timer = None
+        for sockets, on_frame in ((self._hellos, self._on_hello), (self._answers, self._on_answer)):
+            for index, socket in sockets.items():
+                while (frame := socket.receive()) is not None:
+                    on_frame(index, frame)
+        asks = self._nodes.expire(time.monotonic())
+        self._after()
+        for ask in asks:
+            self._ask(ask)
+
+    def _ask(self, ask: Ask) -> None:
+        place = self._places.get(ask.link)
+        own = place.source_for(ask.address) if place else None
+        socket = self._answers.get(ask.link)
+        if place is None or own is None or socket is None:
+            self._nodes.answered(ask.address, time.monotonic())  # who cannot be asked is not given up
+        else:
+            socket.send(frames.request(place.mac, own, ask.address))
+
+    def _after(self) -> None:
+        """Follow what the machine says now: answers to await, the timer, and who is dead."""
+        awaited = self._nodes.asking()
+        if awaited != self._awaited:
+            self._await(awaited)
+        due = self._nodes.next_at()
+        loop = asyncio.get_running_loop()
+        if due is not None and (self._timer is None or self._timer.when() > _loop_time(due) + 0.001):
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = loop.call_at(_loop_time(due), self._expire)
+        if self._nodes.dead != self._told:
+            self._told = self._nodes.dead
+            self._on_change(self._told)
+
+    def _await(self, awaited: frozenset[bytes]) -> None:
+        """ARP sockets for answers of these addresses, none for nobody."""
+        self._awaited = awaited
+        if not awaited:
+            self._close_all(self._answers)
+            return
+        program = bpf.arp_about(bpf.aggregate(awaited))
+        for index in self._hellos:
+            if index in self._answers:
+                self._answers[index].set_filter(program)
+            else:
+                self._open(self._answers, index, frames.ETHERTYPE_ARP, program, self._on_answer)
+
+
+def _loop_time(moment: float) -> float:
+    """A moment of time.monotonic on the loop's clock, which may be another one in tests."""
+    return asyncio.get_running_loop().time() + moment - time.monotonic()
