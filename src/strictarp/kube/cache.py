@@ -153,11 +153,12 @@ class Cache(Generic[T]):
         self._failures, self.trouble = 0, None
 
     def _note(self, trouble: Trouble) -> None:
+        if isinstance(trouble.error, Gone) and self._failures == 0:
+            log.info("history was compacted; listing again", extra={"fields": {"what": self._what}})
         self._failures += 1
-        if not isinstance(trouble.error, Gone):
-            self.trouble = trouble.error
+        self.trouble = trouble.error
         # The first failure and then the 2nd, 4th, 8th …: an outage of hours must not fill the disk.
-        if self._failures & (self._failures - 1) == 0:
+        if self._failures & (self._failures - 1) == 0 and not isinstance(trouble.error, Gone):
             self._warn(
                 "cannot follow",
                 error=str(trouble.error),
