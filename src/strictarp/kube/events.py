@@ -41,7 +41,7 @@ def event_body(
     *,
     reason: str,
     message: str,
-    type: EventType,  # noqa: A002 - the API's name
+    type: EventType,
     component: str,
     host: str,
 ) -> dict[str, object]:
@@ -85,7 +85,7 @@ async def emit(
     about: KubeObject,
     reason: str,
     message: str,
-    type: EventType = "Normal",  # noqa: A002 - the API's name
+    type: EventType = "Normal",
     component: str,
     host: str = "",
 ) -> bool:
