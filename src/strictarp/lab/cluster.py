@@ -14,7 +14,7 @@ import msgspec
 from strictarp.errors import UserError
 from strictarp.kube.client import Client
 from strictarp.kube.config import load
-from strictarp.kube.errors import ApiError, Conflict, Unreachable
+from strictarp.kube.errors import Conflict, KubeError
 from strictarp.kube.objects import RESOURCES, KubeObject, Resource
 from strictarp.lab import layout, manifests
 from strictarp.lab.kubelet import PROXY, Kubelet, Workload
@@ -147,7 +147,7 @@ class Cluster:
             try:
                 await self.client.list(RESOURCES[0])
                 return
-            except (ApiError, Unreachable) as error:
+            except KubeError as error:
                 if time.monotonic() > limit:
                     raise UserError(f"the lab's API server does not answer: {error}") from error
                 await asyncio.sleep(0.2)
@@ -207,7 +207,7 @@ class Cluster:
             if "status" in document:
                 status = {"status": document["status"]}
                 await self.client.merge_patch(resource, name, status, namespace, subresource="status")
-        except ApiError as error:
+        except KubeError as error:
             raise UserError(f"{what}: {error}") from error
         return done
 

@@ -17,7 +17,7 @@ import msgspec
 
 from strictarp.kube.cache import Cache, Delta
 from strictarp.kube.client import Client
-from strictarp.kube.errors import ApiError, Unreachable
+from strictarp.kube.errors import KubeError
 from strictarp.kube.objects import CONFIGMAPS, DAEMONSETS, ConfigMap, DaemonSet
 from strictarp.lab.namespaces import Namespace
 from strictarp.lab.processes import Process, Processes
@@ -217,7 +217,7 @@ class Kubelet:
             await self._client.merge_patch(
                 DAEMONSETS, meta.name, {"status": status}, meta.namespace, subresource="status"
             )
-        except (ApiError, Unreachable) as error:
+        except KubeError as error:
             log.warning("cannot report the rollout", extra={"fields": {"error": str(error)}})
             await asyncio.sleep(1)
             self._wanted.set()

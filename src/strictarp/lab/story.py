@@ -13,7 +13,7 @@ import msgspec
 
 from strictarp.arp.probing import Findings
 from strictarp.errors import UserError
-from strictarp.kube.errors import ApiError, Unreachable
+from strictarp.kube.errors import KubeError
 from strictarp.kube.objects import EVENTS, SERVICES
 from strictarp.lab import figures, layout, manifests, namespaces, stream
 from strictarp.lab.cluster import Cluster
@@ -130,7 +130,7 @@ class Story:
         async def assigned() -> bool:
             try:
                 service = await self.cluster.client.get(SERVICES, manifests.WEB, "default")
-            except (ApiError, Unreachable):
+            except KubeError:
                 return False
             ingress = service.status.load_balancer.ingress
             self.vip = (ingress[0].ip or "") if ingress else ""
@@ -199,7 +199,7 @@ class Story:
         """The node that the speakers' last event names as announcing the Service, or nothing."""
         try:
             listing = await self.cluster.client.list(EVENTS, "default")
-        except (ApiError, Unreachable):
+        except KubeError:
             return ""
         told = [
             event

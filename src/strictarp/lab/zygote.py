@@ -114,6 +114,7 @@ def serve(program: Program, supervise: Callable[[socket.socket], int]) -> int:
 
     `supervise` gets its end of the channel on which it sends `Spawn` and receives `Started` and `Ended`.
     """
+    sys.stdout.flush()  # else every child would print what is still buffered
     gc.freeze()
     gc.disable()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
