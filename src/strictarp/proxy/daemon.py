@@ -12,7 +12,7 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -106,9 +106,20 @@ async def _until_signal(options: Options, client_config: kubeconfig.ClientConfig
 
 
 class Proxy:
-    """All parts of the daemon, wired."""
+    """All parts of the daemon, wired.
 
-    def __init__(self, options: Options, kernel: Kernel, client: Client) -> None:
+    `ensure` writes a sysctl unless it is so, and returns its old value.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        kernel: Kernel,
+        client: Client,
+        *,
+        ensure: Callable[[str, int], int | None] = ensure,
+    ) -> None:
+        self._ensure = ensure
         config = options.config
         self._config = config
         self._kernel = kernel
@@ -144,7 +155,9 @@ class Proxy:
         self._liveness = options.settings.liveness
         self._hearing: Hearing | None = None
         self._health = health.Health(
-            lambda: self.syncer.queued_at, 2 * config.sync_period, lambda: self.nodes.objects.get(self._node)
+            lambda: self.syncer.waiting_since,
+            2 * config.sync_period,
+            lambda: self.nodes.objects.get(self._node),
         )
         self._add_metrics()
 
@@ -181,7 +194,7 @@ class Proxy:
     async def _prepare_sysctls(self) -> None:
         for name, value in sysctls.wanted_sysctls(self._config).items():
             try:
-                before = ensure(name, int(value))
+                before = self._ensure(name, int(value))
             except SysctlError as error:
                 raise UserError(f"{error} (wanted: {value})") from None
             if before is not None:
@@ -189,7 +202,7 @@ class Proxy:
         cpus = len(os.sched_getaffinity(0))
         for name, value in sysctls.optional_sysctls(self._config.conntrack, cpus).items():
             try:
-                ensure(name, int(value))
+                self._ensure(name, int(value))
             except SysctlError as error:
                 log.warning("sysctl left as it is", extra={"fields": {"reason": str(error)}})
         try:

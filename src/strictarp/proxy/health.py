@@ -123,12 +123,12 @@ async def serve(application: web.Application, listen: Listen, what: str, *, hard
 
     Raises OSError with `hard_fail` only.
     """
-    runner = web.AppRunner(application, access_log=None, handle_signals=False)
+    runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=1.0)
     await runner.setup()
     try:
         while True:
             try:
-                await web.TCPSite(runner, listen[0], listen[1], shutdown_timeout=1.0).start()
+                await web.TCPSite(runner, listen[0], listen[1]).start()
                 break
             except OSError as error:
                 if hard_fail:

@@ -28,8 +28,7 @@ _OUTSIDE = (KernelRefused, BadListing, OSError, TimeoutError)
 class Syncer:
     """One node's loop. `table`: text of our whole nftables table with given elements.
 
-    `queued_at`: when the oldest change came that no finished turn has taken in; None without one. `failing`:
-    why the last turn did not do everything.
+    `failing`: why the last turn did not do everything. `settled` is set when a first turn did everything.
     """
 
     def __init__(
@@ -43,8 +42,8 @@ class Syncer:
         metrics: Metrics,
     ) -> None:
         self.engine = engine
-        self.queued_at: float | None = None
         self.failing = ""
+        self.settled = asyncio.Event()
         self._kernel = kernel
         self._table = table
         self._min_period = min_period
@@ -56,14 +55,21 @@ class Syncer:
         self._look_at = 0.0
         self._retry_at: float | None = None
         self._retry_wait = FIRST_RETRY
+        self._queued_at: float | None = None
+        self._working_on: float | None = None
         self._wake = asyncio.Event()
         self._started = False
 
     def wake(self) -> None:
         """Something is to be done: objects or the node changed."""
-        if self.queued_at is None:
-            self.queued_at = time.monotonic()
+        if self._queued_at is None:
+            self._queued_at = time.monotonic()
         self._wake.set()
+
+    @property
+    def waiting_since(self) -> float | None:
+        """When the oldest change came that no finished turn has taken in; None without one."""
+        return self._working_on or self._queued_at
 
     def reload_table(self) -> None:
         """What the text of the table depends on has changed."""
@@ -80,10 +86,12 @@ class Syncer:
         while True:
             self._wake.clear()
             started = time.monotonic()
-            queued = self.queued_at
+            self._working_on = self._working_on or self._queued_at
+            self._queued_at = None
             await self._turn(started)
-            if not self.failing and self.queued_at == queued:
-                self.queued_at = None
+            if not self.failing:
+                self.settled.set()
+                self._working_on = None
             self._metrics.synced(time.monotonic() - started)
             await self._rest(started)
 

@@ -1,0 +1,201 @@
+"""The whole daemon against the embedded API server, a real namespace, and a model of IPVS."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from strictarp.kube.client import Client
+from strictarp.kube.config import ClientConfig
+from strictarp.kube.objects import ENDPOINTSLICES, NODES, SERVICES
+from strictarp.lab import namespaces
+from strictarp.lab.apiserver.engine import Engine as ApiEngine
+from strictarp.lab.apiserver.server import Server, serve
+from strictarp.proxy import nftables
+from strictarp.proxy.config import Config
+from strictarp.proxy.daemon import Options, Proxy
+from strictarp.proxy.kernel import LinuxKernel
+from strictarp.proxy.settings import Settings
+from strictarp.sysctl import files
+from support.fake_ipvs import FakeIpvs
+from support.proxy_objects import service_body, slice_body
+
+pytestmark = pytest.mark.netns
+API = "127.0.0.1:6443"
+HEALTH, METRICS = "http://127.0.0.1:10256", "http://127.0.0.1:10249"
+
+
+def _ensure(name: str, value: int) -> int | None:
+    """As sysctl.files.ensure; this kernel may have no IPVS and so none of its sysctls."""
+    return None if name.startswith("net.ipv4.vs.") else files.ensure(name, value)
+
+
+class Node:
+    """One node of its own: API server, daemon, and the model of IPVS."""
+
+    def __init__(self, folder: Path, client: Client, ipvs: FakeIpvs) -> None:
+        self.folder = folder
+        self.client = client
+        self.ipvs = ipvs
+        self.proxy: Proxy | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._kernel: LinuxKernel | None = None
+
+    async def start(self, config: Config | None = None) -> None:
+        self._kernel = LinuxKernel(nftables.change_elements, generic=self.ipvs, device_kind="bridge")
+        settings = Settings(full_look=3600.0)
+        self.proxy = Proxy(
+            Options(config or Config(), settings, "node1"), self._kernel, self.client, ensure=_ensure
+        )
+        self._task = asyncio.create_task(self.proxy.run())
+
+    async def stop(self) -> None:
+        if self._task is not None and self._kernel is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+            self._kernel.close()
+
+    def reals(self, address: str, port: int) -> dict[str, int] | None:
+        """Address of each real server → weight; None without the virtual server."""
+        for (_, packed, number), (_, reals) in self.ipvs.table.items():
+            if (".".join(map(str, packed)), number) == (address, port):
+                return {".".join(map(str, real.address)): real.weight for real in reals.values()}
+        return None
+
+    async def until(self, address: str, port: int, wanted: dict[str, int] | None) -> None:
+        for _ in range(200):
+            if self.reals(address, port) == wanted:
+                return
+            await asyncio.sleep(0.02)
+        raise AssertionError(f"{address}:{port} is {self.reals(address, port)}, wanted {wanted}")
+
+
+@pytest.fixture
+async def node(tmp_path: Path) -> AsyncIterator[Node]:
+    space = namespaces.create("node1")
+    with namespaces.entered(space):
+        namespaces.ip(space, "addr add 192.0.2.11/24 dev lo")
+        server = Server(ApiEngine(service_cidr="203.0.113.128/25"))
+        runner = await serve(server, API)
+        async with Client(ClientConfig(server=f"http://{API}")) as client:
+            made = Node(tmp_path, client, FakeIpvs())
+            await client.create(NODES, {"metadata": {"name": "node1"}})
+            await client.create(SERVICES, service_body("web", "203.0.113.140", type="NodePort", ports=PORTS))
+            await client.create(ENDPOINTSLICES, slice_body("web", ["198.51.100.18"]))
+            yield made
+            await made.stop()
+        server.watchers.close()
+        await runner.cleanup()
+    space.close()
+
+
+PORTS = [{"name": "http", "port": 80, "targetPort": 8080, "nodePort": 30080}]
+
+
+def _addresses(device: str = "kube-ipvs0") -> set[str]:
+    shown = json.loads(namespaces.run(namespaces.current(), ["ip", "-j", "addr", "show", device]).stdout)
+    return {entry["local"] for entry in shown[0]["addr_info"] if entry["family"] == "inet"}
+
+
+def _set(name: str) -> str:
+    listed = ["nft", "list", "set", "ip", "strictarp", name]
+    return " ".join(namespaces.run(namespaces.current(), listed).stdout.split())
+
+
+async def _get(url: str) -> tuple[int, str]:
+    async with aiohttp.ClientSession() as session, session.get(url) as answer:
+        return answer.status, await answer.text()
+
+
+async def test_services_endpoints_and_their_changes_reach_the_kernel(node: Node) -> None:
+    await node.start()
+    await node.until("203.0.113.140", 80, {"198.51.100.18": 1})
+    await node.until("192.0.2.11", 30080, {"198.51.100.18": 1})
+    assert _addresses() == {"203.0.113.140"}
+    assert "203.0.113.140 . tcp . 80" in _set("clusterIP")
+    await node.client.replace(
+        ENDPOINTSLICES, slice_body("web", ["198.51.100.18", ("198.51.100.34", "node1")])
+    )
+    await node.until("192.0.2.11", 30080, {"198.51.100.18": 1, "198.51.100.34": 1})
+    assert "198.51.100.34 . tcp . 8080" in _set("hairpin")
+    status = {"loadBalancer": {"ingress": [{"ip": "192.0.2.100"}]}}
+    await node.client.merge_patch(
+        SERVICES, "web", {"spec": {"type": "LoadBalancer"}, "status": status}, "default"
+    )
+    await node.client.merge_patch(SERVICES, "web", {"status": status}, "default", subresource="status")
+    await node.until("192.0.2.100", 80, {"198.51.100.18": 1, "198.51.100.34": 1})
+    await node.client.delete(SERVICES, "web", "default")
+    await node.until("192.0.2.100", 80, None)
+    for _ in range(50):
+        if not _addresses() and "elements" not in _set("clusterIP"):
+            break
+        await asyncio.sleep(0.02)
+    assert (_addresses(), "elements" in _set("vips")) == (set(), False)
+
+
+async def test_a_new_address_of_the_node_serves_node_ports_at_once(node: Node) -> None:
+    await node.start()
+    await node.until("192.0.2.11", 30080, {"198.51.100.18": 1})
+    namespaces.ip(namespaces.current(), "addr add 192.0.2.99/32 dev lo")
+    await node.until("192.0.2.99", 30080, {"198.51.100.18": 1})
+    namespaces.ip(namespaces.current(), "addr del 192.0.2.99/32 dev lo")
+    await node.until("192.0.2.99", 30080, None)
+
+
+async def test_a_restart_changes_nothing_that_is_still_wanted(node: Node) -> None:
+    await node.start()
+    await node.until("192.0.2.11", 30080, {"198.51.100.18": 1})
+    await node.stop()
+    node.ipvs.log.clear()
+    await node.start()
+    assert node.proxy is not None
+    await asyncio.wait_for(node.proxy.syncer.settled.wait(), 5)
+    assert node.ipvs.log == []
+    assert node.reals("203.0.113.140", 80) == {"198.51.100.18": 1}
+    assert _addresses() == {"203.0.113.140"}
+
+
+async def test_what_is_flushed_behind_our_back_comes_back_with_the_next_look(node: Node) -> None:
+    await node.start()
+    await node.until("192.0.2.11", 30080, {"198.51.100.18": 1})
+    node.ipvs.table.clear()
+    namespaces.run(namespaces.current(), ["nft", "delete", "table", "ip", "strictarp"])
+    assert node.proxy is not None
+    node.proxy.syncer.look_soon()
+    await node.until("192.0.2.11", 30080, {"198.51.100.18": 1})
+    assert "203.0.113.140 . tcp . 80" in _set("clusterIP")
+
+
+async def test_health_and_metrics_speak_as_kube_proxy_does(node: Node) -> None:
+    await node.start()
+    await node.until("192.0.2.11", 30080, {"198.51.100.18": 1})
+    status, body = await _get(f"{HEALTH}/healthz")
+    assert (status, json.loads(body).keys()) == (200, {"lastUpdated", "currentTime", "nodeEligible"})
+    assert json.loads((await _get(f"{HEALTH}/livez"))[1]).keys() == {"lastUpdated", "currentTime"}
+    assert await _get(f"{METRICS}/proxyMode") == (200, "ipvs")
+    assert await _get(f"{METRICS}/healthz") == (200, "ok")
+    text = (await _get(f"{METRICS}/metrics"))[1]
+    assert "kubeproxy_sync_proxy_rules_duration_seconds_count" in text
+    assert "kubeproxy_sync_proxy_rules_service_changes_total" in text
+
+
+async def test_strictarp_is_set_before_the_first_vip_and_told_by_interface(node: Node) -> None:
+    here = namespaces.current()
+    namespaces.ip(here, "link add other0 type bridge", "link set other0 up")
+    await node.start(Config(strict_arp=True))
+    await node.until("192.0.2.11", 30080, {"198.51.100.18": 1})
+    told = json.loads((await _get(f"{HEALTH}/strictarp"))[1])
+    assert told["requested"] is True
+    assert told["inForce"] is True
+    assert told["sysctls"] == {
+        "net.ipv4.conf.all.arp_announce": "2",
+        "net.ipv4.conf.all.arp_ignore": "1",
+    }
+    assert told["interfaces"]["other0"]["inForce"] is True
+    files.write("net.ipv4.conf.other0.arp_ignore", 3)
+    told = json.loads((await _get(f"{HEALTH}/strictarp"))[1])
+    assert told["inForce"] is False
+    assert "other0" in told["reason"]
