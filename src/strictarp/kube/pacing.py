@@ -39,10 +39,11 @@ class Pace(msgspec.Struct, frozen=True):
 
 
 class Tries(msgspec.Struct, frozen=True, gc=False):
-    """Failures in a row, and those of them that were the server's refusal of a watch."""
+    """Failures in a row: all, the last ones that were refusals of a watch, the last ones that were 410."""
 
     failures: int = 0
     refusals: int = 0
+    gone: int = 0
 
 
 class Next(msgspec.Struct, frozen=True, gc=False):
@@ -70,8 +71,8 @@ def after_watch(error: KubeError | None, tries: Tries, *, good: bool, random: fl
     if error is None and good:
         return Next(Tries(), 0.0, relist=False)
     if isinstance(error, Gone):
-        again = Tries(before.failures + 1, 0)
-        return Next(again, pace.delay(before.failures, random), relist=True)
+        again = Tries(before.failures + 1, 0, before.gone + 1)
+        return Next(again, pace.delay(before.gone, random), relist=True)
     refused = isinstance(error, ApiError) and not isinstance(error, TooManyRequests)
     failed = Tries(before.failures + 1, before.refusals + 1 if refused else 0)
     relist = failed.refusals >= pace.relist_after
