@@ -1,0 +1,107 @@
+"""The controller: gives Services of type LoadBalancer their addresses.
+
+RBAC: get, list, watch services, namespaces, ipaddresspools; patch services/status; create, get, patch events;
+in its namespace get, create, patch leases and get, create secrets. Needs no capability.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+
+import msgspec
+
+from strictarp import logs
+from strictarp.controller.elector import Elector
+from strictarp.controller.exposition import Figures, health_application, metrics_application, serve
+from strictarp.controller.term import Term
+from strictarp.kube import config as kubeconfig
+from strictarp.kube.client import Client
+
+log = logging.getLogger(__name__)
+
+
+class Options(msgspec.Struct, frozen=True):
+    """What the command line says. A port of 0 means: not served."""
+
+    kubeconfig: str | None
+    identity: str
+    namespace: str = "metallb-system"
+    lb_class: str = ""
+    metrics_port: int = 9120
+    health_port: int = 17472
+
+
+def run(options: Options) -> int:
+    """Run until SIGTERM or SIGINT. Raises UserError for an unusable kubeconfig."""
+    logs.setup("controller")
+    return asyncio.run(_until_signal(options, kubeconfig.load(options.kubeconfig)))
+
+
+async def _until_signal(options: Options, client_config: kubeconfig.ClientConfig) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with Client(client_config) as client:
+        work = asyncio.create_task(Controller(options, client).run())
+        waiting = asyncio.create_task(stop.wait())
+        await asyncio.wait({work, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        if work.done():
+            await work  # it never ends by itself but with an error
+        work.cancel()
+        await asyncio.wait({work})
+    log.info("stopped")
+    return 0
+
+
+class Controller:
+    """Candidate, then leader, then candidate again, with the servers beside."""
+
+    def __init__(self, options: Options, client: Client) -> None:
+        self._options = options
+        self._client = client
+        self.figures = Figures()
+        self.elector = Elector(client, options.namespace, options.identity)
+
+    async def run(self) -> None:
+        """Until cancelled; then the Lease is given back."""
+        options = self._options
+        async with asyncio.TaskGroup() as group:
+            if options.metrics_port:
+                application = metrics_application(self.figures)
+                group.create_task(serve(application, options.metrics_port, "metrics"))
+            if options.health_port:
+                group.create_task(serve(health_application(), options.health_port, "health"))
+            try:
+                while True:
+                    await self.elector.acquire()
+                    await self._lead()
+            finally:
+                await self.elector.resign()
+
+    async def _lead(self) -> None:
+        """Work for as long as the Lease is ours."""
+        log.info("leading", extra={"fields": {"identity": self.elector.identity}})
+        self.figures.leading = True
+        term = Term(
+            self._client,
+            namespace=self._options.namespace,
+            lb_class=self._options.lb_class,
+            figures=self.figures,
+            may_write=lambda: self.elector.leading,
+        )
+        work = asyncio.create_task(term.run())
+        hold = asyncio.create_task(self.elector.hold())
+        try:
+            await asyncio.wait({work, hold}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self.figures.leading = False
+            work.cancel()
+            hold.cancel()
+            await asyncio.wait({work, hold})
+        if not work.cancelled():
+            work.result()  # an error of ours ends the process
+        log.warning("no longer leading")

@@ -1,0 +1,99 @@
+"""Metrics under MetalLB's names, and the two small servers for metrics and health."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+from strictarp.controller.pools import Pool
+from strictarp.controller.reconcile import Book
+
+log = logging.getLogger(__name__)
+
+RETRY = 5.0
+_NUMBERS = (
+    ("metallb_allocator_addresses", "addresses", (4, 6)),
+    ("metallb_allocator_ipv4_addresses", "IPv4 addresses", (4,)),
+    ("metallb_allocator_ipv6_addresses", "IPv6 addresses", (6,)),
+)
+
+
+class Figures:
+    """What the metrics tell, as plain values that the daemon sets."""
+
+    def __init__(self) -> None:
+        self.pools: tuple[Pool, ...] = ()
+        self.book = Book()
+        self.loaded = False
+        self.stale = False
+        self.leading = False
+        self.updates = 0
+        self.update_errors = 0
+
+    def collect(self) -> Iterator[Metric]:
+        """For a prometheus registry."""
+        for prefix, what, versions in _NUMBERS:
+            total = GaugeMetricFamily(f"{prefix}_total", f"Usable {what} of a pool", labels=["pool"])
+            used = GaugeMetricFamily(f"{prefix}_in_use_total", f"Used {what} of a pool", labels=["pool"])
+            for pool in self.pools:
+                total.add_metric([pool.name], sum(pool.capacity(version) for version in versions))
+                in_use = sum(pool.in_use(version, self.book.state.runs[version]) for version in versions)
+                used.add_metric([pool.name], in_use)
+            yield total
+            yield used
+        for name, text, value in (
+            ("metallb_k8s_client_config_loaded_bool", "A configuration is in force", self.loaded),
+            ("metallb_k8s_client_config_stale_bool", "The newest one is refused", self.stale),
+            ("metallb_k8s_client_updates_total", "Changes of objects seen", self.updates),
+            ("metallb_k8s_client_update_errors_total", "Writes that failed", self.update_errors),
+            ("strictarp_controller_leading", "This controller may write", self.leading),
+            ("strictarp_controller_services_waiting", "Services that wait", len(self.book.waiting)),
+        ):
+            yield GaugeMetricFamily(name, text, value)
+
+
+def metrics_application(figures: Figures) -> web.Application:
+    """/metrics."""
+    registry = CollectorRegistry()
+    registry.register(figures)
+
+    async def exposition(_: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    application = web.Application()
+    application.router.add_get("/metrics", exposition)
+    return application
+
+
+def health_application() -> web.Application:
+    """/healthz and /readyz: the process answers; waiting to lead is health too."""
+
+    async def fine(_: web.Request) -> web.Response:
+        return web.Response(text="ok")
+
+    application = web.Application()
+    for path in ("/healthz", "/readyz"):
+        application.router.add_get(path, fine)
+    return application
+
+
+async def serve(application: web.Application, port: int, what: str) -> None:
+    """Serve on all addresses until cancelled; a port that is taken is tried again."""
+    runner = web.AppRunner(application, access_log=None, handle_signals=False)
+    await runner.setup()
+    try:
+        while True:
+            try:
+                await web.TCPSite(runner, None, port, shutdown_timeout=1.0).start()
+                break
+            except OSError as error:
+                log.error("cannot serve %s", what, extra={"fields": {"port": port, "reason": str(error)}})
+                await asyncio.sleep(RETRY)
+        await asyncio.Event().wait()
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,229 @@
+"""IPAddressPools, read and checked as a whole. Pure.
+
+The rules are MetalLB's (internal/config/config.go): each item of `spec.addresses` is a CIDR or a range, taken
+literally (a /30 gives four addresses); no two items overlap, within a pool or across pools.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import msgspec
+
+from strictarp.controller.addresses import BITS, Ip, Runs, count_within, is_buggy, parse_ip
+from strictarp.kube.objects import IPAddressPool, LabelSelector, Namespace, ServiceAllocation
+from strictarp.kube.selectors import fault, selects
+
+
+class Range(msgspec.Struct, frozen=True, gc=False):
+    """One item of a pool: its addresses from `first` to `last`, both included, and the item as written."""
+
+    version: int
+    first: int
+    last: int
+    text: str
+
+    def holds(self, ip: Ip) -> bool:
+        """The address lies in it."""
+        return ip[0] == self.version and self.first <= ip[1] <= self.last
+
+
+class Pool(msgspec.Struct, frozen=True, gc=False):
+    """A pool as the allocator needs it.
+
+    `reserved`: it has a serviceAllocation, so it is tried before the others and by those alone that it
+    suits. `namespaces`: those it is for, None for all. `priority` 0 comes last.
+    """
+
+    name: str
+    ranges: tuple[Range, ...]
+    auto_assign: bool = True
+    avoid_buggy: bool = False
+    reserved: bool = False
+    priority: int = 0
+    namespaces: frozenset[str] | None = None
+    service_selectors: tuple[LabelSelector, ...] = ()
+
+    def holds(self, ip: Ip) -> bool:
+        """The address may be given from this pool."""
+        return any(each.holds(ip) for each in self.ranges) and not (self.avoid_buggy and is_buggy(ip))
+
+    def suits(self, namespace: str, labels: Mapping[str, str]) -> bool:
+        """A Service with these labels in this namespace may take addresses from it.
+
+        Namespace and labels must both suit. A pool whose namespace selectors select no namespace suits
+        nobody (MetalLB then lets anybody ask for it by name).
+        """
+        if self.namespaces is not None and namespace not in self.namespaces:
+            return False
+        return not self.service_selectors or any(selects(each, labels) for each in self.service_selectors)
+
+    def capacity(self, version: int) -> int:
+        """How many addresses of a family it can give."""
+        return sum(self._usable(each) for each in self.ranges if each.version == version)
+
+    def in_use(self, version: int, runs: Runs) -> int:
+        """How many of a family's used addresses are its own."""
+        return sum(
+            count_within(runs, each.first, each.last) for each in self.ranges if each.version == version
+        )
+
+    def _usable(self, each: Range) -> int:
+        size = each.last - each.first + 1
+        if not self.avoid_buggy or each.version == 6:
+            return size
+        return size - (_buggy_below(each.last + 1) - _buggy_below(each.first))
+
+
+def _buggy_below(number: int) -> int:
+    """How many of the IPv4 addresses below `number` end in .0 or .255."""
+    return 2 * (number // 256) + (1 if number % 256 else 0)
+
+
+class PoolFault(ValueError):
+    """An item of a pool that cannot be used; the message is the part behind the field's name."""
+
+
+def parse_pools(
+    objects: Iterable[IPAddressPool], namespaces: Iterable[Namespace] = ()
+) -> tuple[tuple[Pool, ...], tuple[str, ...]]:
+    """All pools in order of their names, and all faults.
+
+    A fault reads `IPAddressPool NAME: FIELD: what is wrong and how to mend it`. With any fault the pools
+    must not be used: the configuration that was good last stays in force as a whole.
+    """
+    known = tuple(namespaces)
+    pools, faults = [], []
+    for source in sorted(objects, key=lambda each: each.metadata.name):
+        pool, wrong = _parse_pool(source, known)
+        pools.append(pool)
+        faults += wrong
+    return tuple(pools), (*faults, *_overlaps(pools))
+
+
+def parse_range(text: str) -> Range:
+    """An item of `spec.addresses`; raises PoolFault. Host bits of a CIDR are masked, as in MetalLB."""
+    if "-" in text:
+        return _parse_pair(text)
+    address, slash, length = text.partition("/")
+    if not slash:
+        raise PoolFault(f"{text!r} has no prefix length; write {text}/32 (IPv6: /128) for a single address")
+    try:
+        version, number = parse_ip(address)
+    except ValueError as error:
+        raise PoolFault(f"{text!r} is no CIDR: {error}") from None
+    if not (length.isascii() and length.isdigit() and int(length) <= BITS[version]):
+        raise PoolFault(f"{text!r} is no CIDR: the prefix length must be 0 to {BITS[version]}")
+    span = (1 << (BITS[version] - int(length))) - 1
+    return Range(version, number & ~span, number | span, text)
+
+
+def _parse_pair(text: str) -> Range:
+    parts = text.split("-")
+    if len(parts) != 2:
+        raise PoolFault(f"{text!r} is no range; write FIRST-LAST, such as 192.0.2.10-192.0.2.20")
+    ends = []
+    for name, part in zip(("start", "end"), parts, strict=True):
+        try:
+            ends.append(parse_ip(part.strip()))
+        except ValueError as error:
+            raise PoolFault(f"{text!r} has an unreadable {name}: {error}") from None
+    (version, first), (other, last) = ends
+    if version != other:
+        raise PoolFault(f"{text!r} mixes IPv4 and IPv6; give each family an item of its own")
+    if first > last:
+        raise PoolFault(f"{text!r} ends before it starts; swap the two addresses")
+    return Range(version, first, last, text)
+
+
+def _parse_pool(source: IPAddressPool, known: tuple[Namespace, ...]) -> tuple[Pool, list[str]]:
+    name, spec = source.metadata.name, source.spec
+    ranges, faults = [], []
+    if not spec.addresses:
+        faults.append("spec.addresses: empty; list at least one CIDR or range")
+    for item in spec.addresses:
+        try:
+            ranges.append(parse_range(item))
+        except PoolFault as error:
+            faults.append(f"spec.addresses: {error}")
+    allocation = spec.service_allocation
+    if allocation is not None:
+        faults += [f"spec.serviceAllocation.{wrong}" for wrong in _allocation_faults(allocation)]
+    pool = Pool(
+        name,
+        tuple(ranges),
+        auto_assign=spec.auto_assign is not False,
+        avoid_buggy=spec.avoid_buggy_ips,
+        reserved=allocation is not None,
+        priority=allocation.priority if allocation else 0,
+        namespaces=_namespaces(allocation, known) if allocation else None,
+        service_selectors=(allocation.service_selectors or ()) if allocation else (),
+    )
+    return pool, [f"IPAddressPool {name}: {wrong}" for wrong in faults]
+
+
+def _namespaces(allocation: ServiceAllocation, known: Iterable[Namespace]) -> frozenset[str] | None:
+    """The namespaces listed and those selected; None if neither is asked for."""
+    listed, selectors = allocation.namespaces or (), allocation.namespace_selectors or ()
+    if not listed and not selectors:
+        return None
+    chosen = (
+        each.metadata.name
+        for each in known
+        if any(selects(selector, each.metadata.labels) for selector in selectors)
+    )
+    return frozenset((*listed, *chosen))
+
+
+def _allocation_faults(allocation: ServiceAllocation) -> Iterator[str]:
+    listed = allocation.namespaces or ()
+    for name in sorted({each for each in listed if listed.count(each) > 1}):
+        yield f"namespaces: {name!r} is listed twice; list it once"
+    if allocation.priority < 0:
+        yield f"priority: {allocation.priority} is negative; use 0 for last, or 1 and up for earlier"
+    for field, selectors in (
+        ("namespaceSelectors", allocation.namespace_selectors or ()),
+        ("serviceSelectors", allocation.service_selectors or ()),
+    ):
+        for index, selector in enumerate(selectors):
+            if (wrong := fault(selector)) is not None:
+                yield f"{field}[{index}].{wrong}"
+            if selector in selectors[:index]:
+                yield f"{field}[{index}]: the same selector is listed twice; list it once"
+
+
+def _overlaps(pools: Iterable[Pool]) -> Iterator[str]:
+    """Items that share addresses, each told once, about the pool that is later in order.
+
+    Along the line of addresses an item overlaps an earlier one exactly if it begins before the farthest end
+    seen so far.
+    """
+    items = sorted(
+        ((each, pool.name) for pool in pools for each in pool.ranges),
+        key=lambda item: (item[0].version, item[0].first, item[0].last, item[1]),
+    )
+    farthest: tuple[Range, str] | None = None
+    for item in items:
+        if farthest is not None and _overlap(farthest[0], item[0]):
+            (other, owner), (one, name) = sorted((farthest, item), key=lambda pair: pair[1])
+            where = "the same pool" if owner == name else f"IPAddressPool {owner}"
+            yield (
+                f"IPAddressPool {name}: spec.addresses: {one.text} overlaps {other.text} of {where}; "
+                "an address must be in one item only"
+            )
+        if farthest is None or item[0].version != farthest[0].version or item[0].last > farthest[0].last:
+            farthest = item
+
+
+def _overlap(one: Range, other: Range) -> bool:
+    return one.version == other.version and one.first <= other.last and other.first <= one.last
+
+
+def pool_of(pools: Iterable[Pool], ip: Ip) -> Pool | None:
+    """The pool that an address may be given from."""
+    return next((pool for pool in pools if pool.holds(ip)), None)
+
+
+def pool_text(pool: Pool) -> str:
+    """`NAME (ITEMS)`, for messages."""
+    return f"{pool.name} ({', '.join(each.text for each in pool.ranges)})"

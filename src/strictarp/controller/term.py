@@ -1,0 +1,228 @@
+"""One term of the leading controller: its own fresh lists, its decisions, its writes."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+import secrets
+from collections import ChainMap
+from collections.abc import Callable
+
+from strictarp.controller.exposition import Figures
+from strictarp.controller.pools import Pool, parse_pools
+from strictarp.controller.reconcile import Book, Decision, Notice, settle
+from strictarp.kube.cache import Cache, Delta
+from strictarp.kube.client import Client
+from strictarp.kube.errors import Conflict, KubeError, NotFound
+from strictarp.kube.events import emit
+from strictarp.kube.objects import (
+    IPADDRESSPOOLS,
+    NAMESPACES,
+    SECRETS,
+    SERVICES,
+    IPAddressPool,
+    Namespace,
+    Service,
+)
+
+log = logging.getLogger(__name__)
+
+COMPONENT = "strictarp-controller"
+SECRET = "strictarp-hello"  # noqa: S105 - a name
+KEY_BYTES = 32
+SECRET_PERIOD = 60.0
+WRITERS = 16
+RETRY_FIRST, RETRY_LAST = 0.2, 10.0
+
+
+class Term:
+    """Follows the objects and writes what `settle` decides, until cancelled.
+
+    `may_write` is asked before every write. State is built anew from the Services' status: no address is
+    given before all Services, pools and namespaces have been listed.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        namespace: str,
+        lb_class: str,
+        figures: Figures,
+        may_write: Callable[[], bool],
+    ) -> None:
+        self._client = client
+        self._namespace = namespace
+        self._lb_class = lb_class
+        self._figures = figures
+        self._may_write = may_write
+        self._book = Book()
+        self._pools: tuple[Pool, ...] | None = None
+        self._faults: tuple[str, ...] = ()
+        self._changed: set[str] = set()
+        self._everything = True
+        self._wake = asyncio.Event()
+        self._unsaid: dict[str, tuple[Notice, ...]] = {}
+        self._delays: dict[str, float] = {}
+        self._written: dict[str, Service] = {}
+        self.services = Cache(client, SERVICES, on_delta=self._on_service, doubt_empty_start=True)
+        self.pools = Cache(client, IPADDRESSPOOLS, namespace=namespace, on_delta=self._on_pool)
+        self.namespaces = Cache(client, NAMESPACES, on_delta=self._on_namespace)
+        # Services as the watch shows them, overlaid by answers to our own writes that it has not brought yet.
+        self._view = ChainMap(self._written, self.services.objects)  # type: ignore[arg-type]
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        caches: tuple[Cache[Service] | Cache[IPAddressPool] | Cache[Namespace], ...]
+        caches = (self.services, self.pools, self.namespaces)
+        async with asyncio.TaskGroup() as group:
+            for cache in caches:
+                group.create_task(cache.run())
+            group.create_task(self._keep_secret())
+            for cache in caches:
+                await cache.synced.wait()
+            log.info("objects known", extra={"fields": {"services": len(self.services.objects)}})
+            self._wake.set()
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                await self._turn(group)
+
+    # --- what is seen -------------------------------------------------------------------------------------
+
+    def _on_service(self, delta: Delta[Service]) -> None:
+        self._written.pop(delta.key, None)
+        self._changed.add(delta.key)
+        self._figures.updates += 1
+        self._wake.set()
+
+    def _on_pool(self, _: Delta[IPAddressPool]) -> None:
+        self._everything = True
+        self._wake.set()
+
+    def _on_namespace(self, delta: Delta[Namespace]) -> None:
+        old, new = (each.metadata.labels if each else None for each in (delta.old, delta.new))
+        if old != new:
+            self._everything = True
+            self._wake.set()
+
+    def _configure(self) -> None:
+        """Take the pools as they are now, if they are sound; else what was good last stays in force."""
+        if not self.pools.objects and self._pools is None:
+            return  # nothing was ever configured: nobody loses anything
+        pools, faults = parse_pools(self.pools.objects.values(), self.namespaces.objects.values())
+        if faults and faults != self._faults:
+            kept = "the last good ones stay in force" if self._pools is not None else "nothing is given out"
+            log.error("the pools are refused: %s", kept, extra={"fields": {"errors": faults}})
+        elif not faults and pools != self._pools:
+            log.info("pools in force", extra={"fields": {"pools": [pool.name for pool in pools]}})
+        if not faults:
+            self._pools = self._figures.pools = pools
+        self._faults = faults
+        self._figures.loaded, self._figures.stale = self._pools is not None, bool(faults)
+
+    # --- what is done -------------------------------------------------------------------------------------
+
+    async def _turn(self, group: asyncio.TaskGroup) -> None:
+        if not all(cache.synced.is_set() for cache in (self.services, self.pools, self.namespaces)):
+            return
+        if self._everything:
+            self._configure()
+        if self._pools is None:
+            return
+        changed = None if self._everything else self._changed
+        self._everything, self._changed = False, set()
+        self._book, decisions = settle(self._book, self._pools, self._view, changed, lb_class=self._lb_class)
+        self._figures.book = self._book
+        limit = asyncio.Semaphore(WRITERS)
+        async with asyncio.TaskGroup() as writers:
+            for decision in decisions.values():
+                if decision.patch is not None or decision.events or decision.key in self._unsaid:
+                    writers.create_task(self._carry_out(decision, limit, group))
+
+    async def _carry_out(
+        self, decision: Decision, limit: asyncio.Semaphore, group: asyncio.TaskGroup
+    ) -> None:
+        key = decision.key
+        service = self._view.get(key)
+        notices = (*self._unsaid.pop(key, ()), *decision.events)
+        if service is None:
+            return
+        async with limit:
+            if not self._may_write():
+                return  # the term ends; the next one decides anew
+            if decision.patch is not None:
+                try:
+                    await self._write(service, decision)
+                except NotFound:
+                    return
+                except KubeError as error:
+                    self._unsaid[key] = notices
+                    self._again(key, error, group)
+                    return
+            self._delays.pop(key, None)
+            for notice in notices:
+                await emit(
+                    self._client,
+                    about=service,
+                    reason=notice.reason,
+                    message=notice.message,
+                    type=notice.type,
+                    component=COMPONENT,
+                )
+
+    async def _write(self, service: Service, decision: Decision) -> None:
+        meta = service.metadata
+        patch = decision.patch or {}
+        done = await self._client.merge_patch(
+            SERVICES, meta.name, patch, meta.namespace, subresource="status"
+        )
+        # Unless the watch has been faster: then what it brought is as new or newer.
+        if self._view.get(decision.key) is service:
+            self._written[decision.key] = done
+        fields = {"service": decision.key, "ips": decision.ips, "pool": decision.pool}
+        if decision.reason:
+            fields["reason"] = decision.reason
+        log.info("status written", extra={"fields": fields})
+
+    def _again(self, key: str, error: KubeError, group: asyncio.TaskGroup) -> None:
+        """Decide anew in a while, longer each time; by then the watch has brought what we did not know."""
+        delay = self._delays.get(key, RETRY_FIRST)
+        self._delays[key] = min(2 * delay, RETRY_LAST)
+        if not isinstance(error, Conflict):
+            self._figures.update_errors += 1
+            fields = {"service": key, "error": str(error), "again": delay}
+            log.warning("status not written", extra={"fields": fields})
+
+        async def later() -> None:
+            await asyncio.sleep(delay)
+            self._changed.add(key)
+            self._wake.set()
+
+        group.create_task(later())
+
+    async def _keep_secret(self) -> None:
+        """See that the speakers have a key for their hellos."""
+        while True:
+            try:
+                await self._make_secret()
+            except KubeError as error:
+                log.warning("Secret %s not made", SECRET, extra={"fields": {"error": str(error)}})
+                await asyncio.sleep(RETRY_LAST)
+                continue
+            await asyncio.sleep(SECRET_PERIOD)
+
+    async def _make_secret(self) -> None:
+        try:
+            await self._client.get(SECRETS, SECRET, self._namespace)
+        except NotFound:
+            if not self._may_write():
+                return
+            key = base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()
+            body = {"metadata": {"name": SECRET}, "type": "Opaque", "data": {"key": key}}
+            try:
+                await self._client.create(SECRETS, body, self._namespace)
+            except Conflict:
+                return  # made by another
+            log.info("Secret %s made", SECRET)
