@@ -1,0 +1,116 @@
+"""Nodes as `strictarp enable` sees them: a DaemonSet that rolls out, and proxies that tell their state."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+
+from strictarp.cluster.edit import read_strictarp
+from strictarp.kube.objects import CONFIGMAPS, DAEMONSETS, NODES
+from support.api import Api
+
+NODE_NAMES = ("node1", "node2", "node3")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.11", 0))
+        return int(probe.getsockname()[1])
+
+
+class Proxies:
+    """Three nodes. A restart takes up what the ConfigMap says then.
+
+    `stuck`: rollouts do not end. `deaf`: nodes whose sysctls do not follow. `plain`: nodes with a kube-proxy.
+    """
+
+    def __init__(self, api: Api, port: int) -> None:
+        self.api = api
+        self.port = port
+        self.requested = dict.fromkeys(NODE_NAMES, False)
+        self.deaf: set[str] = set()
+        self.plain: set[str] = set()
+        self.stuck = False
+        self.restarts = 0
+
+    async def objects(self, config: str) -> None:
+        client = self.api.client
+        for index, name in enumerate(NODE_NAMES):
+            address = {"type": "InternalIP", "address": f"127.0.0.{11 + index}"}
+            await client.create(NODES, {"metadata": {"name": name}, "status": {"addresses": [address]}})
+        await self.config(config)
+        labels = {"k8s-app": "kube-proxy"}
+        spec = {
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {"containers": []}},
+        }
+        metadata = {"name": "kube-proxy", "namespace": "kube-system"}
+        await client.create(DAEMONSETS, {"metadata": metadata, "spec": spec})
+
+    async def config(self, text: str) -> None:
+        metadata = {"name": "kube-proxy", "namespace": "kube-system"}
+        await self.api.client.create(CONFIGMAPS, {"metadata": metadata, "data": {"config.conf": text}})
+
+    async def text(self) -> str:
+        found = await self.api.client.get(CONFIGMAPS, "kube-proxy", "kube-system")
+        return (found.data or {})["config.conf"]
+
+    async def roll(self) -> None:
+        """The DaemonSet controller and the kubelets, until cancelled."""
+        client, rolled = self.api.client, None
+        while True:
+            daemonset = await client.get(DAEMONSETS, "kube-proxy", "kube-system")
+            stamp = daemonset.spec.template.metadata.annotations
+            if daemonset.status.observed_generation != daemonset.metadata.generation:
+                restart = rolled is not None and stamp != rolled
+                rolled = stamp or {}
+                if restart:
+                    self.restarts += 1
+                    await self._report(daemonset.metadata.generation, updated=1)
+                    while self.stuck:  # noqa: ASYNC110 - set from another thread
+                        await asyncio.sleep(0.05)
+                    wanted = bool(read_strictarp(await self.text()))
+                    self.requested = dict.fromkeys(NODE_NAMES, wanted)
+                await self._report(daemonset.metadata.generation, updated=3)
+            await asyncio.sleep(0.05)
+
+    async def _report(self, generation: int, *, updated: int) -> None:
+        counts = dict.fromkeys(("updatedNumberScheduled", "numberAvailable"), updated)
+        status = {"observedGeneration": generation, "desiredNumberScheduled": 3, **counts}
+        await self.api.client.merge_patch(
+            DAEMONSETS, "kube-proxy", {"status": status}, "kube-system", subresource="status"
+        )
+
+    async def answer(self, request: web.BaseRequest) -> web.Response:
+        host = request.transport.get_extra_info("sockname")[0] if request.transport else ""
+        name = NODE_NAMES[int(host.rpartition(".")[2]) - 11]
+        if name in self.plain or request.path != "/strictarp":
+            return web.Response(status=404)
+        requested = self.requested[name]
+        in_force = requested and name not in self.deaf
+        reason = "in force" if in_force else "eth0: arp_ignore is 0"
+        return web.json_response({"requested": requested, "inForce": in_force, "reason": reason})
+
+
+@asynccontextmanager
+async def running_proxies(api: Api, config: str) -> AsyncIterator[Proxies]:
+    """`config` with {port} where its healthzBindAddress is."""
+    port = free_port()
+    proxies = Proxies(api, port)
+    await proxies.objects(config.replace("{port}", str(port)))
+    runner = web.ServerRunner(web.Server(proxies.answer), shutdown_timeout=0.2)
+    await runner.setup()
+    for index in range(len(NODE_NAMES)):
+        await web.TCPSite(runner, f"127.0.0.{11 + index}", port).start()
+    rolling = asyncio.create_task(proxies.roll())
+    await asyncio.sleep(0.15)
+    try:
+        yield proxies
+    finally:
+        rolling.cancel()
+        await asyncio.wait({rolling})
+        await runner.cleanup()
