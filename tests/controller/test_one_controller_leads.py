@@ -1,0 +1,58 @@
+"""The Lease: who may take it, and when."""
+
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+
+from strictarp.controller.leading import DURATION, Observed, observe, record, verdict
+from strictarp.kube.objects import Lease, LeaseSpec
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, 6000, UTC)
+
+
+def _lease(holder: str, renewed: str = "t0") -> Lease:
+    return Lease(spec=LeaseSpec(holder, DURATION, "a", renewed, 3))
+
+
+@pytest.mark.parametrize(
+    ("lease", "age", "expected"),
+    [
+        (None, 0.0, "take"),
+        (_lease(""), 0.0, "take"),
+        (_lease("me"), 0.0, "take"),
+        (_lease("other"), 14.9, "wait"),
+        (_lease("other"), 15.0, "take"),
+    ],
+)
+def test_a_lease_is_free_when_its_holder_is_silent_for_its_duration(
+    lease: Lease | None, age: float, expected: str
+) -> None:
+    observed = observe(None, lease, 100.0)
+    assert verdict(observed, "me", 100.0 + age) == expected
+
+
+def test_only_a_change_of_the_record_counts_as_life() -> None:
+    first = observe(None, _lease("other"), 0.0)
+    same = observe(first, _lease("other"), 10.0)
+    assert same == Observed(_lease("other").spec, 0.0)
+    renewed = observe(same, _lease("other", "t1"), 14.0)
+    assert verdict(renewed, "me", 28.0) == "wait"
+    assert verdict(renewed, "me", 29.0) == "take"
+
+
+def test_a_renewal_keeps_the_time_of_acquisition_and_a_takeover_is_counted() -> None:
+    before = _lease("me").spec
+    renewed = msgspec.convert(record(before, "me", NOW), LeaseSpec)
+    assert (renewed.acquire_time, renewed.renew_time, renewed.lease_transitions) == (
+        "a",
+        "2026-01-02T03:04:05.006000Z",
+        3,
+    )
+    taken = msgspec.convert(record(before, "you", NOW), LeaseSpec)
+    assert (taken.holder_identity, taken.acquire_time, taken.lease_transitions) == (
+        "you",
+        "2026-01-02T03:04:05.006000Z",
+        4,
+    )
+    assert msgspec.convert(record(None, "me", NOW), LeaseSpec).lease_transitions == 0

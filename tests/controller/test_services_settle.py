@@ -1,0 +1,344 @@
+"""From Services and pools to decisions: adoption, order, what is written and what is said."""
+
+import random
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from strictarp.controller.pools import Pool
+from strictarp.controller.reconcile import Book, Decision, settle, status_patch
+from strictarp.kube.objects import Service
+from support.controller_objects import FROM_POOL, by_key, lb, pool_object, sound_pools
+
+LAB = sound_pools(pool_object("lab", "192.0.2.100-192.0.2.103"))
+DUAL = sound_pools(pool_object("dual", "192.0.2.100-192.0.2.103", "2001:db8::/126"))
+BOTH_IPS = ("203.0.113.130", "2001:db8:1::1")
+
+
+def decide(pools: tuple[Pool, ...], *services: Service, book: Book | None = None) -> dict[str, Decision]:
+    return settle(book or Book(), pools, by_key(*services))[1]
+
+
+def written(service: Service, decision: Decision) -> Service:
+    """The Service as it is after the decision was written."""
+    if decision.patch is None:
+        return service
+    document = msgspec.to_builtins(service)
+    document["status"] = {"loadBalancer": {"ingress": [{"ip": ip, "ipMode": "VIP"} for ip in decision.ips]}}
+    notes = dict(document["metadata"].get("annotations") or {})
+    notes.pop(FROM_POOL, None)
+    if decision.pool:
+        notes[FROM_POOL] = decision.pool
+    document["metadata"]["annotations"] = notes
+    return msgspec.convert(document, Service)
+
+
+def test_a_new_service_gets_an_address_a_patch_and_an_event() -> None:
+    decision = decide(LAB, lb("web"))["default/web"]
+    assert (decision.ips, decision.pool, decision.reason) == (("192.0.2.100",), "lab", "")
+    assert [(event.type, event.reason, event.message) for event in decision.events] == [
+        ("Normal", "IPAllocated", 'Assigned IP ["192.0.2.100"]')
+    ]
+    assert decision.patch == {
+        "metadata": {"resourceVersion": "7", "annotations": {FROM_POOL: "lab"}},
+        "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.100", "ipMode": "VIP"}]}},
+    }
+
+
+def test_what_is_in_a_status_is_adopted_before_anything_is_given() -> None:
+    decisions = decide(
+        LAB, lb("old", born=0), lb("young", born=9, has=["192.0.2.100"], pool="lab"), lb("mid", born=5)
+    )
+    assert {key: decision.ips for key, decision in decisions.items()} == {
+        "default/young": ("192.0.2.100",),
+        "default/old": ("192.0.2.101",),
+        "default/mid": ("192.0.2.102",),
+    }
+    assert (decisions["default/young"].events, decisions["default/young"].patch) == ((), None)
+
+
+def test_of_two_with_one_address_the_older_keeps_it() -> None:
+    decisions = decide(
+        LAB,
+        lb("a", born=9, has=["192.0.2.102"], pool="lab"),
+        lb("b", born=1, has=["192.0.2.102"], pool="lab"),
+    )
+    assert decisions["default/b"].ips == ("192.0.2.102",)
+    assert decisions["default/a"].ips == ("192.0.2.100",)
+    assert [event.reason for event in decisions["default/a"].events] == ["ClearAssignment", "IPAllocated"]
+    assert "192.0.2.102 is in use by Service default/b" in decisions["default/a"].events[0].message
+
+
+def test_those_who_wait_are_served_the_oldest_first_then_by_name() -> None:
+    services = [lb("d", born=1), lb("c", born=1), lb("e", born=0), lb("f", born=7), lb("b", born=7)]
+    decisions = decide(LAB, *services)
+    assert [decisions[f"default/{name}"].ips for name in "ecdbf"] == [
+        ("192.0.2.100",), ("192.0.2.101",), ("192.0.2.102",), ("192.0.2.103",), (),
+    ]  # fmt: skip
+    assert decisions["default/f"].reason == "no available IPs"
+    assert decisions["default/f"].patch is None
+
+
+def test_a_reason_to_wait_is_told_once() -> None:
+    services = by_key(*(lb(name) for name in "abcde"))
+    book, first = settle(Book(), LAB, services)
+    assert [event.reason for event in first["default/e"].events] == ["AllocationFailed"]
+    _, second = settle(book, LAB, services)
+    assert second["default/e"].events == ()
+
+
+def test_what_gets_free_goes_to_the_one_who_waits_longest() -> None:
+    services = by_key(*(lb(name, born=index) for index, name in enumerate("abcdef")))
+    book, _ = settle(Book(), LAB, services)
+    del services["default/b"]
+    _, decisions = settle(book, LAB, services, {"default/b"})
+    assert decisions["default/e"].ips == ("192.0.2.101",)
+    assert decisions["default/f"].ips == ()
+
+
+@pytest.mark.parametrize(
+    ("service", "event", "message"),
+    [
+        (
+            lb("x", annotations={"metallb.io/loadBalancerIPs": "198.51.100.1"}),
+            "AllocationFailed",
+            'Failed to allocate IP for "default/x": 198.51.100.1 lies in no IPAddressPool; the pools are: '
+            "lab (192.0.2.100-192.0.2.103)",
+        ),
+        (
+            lb("x", loadBalancerIP="198.51.100.1"),
+            "AllocationFailed",
+            'Failed to allocate IP for "default/x": 198.51.100.1 lies in no IPAddressPool; the pools are: '
+            "lab (192.0.2.100-192.0.2.103)",
+        ),
+        (
+            lb("x", annotations={"metallb.io/loadBalancerIPs": "192.0.2.100, nonsense"}),
+            "LoadBalancerFailed",
+            "invalid requested loadbalancer IPs: metallb.io/loadBalancerIPs: 'nonsense' is no IP address",
+        ),
+        (
+            lb("x", annotations={"metallb.io/loadBalancerIPs": "2001:db8::1"}),
+            "LoadBalancerFailed",
+            "invalid requested loadbalancer IPs: metallb.io/loadBalancerIPs: 2001:db8::1 does not match the "
+            "Service's families (IPv4)",
+        ),
+        (
+            lb("x", annotations={"metallb.io/loadBalancerIPs": "192.0.2.100"}, loadBalancerIP="192.0.2.100"),
+            "LoadBalancerFailed",
+            "invalid requested loadbalancer IPs: metallb.io/loadBalancerIPs and spec.loadBalancerIP are both "
+            "set; keep the annotation only",
+        ),
+        (
+            lb("x", annotations={"metallb.io/address-pool": "nowhere"}),
+            "AllocationFailed",
+            'Failed to allocate IP for "default/x": unknown IPAddressPool nowhere',
+        ),
+        (
+            lb(
+                "x",
+                annotations={"metallb.io/address-pool": "no", "metallb.io/loadBalancerIPs": "192.0.2.100"},
+            ),
+            "AllocationFailed",
+            'Failed to allocate IP for "default/x": 192.0.2.100 is of IPAddressPool lab, not of no as asked '
+            "for",
+        ),
+    ],
+)
+def test_what_cannot_be_had_is_told_with_object_and_field(service: Service, event: str, message: str) -> None:
+    decision = decide(LAB, service)["default/x"]
+    assert decision.ips == ()
+    assert [(each.type, each.reason, each.message) for each in decision.events] == [
+        ("Warning", event, message)
+    ]
+
+
+def test_a_request_is_met_under_both_prefixes_and_the_new_one_wins() -> None:
+    old = lb("old", annotations={"metallb.universe.tf/loadBalancerIPs": "192.0.2.103"})
+    both = lb(
+        "both",
+        annotations={
+            "metallb.universe.tf/loadBalancerIPs": "192.0.2.103",
+            "metallb.io/loadBalancerIPs": "192.0.2.102",
+        },
+    )
+    decisions = decide(LAB, old, both)
+    assert (decisions["default/old"].ips, decisions["default/both"].ips) == (
+        ("192.0.2.103",),
+        ("192.0.2.102",),
+    )
+
+
+def test_an_invalid_request_leaves_what_the_service_has() -> None:
+    service = lb("x", has=["192.0.2.101"], pool="lab", annotations={"metallb.io/loadBalancerIPs": "what"})
+    decision = decide(LAB, service)["default/x"]
+    assert (decision.ips, decision.patch) == (("192.0.2.101",), None)
+    assert [event.reason for event in decision.events] == ["LoadBalancerFailed"]
+
+
+def test_another_address_or_pool_asked_for_replaces_the_old_one() -> None:
+    pools = sound_pools(pool_object("lab", "192.0.2.100/31"), pool_object("two", "192.0.2.110/31"))
+    moved = lb(
+        "x", has=["192.0.2.100"], pool="lab", annotations={"metallb.io/loadBalancerIPs": "192.0.2.101"}
+    )
+    assert decide(pools, moved)["default/x"].ips == ("192.0.2.101",)
+    moved = lb("x", has=["192.0.2.100"], pool="lab", annotations={"metallb.io/address-pool": "two"})
+    decision = decide(pools, moved)["default/x"]
+    assert (decision.ips, decision.pool) == (("192.0.2.110",), "two")
+
+
+def test_a_pool_that_was_renamed_only_changes_the_annotation() -> None:
+    decision = decide(sound_pools(pool_object("new", "192.0.2.0/24")), lb("x", has=["192.0.2.7"], pool="old"))
+    assert decision["default/x"].ips == ("192.0.2.7",)
+    assert decision["default/x"].patch is not None
+    assert decision["default/x"].patch["metadata"]["annotations"] == {FROM_POOL: "new"}  # type: ignore[index]
+    assert decision["default/x"].events == ()
+
+
+def test_services_of_others_are_left_alone() -> None:
+    theirs = lb("x", has=["192.0.2.100"], loadBalancerClass="example.com/other")
+    assert decide(LAB, theirs) == {}
+    assert list(settle(Book(), LAB, by_key(theirs, lb("y")), lb_class="example.com/other")[1]) == [
+        "default/x"
+    ]
+
+
+def test_a_service_that_became_a_cluster_ip_is_cleared_also_under_a_class() -> None:
+    ours = lb("x", loadBalancerClass="c")
+    book, _ = settle(Book(), LAB, by_key(ours), lb_class="c")
+    former = lb("x", has=["192.0.2.100"], pool="lab", type="ClusterIP")
+    book, decisions = settle(book, LAB, by_key(former), {"default/x"}, lb_class="c")
+    assert decisions["default/x"].ips == ()
+    assert decisions["default/x"].patch == {
+        "metadata": {"resourceVersion": "7", "annotations": {FROM_POOL: None}},
+        "status": {"loadBalancer": {"ingress": None}},
+    }
+    assert book.state.holdings == {}
+
+
+def test_dual_stack_is_required_preferred_or_single() -> None:
+    require = lb("a", cluster_ips=BOTH_IPS, ipFamilyPolicy="RequireDualStack")
+    prefer = lb("b", cluster_ips=BOTH_IPS, ipFamilyPolicy="PreferDualStack")
+    lonely = lb("c", ipFamilyPolicy="RequireDualStack")
+    decisions = decide(DUAL, require, prefer, lonely)
+    assert decisions["default/a"].ips == ("192.0.2.100", "2001:db8::")
+    assert decisions["default/b"].ips == ("192.0.2.101", "2001:db8::1")
+    assert decisions["default/c"].reason.startswith(
+        "spec.ipFamilyPolicy: RequireDualStack needs two clusterIPs"
+    )
+
+
+def test_prefer_dual_stack_with_one_cluster_ip_does_not_flip() -> None:
+    service = lb("x", ipFamilyPolicy="PreferDualStack")
+    for _ in range(4):
+        decision = decide(DUAL, service)["default/x"]
+        assert decision.ips == ("192.0.2.100",)
+        service = written(service, decision)
+    assert decision.patch is None
+
+
+def test_a_service_with_one_family_gets_the_second_when_its_pool_has_it() -> None:
+    service = lb("x", has=["192.0.2.100"], pool="lab", cluster_ips=BOTH_IPS, ipFamilyPolicy="PreferDualStack")
+    decision = decide(LAB, service)["default/x"]
+    assert (decision.ips, [event.reason for event in decision.events]) == (
+        ("192.0.2.100",),
+        ["AdditionalAssignFailed"],
+    )
+    decision = decide(DUAL, service)["default/x"]
+    assert decision.ips == ("192.0.2.100", "2001:db8::")
+    assert decision.events[0].message == 'Assigned additional IP ["2001:db8::"]'
+
+
+def test_without_ip_mode_in_the_status_nothing_is_written() -> None:
+    service = lb("x", has=["192.0.2.100"], pool="lab")
+    plain = msgspec.convert(
+        {**msgspec.to_builtins(service), "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.100"}]}}},
+        Service,
+    )
+    assert status_patch(plain, ("192.0.2.100",), "lab") is None
+
+
+SERVICES = st.lists(
+    st.builds(
+        lambda index, born, has, ask, share, families: lb(
+            f"s{index}",
+            born=born,
+            has=has,
+            annotations={
+                **({"metallb.io/loadBalancerIPs": ask} if ask else {}),
+                **({"metallb.io/allow-shared-ip": share} if share else {}),
+            },
+            cluster_ips=families,
+            ipFamilyPolicy="PreferDualStack" if len(families) > 1 else "SingleStack",
+            ports=[("TCP", 80 + index % 2)],
+        ),
+        st.integers(0, 9),
+        st.integers(0, 3),
+        st.sampled_from(
+            [(), (), ("192.0.2.100",), ("192.0.2.101",), ("192.0.2.9",), ("192.0.2.102", "2001:db8::1")]
+        ),
+        st.sampled_from(["", "", "", "192.0.2.103", "192.0.2.100", "junk"]),
+        st.sampled_from(["", "", "key"]),
+        st.sampled_from([BOTH_IPS[:1], BOTH_IPS]),
+    ),
+    max_size=8,
+    unique_by=lambda service: service.key,
+)
+
+
+@settings(max_examples=200)
+@given(SERVICES, st.integers(0, 5))
+def test_the_result_does_not_depend_on_the_order_of_the_objects(services: list[Service], seed: int) -> None:
+    expected = decide(DUAL, *services)
+    shuffled = list(services)
+    random.Random(seed).shuffle(shuffled)
+    assert decide(DUAL, *shuffled) == expected
+
+
+@settings(max_examples=200)
+@given(SERVICES)
+def test_a_restart_after_everything_was_written_changes_nothing(services: list[Service]) -> None:
+    decisions = decide(DUAL, *services)
+    after = [written(service, decisions[service.key]) for service in services]
+    again = decide(DUAL, *after)
+    assert {key: decision.ips for key, decision in again.items()} == {
+        key: decision.ips for key, decision in decisions.items()
+    }
+    assert all(decision.patch is None for decision in again.values())
+
+
+@settings(max_examples=150)
+@given(st.data(), SERVICES)
+def test_one_by_one_with_crashes_nobody_has_an_address_twice(
+    data: st.DataObject, services: list[Service]
+) -> None:
+    """Services come, go and are written in any order; the controller dies now and then."""
+    live: dict[str, Service] = {}
+    book = Book()
+    for service in services:
+        live[service.key] = service
+        changed: set[str] | None = {service.key}
+        if data.draw(st.booleans()):
+            gone = data.draw(st.sampled_from(sorted(live)))
+            del live[gone]
+            changed = {service.key, gone}
+        if data.draw(st.integers(0, 3)) == 0:
+            book, changed = Book(), None
+        book, decisions = settle(book, DUAL, live, changed)
+        for key, decision in decisions.items():
+            if key in live:
+                live[key] = written(live[key], decision)
+        users: dict[str, list[Service]] = {}
+        for held in live.values():
+            if held.key in book.state.holdings:
+                for entry in held.status.load_balancer.ingress or ():
+                    users.setdefault(entry.ip or "", []).append(held)
+        for sharers in users.values():
+            if len(sharers) > 1:
+                notes = [
+                    (each.metadata.annotations or {}).get("metallb.io/allow-shared-ip") for each in sharers
+                ]
+                ports = [each.spec.ports[0].port for each in sharers if each.spec.ports]
+                assert set(notes) == {"key"}
+                assert len(set(ports)) == len(ports)
