@@ -92,7 +92,7 @@ class World:
         )  # fmt: skip
         namespaces.ip(client, f"addr add {CLIENT}/24 dev eth0", f"route add {VIP}/32 via {NODE}")
         namespaces.ip(client, f"route add 203.0.113.0/24 via {NODE}")
-        namespaces.ip(other, f"addr add {OTHER}/24 dev eth0")
+        namespaces.ip(other, f"addr add {OTHER}/24 dev eth0", f"route add 198.51.100.0/24 via {NODE}")
         namespaces.ip(pod, f"addr add {POD}/28 dev eth0", f"route add default via {POD_GATEWAY}")
 
     def child(self, space: str, work: object, name: str) -> Child:

@@ -40,12 +40,14 @@ class Syncer:
         min_period: float,
         full_look: float,
         metrics: Metrics,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.engine = engine
         self.failing = ""
         self.settled = asyncio.Event()
         self._kernel = kernel
         self._table = table
+        self._clock = clock
         self._min_period = min_period
         self._full_look = full_look
         self._metrics = metrics
@@ -63,7 +65,7 @@ class Syncer:
     def wake(self) -> None:
         """Something is to be done: objects or the node changed."""
         if self._queued_at is None:
-            self._queued_at = time.monotonic()
+            self._queued_at = self._clock()
         self._wake.set()
 
     @property
@@ -84,16 +86,21 @@ class Syncer:
     async def run(self) -> None:
         """Turn after turn, forever. Call it when all objects are known."""
         while True:
-            self._wake.clear()
-            started = time.monotonic()
-            self._working_on = self._working_on or self._queued_at
-            self._queued_at = None
-            await self._turn(started)
-            if not self.failing:
-                self.settled.set()
-                self._working_on = None
-            self._metrics.synced(time.monotonic() - started)
+            started = self._clock()
+            await self.turn()
             await self._rest(started)
+
+    async def turn(self) -> None:
+        """Do what is due now."""
+        self._wake.clear()
+        started = self._clock()
+        self._working_on = self._working_on or self._queued_at
+        self._queued_at = None
+        await self._turn(started)
+        if not self.failing:
+            self.settled.set()
+            self._working_on = None
+        self._metrics.synced(self._clock() - started)
 
     async def skeleton(self) -> None:
         """Make our table, without elements, on a node that has none: SNAT is there before anything else.
@@ -105,7 +112,7 @@ class Syncer:
 
     async def _rest(self, started: float) -> None:
         """Sleep until something is to be done, and at least minSyncPeriod after the turn began."""
-        now = time.monotonic()
+        now = self._clock()
         due = [self._look_at, self._retry_at, self.engine.drains.next_look(), self._caution.look_at()]
         limit = min(moment for moment in due if moment is not None)
         if self.failing:
@@ -116,7 +123,7 @@ class Syncer:
                     await self._wake.wait()
             except TimeoutError:
                 pass
-        pause = started + self._min_period - time.monotonic()
+        pause = started + self._min_period - self._clock()
         if pause > 0:
             await asyncio.sleep(pause)
 
@@ -217,7 +224,7 @@ class Syncer:
         await self._apply([bind for bind in steps.binds if bind not in wait])
         await self._apply(steps.removals)
         await self._apply(steps.last_sets)
-        self.engine.follow_drains(touched, time.monotonic())
+        self.engine.follow_drains(touched, self._clock())
 
     async def _apply(self, operations: Sequence[Operation]) -> bool:
         if not operations:

@@ -1,0 +1,152 @@
+"""A model of what `seam.Kernel` promises: tables in memory that refuse as the real ones do.
+
+It also watches the order of operations: an address that becomes local before its virtual servers and its
+SNAT are there is a `violations` entry, and so is a wrong reference.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+from strictarp.netlink.ipvs import Key, RealServer, RealServerState, Timeouts, VirtualServer
+from strictarp.proxy.nftables import SETS
+from strictarp.proxy.operations import (
+    AddReal,
+    AddServer,
+    BindAddress,
+    ChangeSets,
+    Element,
+    Operation,
+    RemoveReal,
+    RemoveServer,
+    SetReal,
+    SetServer,
+    UnbindAddress,
+)
+from strictarp.proxy.seam import HeldServer, HostLinks, KernelRefused, KernelView, Place
+
+_SET = re.compile(r"^  set (\w+) \{.*?(?:elements = \{ (.*?) \}; )?\}$", re.MULTILINE)
+
+
+class ModelKernel:
+    """`refuse`: decides which operations fail, and why. `rules_fail`: nft refuses everything.
+
+    `log`: operations carried out. `connections`: (virtual server, place) → connections, to be set by a test.
+    """
+
+    def __init__(self) -> None:
+        self.servers: dict[Key, tuple[VirtualServer, dict[Place, RealServer]]] = {}
+        self.bound: set[bytes] = set()
+        self.elements: set[Element] = set()
+        self.rules = ""
+        self.log: list[Operation] = []
+        self.loads = 0
+        self.violations: list[str] = []
+        self.connections: dict[tuple[Key, Place], int] = {}
+        self.refuse: Callable[[Operation], str | None] = lambda _: None
+        self.rules_fail = False
+        self.view_fails = False
+
+    async def prepare(self) -> None:
+        """There already."""
+
+    async def apply(self, operations: Sequence[Operation]) -> list[str | None]:
+        outcomes = []
+        for operation in operations:
+            reason = self.refuse(operation) or self._do(operation)
+            if reason is None:
+                self.log.append(operation)
+            outcomes.append(reason)
+        return outcomes
+
+    def _do(self, operation: Operation) -> str | None:
+        match operation:
+            case AddServer(server) | SetServer(server):
+                reals = self.servers[server.key][1] if server.key in self.servers else {}
+                self.servers[server.key] = (server, reals)
+            case RemoveServer(key):
+                self.servers.pop(key, None)
+            case AddReal(key, real) | SetReal(key, real):
+                if key not in self.servers:
+                    return "no such virtual server"
+                self.servers[key][1][(real.address, real.port)] = real
+            case RemoveReal(key, real):
+                if key in self.servers:
+                    self.servers[key][1].pop((real.address, real.port), None)
+            case BindAddress(address):
+                self._check_bind(address)
+                self.bound.add(address)
+            case UnbindAddress(address):
+                self.bound.discard(address)
+            case ChangeSets(add, remove):
+                return self._change(add, remove)
+        return None
+
+    def _check_bind(self, address: bytes) -> None:
+        text = ".".join(map(str, address))
+        if ("vips", text) not in self.elements:
+            self.violations.append(f"{text} is local before nftables knows it")
+        if not any(key[1] == address for key in self.servers):
+            self.violations.append(f"{text} is local without a virtual server")
+
+    def _change(self, add: Sequence[Element], remove: Sequence[Element]) -> str | None:
+        if self.rules_fail or not self.rules:
+            return "nft refused"
+        if missing := [element for element in remove if element not in self.elements]:
+            self.violations.append(f"deleted but not there: {missing}")
+            return "nft refused: no such element"
+        self.elements.difference_update(remove)
+        self.elements.update(add)
+        return None
+
+    async def view(self) -> KernelView:
+        if self.view_fails:
+            raise KernelRefused("the dump was interrupted")
+        held = {key: HeldServer(server, self._states(key)) for key, (server, _) in self.servers.items()}
+        return KernelView(held, frozenset(self.bound))
+
+    def _states(self, key: Key) -> dict[Place, RealServerState]:
+        _, reals = self.servers.get(key, (None, {}))
+        return {
+            place: RealServerState(real, self.connections.get((key, place), 0), 0)
+            for place, real in reals.items()
+        }
+
+    async def reals(self, key: Key) -> Mapping[Place, RealServerState]:
+        return self._states(key)
+
+    async def host_links(self) -> HostLinks:
+        return HostLinks((), ())
+
+    async def load_rules(self, text: str) -> None:
+        if self.rules_fail:
+            raise KernelRefused("nft refused")
+        self.loads += 1
+        self.rules = _SET.sub("", text)
+        self.elements = {
+            (name, element.strip())
+            for name, content in _SET.findall(text)
+            for element in content.split(",")
+            if element.strip()
+        }
+
+    async def list_rules(self, family: str, table: str) -> bytes:
+        if not self.rules:
+            return b""
+        entries: list[dict[str, object]] = [{"chain": {"name": "all", "text": self.rules, "handle": 7}}]
+        for name in SETS:
+            concats = [{"concat": e.split(" . ")} for n, e in sorted(self.elements) if n == name]
+            entries.append({"set": {"name": name, "elem": concats}} if concats else {"set": {"name": name}})
+        return json.dumps({"nftables": entries}).encode()
+
+    async def set_timeouts(self, timeouts: Timeouts) -> None:
+        del timeouts
+
+    async def changes(self) -> AsyncIterator[None]:
+        return
+        yield
+
+    def close(self) -> None:
+        """Nothing to close."""
