@@ -33,7 +33,14 @@ def parse_listing(text: bytes) -> Listing:
                 elements.update((name, _element(name, raw)) for raw in entry["set"].get("elem", ()))
             elif "chain" in entry or "rule" in entry:
                 rules.append(_without_handles(entry))
-    except (msgspec.DecodeError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except (
+        msgspec.DecodeError,
+        UnicodeDecodeError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        IndexError,
+    ) as error:
         raise BadListing(f"nft's listing is not understood: {error!r}") from None
     return Listing(frozenset(elements), tuple(sorted(rules)))
 

@@ -129,7 +129,7 @@ class Syncer:
 
     async def _turn(self, now: float) -> None:
         touched = Touched()
-        self.failing = ""
+        before, self.failing = self.failing, ""
         if self._retry_at is not None and now >= self._retry_at:
             self._retry_at = None
             touched.unite(self.engine.take_failed())
@@ -149,7 +149,9 @@ class Syncer:
         if self.failing:
             self._retry_at = now + self._retry_wait
             self._retry_wait = min(2 * self._retry_wait, LONGEST_RETRY)
-        elif self._retry_at is None:
+        elif self.engine.failed or not self._started:
+            self.failing = before
+        else:
             self._retry_wait = FIRST_RETRY
 
     async def _plan(self) -> Touched:

@@ -1,0 +1,176 @@
+"""KubeProxyConfiguration files: real ones work unchanged, faulty ones name every fault by its path."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from strictarp.errors import UserError
+from strictarp.lab.manifests import KUBE_PROXY_CONFIG
+from strictarp.proxy import config, settings
+from strictarp.proxy.config import Config, DetectLocal, NodePortAddresses
+from strictarp.proxy.fields import parse_duration, parse_network
+from strictarp.proxy.sysctls import optional_sysctls, wanted_sysctls
+
+HEAD = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: ipvs\n"
+
+
+def faults(text: str, head: str = HEAD) -> list[str]:
+    with pytest.raises(UserError) as caught:
+        config.load(head + text, "f")
+    return str(caught.value).splitlines()
+
+
+def test_a_kubeadm_file_with_its_zero_values_means_the_defaults() -> None:
+    text = KUBE_PROXY_CONFIG.format(kubeconfig="/var/lib/kube-proxy/kubeconfig.conf", pods="198.51.100.0/24")
+    assert config.load(text, "f") == Config(
+        kubeconfig="/var/lib/kube-proxy/kubeconfig.conf",
+        detect_local=DetectLocal("ClusterCIDR", (parse_network("198.51.100.0/24"),)),
+    )
+
+
+def test_an_absent_or_empty_mode_is_ipvs_with_a_warning() -> None:
+    for text in ("", 'mode: ""\n', "mode: null\n"):
+        (warning,) = config.load(HEAD.replace("mode: ipvs\n", "") + text, "f").warnings
+        assert warning.startswith("mode:")
+
+
+@pytest.mark.parametrize("mode", ["iptables", "nftables"])
+def test_other_modes_end_with_a_message_that_says_what_to_do(mode: str) -> None:
+    (fault,) = faults("", HEAD.replace("ipvs", mode))
+    assert fault.startswith("mode: ")
+    assert "mode: ipvs" in fault
+    assert mode in fault
+
+
+def test_every_fault_has_a_line_that_begins_with_its_path() -> None:
+    found = faults(
+        """
+bindAddress: here
+clusterCIDR: 10.0.0.0/8,10.1.0.0/16
+detectLocalMode: BridgeInterface
+healthzBindAddress: localhost:10256
+ipvs: {excludeCIDRs: [192.0.2.0/24, nonsense, 5], scheduler: fastest, strictARP: "yes", syncPeriod: 1,
+       minSyncPeriod: -1s, tcpTimeout: soon}
+iptables: {masqueradeBit: 32}
+metricsBindAddress: 127.0.0.1:70000
+nodePortAddresses: [primary, 192.0.2.0/24]
+oomScoreAdj: 2000
+conntrack: []
+"""
+    )
+    assert sorted(line.split(":")[0] for line in found) == [
+        "bindAddress",
+        "clusterCIDR",
+        "conntrack",
+        "detectLocal.bridgeInterface",
+        "healthzBindAddress",
+        "iptables.masqueradeBit",
+        "ipvs.excludeCIDRs[1]",
+        "ipvs.excludeCIDRs[2]",
+        "ipvs.minSyncPeriod",
+        "ipvs.scheduler",
+        "ipvs.strictARP",
+        "ipvs.syncPeriod",
+        "ipvs.tcpTimeout",
+        "metricsBindAddress",
+        "nodePortAddresses[0]",
+        "oomScoreAdj",
+    ]
+
+
+def test_wrong_kind_and_unknown_mode_are_named() -> None:
+    found = faults("", "apiVersion: v1\nkind: ConfigMap\nmode: ebpf\n")
+    assert [line.split(":")[0] for line in found] == ["apiVersion", "kind", "mode"]
+
+
+def test_unknown_fields_are_warned_of_by_path_and_old_ones_are_known() -> None:
+    made = config.load(HEAD + "udpIdleTimeout: 250ms\nipvs: {strictArp: true}\nfoo: 1\n", "f")
+    assert made.warnings == ("f: foo: unknown field, ignored", "f: ipvs.strictArp: unknown field, ignored")
+
+
+def test_json_is_read_too_and_broken_text_is_a_message() -> None:
+    document = {"apiVersion": config.API_VERSION, "kind": config.KIND, "mode": "ipvs"}
+    assert config.load(json.dumps(document), "f") == Config()
+    for text in ("{", "- a\n", "a: b: c", "\x00", "'"):
+        with pytest.raises(UserError):
+            config.load(text, "f")
+
+
+def test_primary_stands_alone_among_node_port_addresses() -> None:
+    assert config.load(HEAD + "nodePortAddresses: [primary]", "f").node_port_addresses == NodePortAddresses(
+        primary=True
+    )
+
+
+def test_an_address_without_port_gets_the_default_and_ipv6_needs_brackets() -> None:
+    made = config.load(HEAD + 'healthzBindAddress: "::"\nmetricsBindAddress: "[::1]:80"', "f")
+    assert (made.health, made.metrics) == (("::", 10256), ("::1", 80))
+    assert config.load(HEAD + 'bindAddress: "::"', "f").metrics == ("::1", 10249)
+    assert faults('metricsBindAddress: "::1:80:"')[0].startswith("metricsBindAddress")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("30s", 30), ("1m0s", 60), ("1h2m3.5s", 3723.5), ("-1.5h", -5400), ("0", 0), ("250ms", 0.25)],
+)
+def test_durations_are_gos(text: str, seconds: float) -> None:
+    assert parse_duration(text) == pytest.approx(seconds)
+
+
+@given(st.text(max_size=12))
+def test_a_text_is_a_duration_or_a_value_error(text: str) -> None:
+    try:
+        parse_duration(text)
+    except ValueError:
+        return
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.floats(allow_nan=False),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(
+                    ["mode", "ipvs", "iptables", "scheduler", "excludeCIDRs", "clusterCIDR", "x"]
+                ),
+                inner,
+                max_size=4,
+            )
+        ),
+        max_leaves=12,
+    )
+)
+def test_any_document_is_a_configuration_or_a_user_error(document: object) -> None:
+    if isinstance(document, dict):
+        document = {"apiVersion": config.API_VERSION, "kind": config.KIND, **document}
+    try:
+        made = config.load(json.dumps(document), "f")
+    except UserError:
+        return
+    assert made.scheduler
+
+
+def test_settings_have_defaults_bounds_and_named_faults() -> None:
+    head = "apiVersion: strictarp.io/v1alpha1\nkind: ProxySettings\n"
+    made = settings.load(head + "namespace: net\nliveness: {enabled: false, askInterval: 100ms}\n", "s")
+    assert (made.namespace, made.liveness.enabled, made.liveness.ask_interval) == ("net", False, 0.1)
+    assert made.liveness.silence == 3.5
+    with pytest.raises(UserError, match=r"^liveness\.asks: .*\nliveness\.askInterval: "):
+        settings.load(head + "liveness: {asks: 0, askInterval: often}\n", "s")
+
+
+def test_strictarp_adds_its_two_sysctls_and_nothing_else() -> None:
+    plain, strict = wanted_sysctls(Config()), wanted_sysctls(Config(strict_arp=True))
+    assert {name: strict[name] for name in strict.keys() - plain.keys()} == {
+        "net.ipv4.conf.all.arp_announce": "2",
+        "net.ipv4.conf.all.arp_ignore": "1",
+    }
+    assert plain["net.ipv4.vs.conntrack"] == "1"
+
+
+def test_connection_tracking_is_sized_by_the_number_of_cpus() -> None:
+    assert optional_sysctls(Config().conntrack, 2)["net.netfilter.nf_conntrack_max"] == "131072"
+    assert optional_sysctls(Config().conntrack, 8)["net.netfilter.nf_conntrack_max"] == "262144"
