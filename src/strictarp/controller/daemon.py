@@ -1,6 +1,6 @@
 """The controller: gives Services of type LoadBalancer their addresses.
 
-RBAC: get, list, watch services, namespaces, ipaddresspools; patch services/status; create, get, patch events;
+RBAC: list, watch services, namespaces, ipaddresspools; patch services/status; create, get, patch events;
 in its namespace get, create, patch leases and get, create secrets. Needs no capability.
 """
 

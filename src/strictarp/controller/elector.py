@@ -110,7 +110,8 @@ class Elector:
             return None
 
     async def _write(self, lease: Lease | None) -> None:
-        spec = record(lease.spec if lease else None, self.identity, datetime.now(UTC))
+        stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        spec = record(lease.spec if lease else None, self.identity, stamp)
         if lease is None:
             await self._client.create(LEASES, {"metadata": {"name": LEASE}, "spec": spec}, self._namespace)
             return

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from strictarp.controller.pools import Pool
 from strictarp.controller.reconcile import Book
@@ -49,12 +49,14 @@ class Figures:
         for name, text, value in (
             ("metallb_k8s_client_config_loaded_bool", "A configuration is in force", self.loaded),
             ("metallb_k8s_client_config_stale_bool", "The newest one is refused", self.stale),
-            ("metallb_k8s_client_updates_total", "Changes of objects seen", self.updates),
-            ("metallb_k8s_client_update_errors_total", "Writes that failed", self.update_errors),
             ("strictarp_controller_leading", "This controller may write", self.leading),
             ("strictarp_controller_services_waiting", "Services that wait", len(self.book.waiting)),
         ):
             yield GaugeMetricFamily(name, text, value)
+        yield CounterMetricFamily("metallb_k8s_client_updates", "Changes of objects seen", self.updates)
+        yield CounterMetricFamily(
+            "metallb_k8s_client_update_errors", "Writes that failed", self.update_errors
+        )
 
 
 def metrics_application(figures: Figures) -> web.Application:

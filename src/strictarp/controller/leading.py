@@ -6,7 +6,6 @@ its holder lets it stand unchanged for the whole of its duration, by the candida
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -43,9 +42,8 @@ def verdict(observed: Observed, identity: str, now: float) -> Literal["take", "w
     return "take" if now - observed.since >= valid else "wait"
 
 
-def record(before: LeaseSpec | None, identity: str, now: datetime) -> Body:
-    """The spec to write when the Lease is taken or renewed; `now` is UTC."""
-    stamp = now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+def record(before: LeaseSpec | None, identity: str, stamp: str) -> Body:
+    """The spec to write when the Lease is taken or renewed; `stamp` is RFC 3339 with microseconds."""
     same = before is not None and before.holder_identity == identity
     transitions = (before.lease_transitions or 0) if before else 0
     return {
