@@ -126,10 +126,20 @@ async def _play(sequence: list[object]) -> None:
     assert kernel.log == []
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(steps, max_size=25))
-def test_any_sequence_of_changes_refusals_and_restarts_ends_as_planned(sequence: list[object]) -> None:
-    asyncio.run(_play(sequence))
+turn = st.just(("turn", 1.0))
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.lists(services, min_size=1, max_size=3),
+    st.lists(slices, min_size=1, max_size=3),
+    turn,
+    st.lists(steps, min_size=4, max_size=20),
+)
+def test_any_sequence_of_changes_refusals_and_restarts_ends_as_planned(
+    some: list[object], pieces: list[object], first: object, sequence: list[object]
+) -> None:
+    asyncio.run(_play([*some, *pieces, first, *sequence]))
 
 
 @pytest.mark.parametrize("count", [10, 1000])

@@ -27,7 +27,7 @@ from strictarp.proxy.operations import (
     UnbindAddress,
 )
 from strictarp.proxy.seam import KernelView
-from strictarp.proxy.services import Contribution, plan_service
+from strictarp.proxy.services import FRONTS, Contribution, place_of, plan_service
 from strictarp.proxy.situation import Situation
 from strictarp.proxy.state import Desired, Touched
 from strictarp.proxy.store import Store
@@ -129,13 +129,16 @@ class Engine:
         """Take in a full look.
 
         Ours is what we want and what we knew. With `adopt`, at the start, also what an earlier process left:
-        virtual servers on addresses of kube-ipvs0, and on the node's own within the NodePort range; but never
-        those of excludeCIDRs unless we want them.
+        virtual servers that our nftables sets name (elements go last), those on addresses of kube-ipvs0, and
+        on the node's own within the NodePort range; but never those of excludeCIDRs unless we want them.
+        `elements_are` comes before.
         """
         known = self.mirror.servers.keys() | self.desired.keys()
         self.mirror.look(view, self._ours(view, known, adopt=adopt))
 
     def _ours(self, view: KernelView, known: set[Key], *, adopt: bool) -> Callable[[Key], bool]:
+        journal = {element for name, element in self.mirror.elements if name in FRONTS} if adopt else set()
+
         def ours(key: Key) -> bool:
             _, address, port = key
             if self.desired.exposure(key) is not None:
@@ -143,7 +146,7 @@ class Engine:
             if inside(address, self._config.exclude):
                 return False
             left = address in view.bound or (address in self.facts.host and port in NODE_PORTS)
-            return key in known or (adopt and left)
+            return key in known or (adopt and (left or place_of(key) in journal))
 
         return ours
 

@@ -27,7 +27,10 @@ FAMILIES = (4,)
 PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"
 HEADLESS_LABEL = "service.kubernetes.io/headless"
 PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
+_PROTOCOL_NAMES = {number: name.lower() for name, number in PROTOCOLS.items()}
 AFFINITY_SECONDS = 10800
+FRONTS = frozenset({"clusterIP", "externalIP", "externalIPLocal", "loadBalancer", "nodePort"})
+"""Sets that together name every virtual server of ours."""
 _MAX_AFFINITY = 86400
 
 
@@ -242,15 +245,24 @@ def _affinity(service: Service) -> tuple[int, int]:
     return FLAG_PERSISTENT, seconds
 
 
+def place_of(key: Key) -> str:
+    """How nftables sets name a virtual server."""
+    protocol, address, port = key
+    return _place(address, _PROTOCOL_NAMES.get(protocol, str(protocol)), port)
+
+
+def _place(address: bytes, protocol: str, port: int) -> str:
+    return f"{show(address)} . {protocol} . {port}"
+
+
 def _elements(front: _Front, protocol: str, chosen: Iterable[Target]) -> Iterator[Element]:
-    address = show(front.address)
-    place = f"{address} . {protocol} . {front.port}"
+    place = _place(front.address, protocol, front.port)
     for name in front.sets:
         yield name, place
     for network in front.ranges:
         yield "loadBalancerSource", f"{place} . {network}"
     if front.bind:
-        yield "vips", address
+        yield "vips", show(front.address)
     for target in chosen:
         if target.local:
             own = show(target.address)

@@ -165,11 +165,17 @@ class Syncer:
         return touched
 
     async def _whole(self, now: float) -> None:
-        """A full look at the kernel, and everything that differs."""
+        """A full look at the kernel, and everything that differs.
+
+        Our table is loaded whole when it is not as we left it, or what it is made of changed.
+        """
         engine = self.engine
         await self._kernel.prepare()
+        listing = parse_listing(await self._kernel.list_rules(FAMILY, TABLE))
+        engine.elements_are(set(listing.elements))
         engine.looked(await self._kernel.view(), adopt=not self._started)
-        await self._look_at_table()
+        if self._table_due or self._rules is None or listing.rules != self._rules.rules:
+            await self._load_table()
         touched = engine.everything()
         engine.take_failed()
         first = engine.desired.contributions.get(FIRST)
@@ -192,14 +198,6 @@ class Syncer:
         await self._carry_out(steps, touched)
         self._started = True
         self._look_at = now + self._full_look
-
-    async def _look_at_table(self) -> None:
-        """Read our table; load it whole when it is not as we left it, or what it is made of changed."""
-        engine = self.engine
-        listing = parse_listing(await self._kernel.list_rules(FAMILY, TABLE))
-        engine.elements_are(set(listing.elements))
-        if self._table_due or self._rules is None or listing.rules != self._rules.rules:
-            await self._load_table()
 
     async def _load_table(self) -> None:
         """Replace the table in one transaction. What is still in use of an earlier process stays in."""

@@ -1,0 +1,159 @@
+"""Hellos and ARP on a real segment: node1 listens, node2 and node3 speak until they do not."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+
+from strictarp.arp import bpf
+from strictarp.arp.rawsocket import RawSocket
+from strictarp.hello import frames
+from strictarp.hello.auth import Keys
+from strictarp.hello.frames import ETHERTYPE, Sender
+from strictarp.hello.ids import node_id
+from strictarp.hello.messages import Challenge, Hello, State
+from strictarp.lab import namespaces
+from strictarp.lab.namespaces import entered
+from strictarp.netlink import look
+from strictarp.netlink.socket import NETLINK_ROUTE, Netlink
+from strictarp.proxy.hearing import Hearing
+from strictarp.proxy.liveness import Member
+from strictarp.proxy.seam import HostLinks
+from strictarp.proxy.settings import Liveness
+from support import segment
+
+pytestmark = pytest.mark.netns
+CLUSTER, KEYS = 77, Keys(b"k" * 32)
+HELLO_MS = 100
+MEMBERS = {node_id(f"node{n}"): Member(f"node{n}", bytes([192, 0, 2, 10 + n])) for n in (2, 3)}
+
+
+async def host_links(space: namespaces.Namespace) -> HostLinks:
+    with entered(space):
+        route = Netlink(NETLINK_ROUTE)
+    async with route:
+        return HostLinks(tuple(await look.links(route)), tuple(await look.addresses(route)))
+
+
+class World:
+    """`dead` follows what the listener says. Each speaker is a task that can be cancelled."""
+
+    def __init__(self, wire: segment.Segment) -> None:
+        self.wire = wire
+        self.dead: frozenset[str] = frozenset()
+        self.changed = asyncio.Event()
+        self.speakers: dict[str, asyncio.Task[None]] = {}
+        self.keys = KEYS
+        self.hearing = Hearing(Liveness(), self._tell)
+
+    def _tell(self, dead: frozenset[str]) -> None:
+        self.dead = dead
+        self.changed.set()
+
+    async def learn(self) -> None:
+        host = await host_links(self.wire.hosts["node1"])
+        self.hearing.learn(MEMBERS, host, cluster=CLUSTER, keys=KEYS)
+
+    def speak(self, name: str, incarnation: int = 1) -> None:
+        self.speakers[name] = asyncio.create_task(self._speak(name, incarnation))
+
+    async def _speak(self, name: str, incarnation: int) -> None:
+        host = await host_links(self.wire.hosts[name])
+        link = next(link for link in host.links if link.name == "eth0")
+        with entered(self.wire.hosts[name]):
+            raw = RawSocket(link.index, ETHERTYPE, bpf.nothing())
+        sender = Sender(CLUSTER, node_id(name), incarnation)
+        message = Hello(State.SEASONED, False, HELLO_MS, 0, 0, 0)
+        with contextlib.closing(raw):
+            for seq in range(1, 10_000):
+                raw.send(frames.encode(message, sender, self.keys, seq=seq, source=link.mac))
+                await asyncio.sleep(HELLO_MS / 1000)
+
+    def silence(self, name: str) -> None:
+        self.speakers.pop(name).cancel()
+
+    def unplug(self, name: str, *, back: bool = False) -> None:
+        namespaces.ip(self.wire.switch, f"link set p-{name} {'up' if back else 'down'}")
+
+    async def until(self, dead: set[str], seconds: float = 2.0) -> None:
+        async with asyncio.timeout(seconds):
+            while self.dead != dead:
+                self.changed.clear()
+                await self.changed.wait()
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    with segment.build(["node1", "node2", "node3"]) as wire, entered(wire.hosts["node1"]):
+        made = World(wire)
+        await made.learn()
+        made.speak("node2")
+        made.speak("node3")
+        await asyncio.sleep(0.5)
+        yield made
+        made.hearing.close()
+        for name in list(made.speakers):
+            made.silence(name)
+
+
+async def test_a_node_off_the_wire_is_dead_within_a_second_and_back_when_it_speaks(world: World) -> None:
+    world.silence("node2")
+    world.unplug("node2")
+    await world.until({"node2"}, 1.0)
+    world.unplug("node2", back=True)
+    world.speak("node2", incarnation=2)
+    await world.until(set())
+
+
+async def test_a_node_whose_kernel_still_answers_is_kept(world: World) -> None:
+    world.silence("node2")
+    await asyncio.sleep(1.0)
+    assert world.dead == frozenset()
+
+
+async def test_only_one_of_two_peers_is_given_up(world: World) -> None:
+    for name in ("node2", "node3"):
+        world.silence(name)
+        world.unplug(name)
+    await asyncio.sleep(1.2)
+    assert len(world.dead) == 1
+
+
+async def test_our_own_unplugged_link_gives_nobody_up(world: World) -> None:
+    world.unplug("node1")
+    await world.learn()
+    await asyncio.sleep(1.0)
+    assert world.dead == frozenset()
+    world.unplug("node1", back=True)
+    await world.learn()
+    await asyncio.sleep(0.5)
+    world.silence("node2")
+    world.unplug("node2")
+    await world.until({"node2"}, 1.5)
+
+
+async def test_hellos_under_another_key_and_other_frames_keep_nobody_alive(world: World) -> None:
+    world.silence("node2")
+    world.unplug("node2")
+    await world.until({"node2"}, 1.0)
+    world.unplug("node2", back=True)
+    namespaces.ip(world.wire.hosts["node2"], "link set eth0 arp off")
+    world.keys = Keys(b"x" * 32)
+    world.speak("node2", incarnation=2)
+    await asyncio.sleep(0.5)
+    assert world.dead == {"node2"}
+    assert world.hearing.unreadable >= 3
+
+
+async def test_the_filter_lets_hellos_through_and_nothing_else_of_the_speakers(world: World) -> None:
+    before = world.hearing.unreadable
+    host = await host_links(world.wire.hosts["node2"])
+    link = next(link for link in host.links if link.name == "eth0")
+    with entered(world.wire.hosts["node2"]):
+        raw = RawSocket(link.index, ETHERTYPE, bpf.nothing())
+    sender = Sender(CLUSTER, node_id("node2"), 1)
+    with contextlib.closing(raw):
+        raw.send(frames.encode(Challenge(b"12345678"), sender, KEYS, seq=1, source=link.mac))
+    await asyncio.sleep(0.1)
+    assert world.hearing.unreadable == before
