@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from strictarp.controller import elector
 from strictarp.controller.daemon import Controller, Options
 from strictarp.kube.objects import EVENTS, IPADDRESSPOOLS, LEASES, SECRETS, SERVICES, Service
-from support.api import Api, running_api
+from support.api import Api, running_api, until
 
 NS = "metallb-system"
 FROM_POOL = "metallb.io/ip-allocated-from-pool"
@@ -249,3 +250,22 @@ async def test_a_second_controller_waits_and_takes_over_what_was_given(bench: Be
     await bench.until_ips("next", "192.0.2.101")
     lease = await bench.client.get(LEASES, "strictarp-controller", NS)
     assert (lease.spec.holder_identity, lease.spec.lease_transitions) == ("two", 1)
+
+
+async def test_without_its_lease_it_writes_nothing_and_goes_on_when_it_has_it_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, seconds in (("TRUST", 0.5), ("RENEW", 0.1), ("RETRY", 0.05)):
+        monkeypatch.setattr(elector, name, seconds)
+    await bench.pool("lab", "192.0.2.100-192.0.2.119")
+    await bench.service("web")
+    bench.start()
+    await bench.until_ips("web", "192.0.2.100")
+    await bench.api.fault(kind="status", path="/apis/coordination.k8s.io/", count=100_000)
+    await until(lambda: not bench.controllers["one"].figures.leading)
+    await bench.service("next")
+    await asyncio.sleep(0.5)
+    assert await bench.ips("next") == []
+    bench.api.server.faults.clear()
+    await bench.until_ips("next", "192.0.2.101")
+    assert await bench.ips("web") == ["192.0.2.100"]
