@@ -128,6 +128,15 @@ async def test_a_kube_proxy_is_named_with_the_command_to_look(bench: Bench) -> N
     ]
 
 
+async def test_a_node_that_does_not_answer_at_once_is_asked_again(bench: Bench) -> None:
+    bench.proxies.silent = {"node1": 3}
+    assert (await bench.run("enable", "--yes"))[0] == 0
+    bench.proxies.silent = {"node1": 1000}
+    code, report = await bench.run("enable", "--yes")
+    assert (code, report["result"]) == (3, "unchanged")
+    assert "node1 cannot be seen from here: its proxy does not answer at 127.0.0.11:" in str(report["hints"])
+
+
 async def test_a_conflict_is_read_again_and_tried_again(bench: Bench) -> None:
     path = "/api/v1/namespaces/kube-system/configmaps"
     await bench.api.fault(kind="status", status=409, verb="patch", path=path, count=4)

@@ -26,6 +26,7 @@ class Proxies:
     """Three nodes. A restart takes up what the ConfigMap says then.
 
     `stuck`: rollouts do not end. `deaf`: nodes whose sysctls do not follow. `plain`: nodes with a kube-proxy.
+    `silent`: how many requests a node leaves without an answer.
     """
 
     def __init__(self, api: Api, port: int) -> None:
@@ -34,6 +35,7 @@ class Proxies:
         self.requested = dict.fromkeys(NODE_NAMES, False)
         self.deaf: set[str] = set()
         self.plain: set[str] = set()
+        self.silent: dict[str, int] = {}
         self.stuck = False
         self.restarts = 0
 
@@ -88,6 +90,9 @@ class Proxies:
     async def answer(self, request: web.BaseRequest) -> web.Response:
         host = request.transport.get_extra_info("sockname")[0] if request.transport else ""
         name = NODE_NAMES[int(host.rpartition(".")[2]) - 11]
+        if self.silent.get(name, 0) > 0 and request.transport:
+            self.silent[name] -= 1
+            request.transport.abort()
         if name in self.plain or request.path != "/strictarp":
             return web.Response(status=404)
         requested = self.requested[name]

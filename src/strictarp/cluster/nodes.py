@@ -19,7 +19,10 @@ class Status(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Seen(msgspec.Struct, frozen=True, rename="camel"):
-    """One node: `right`, `wrong` (it says otherwise), or `unseen`; why; and how to look for oneself."""
+    """One node: `right`, `wrong` (it says otherwise), or `unseen`; why; and how to look for oneself.
+
+    `reached`: something answered there, so that asking again would tell no more.
+    """
 
     node: str
     address: str
@@ -27,6 +30,7 @@ class Seen(msgspec.Struct, frozen=True, rename="camel"):
     reason: str
     in_force: bool | None = None
     check: str = ""
+    reached: bool = True
 
 
 def internal_address(node: Node) -> str:
@@ -43,7 +47,7 @@ def judge(node: str, address: str, answer: tuple[int, bytes] | str, *, wanted: b
     """
     status = read_status(answer)
     if isinstance(status, str):
-        return _unseen(node, address, status)
+        return _unseen(node, address, status, reached=not isinstance(answer, str))
     if status.requested != wanted:
         told = "asks for strictARP" if status.requested else "does not ask for strictARP"
         return Seen(node, address, "wrong", f"its proxy {told}", status.in_force)
@@ -66,9 +70,9 @@ def read_status(answer: tuple[int, bytes] | str) -> Status | str:
         return "its proxy's answer cannot be read"
 
 
-def _unseen(node: str, address: str, reason: str) -> Seen:
+def _unseen(node: str, address: str, reason: str, *, reached: bool) -> Seen:
     check = f"ssh {address or node} sysctl net.ipv4.conf.all.arp_ignore net.ipv4.conf.all.arp_announce"
-    return Seen(node, address, "unseen", reason, None, check)
+    return Seen(node, address, "unseen", reason, None, check, reached)
 
 
 def wrong_text(nodes: Sequence[Seen]) -> str:
