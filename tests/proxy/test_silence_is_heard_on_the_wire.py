@@ -126,6 +126,7 @@ async def test_our_own_unplugged_link_gives_nobody_up(world: World) -> None:
     await asyncio.sleep(1.0)
     assert world.dead == frozenset()
     world.unplug("node1", back=True)
+    await asyncio.sleep(0.3)  # the kernel tells the carrier a little later
     await world.learn()
     await asyncio.sleep(0.5)
     world.silence("node2")
