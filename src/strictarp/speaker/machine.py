@@ -6,11 +6,34 @@ A shell feeds it (`step`), sends what it returns, and wakes it at `next_deadline
 from __future__ import annotations
 
 import random
+from collections import Counter
 
+from strictarp.arp.frames import ETHERTYPE_ARP
 from strictarp.hello.auth import Keys
-from strictarp.speaker.actions import Action
-from strictarp.speaker.events import Event
+from strictarp.hello.frames import ETHERTYPE
+from strictarp.speaker import arping, claims, handover, hearing, ownership, presence, viewing
+from strictarp.speaker.actions import Action, Answer
+from strictarp.speaker.agenda import Timer
+from strictarp.speaker.core import Core
+from strictarp.speaker.events import (
+    DrainEnded,
+    DrainRequested,
+    Event,
+    FrameReceived,
+    GatewayKnown,
+    KeysChanged,
+    LinkChanged,
+    MoveRequested,
+    Resumed,
+    TimerDue,
+    ViewChanged,
+)
+from strictarp.speaker.looking import look_at_all
 from strictarp.speaker.settings import Settings
+from strictarp.speaker.slots import Cause, Phase
+
+_ARP = ETHERTYPE_ARP.to_bytes(2, "big")
+_HELLO = ETHERTYPE.to_bytes(2, "big")
 
 
 class Machine:
@@ -23,7 +46,17 @@ class Machine:
     def __init__(
         self, node: str, cluster: int, settings: Settings, *, keys: Keys | None, chance: random.Random
     ) -> None:
-        raise NotImplementedError
+        self._core = Core(node, cluster, settings, keys=keys, chance=chance)
+
+    @property
+    def counters(self) -> Counter[str]:
+        """Frames that did not count, by why."""
+        return self._core.counters
+
+    @property
+    def owned(self) -> dict[bytes, int]:
+        """The VIPs that this node owns, and their epochs."""
+        return {address: slot.epoch for address, slot in self._core.owned.items()}
 
     def step(self, event: Event, now: int) -> list[Action]:
         """What follows from the event, to be done in order. now: µs of a clock that counts suspend.
@@ -31,19 +64,126 @@ class Machine:
         Before anything else the lease is checked: a node that has not said HELLO for too long owns nothing
         any more, whatever the event is.
         """
-        raise NotImplementedError
+        core = self._core
+        core.now = now
+        core.out = []
+        presence.lose_stale_lease(core)
+        _handle(core, event)
+        look_at_all(core)
+        handover.finish_drain(core)
+        core.flush_claims()
+        presence.flush_hello(core)
+        return core.out
 
     def answer(self, data: bytes, now: int) -> bytes | None:
         """The answer to an ARP request for an owned IP, to be sent at once; None: give the frame to `step`.
 
         The fast path; `step` gives the same answer.
         """
-        raise NotImplementedError
+        core = self._core
+        core.now = now
+        if not core.lease_holds or core.isolated:
+            return None
+        found = arping.answer(core, data)
+        if found is None:
+            return None
+        core.heard_any = now
+        return found[0]
 
     def may_answer(self, now: int) -> bool:
         """Whether the last hello is fresh enough for anything that says "I own this IP"."""
-        raise NotImplementedError
+        core = self._core
+        return core.last_hello is not None and now - core.last_hello <= core.lease
 
     def next_deadline(self) -> int | None:
         """When to feed TimerDue at the latest; it may change with every step."""
-        raise NotImplementedError
+        return self._core.agenda.next()
+
+
+def _handle(core: Core, event: Event) -> None:  # noqa: C901, PLR0912 - one case an event
+    match event:
+        case FrameReceived(data=data):
+            _hear(core, data)
+        case TimerDue():
+            for timer, number, due in core.agenda.take_due(core.now):
+                _expire(core, timer, number, due)
+        case ViewChanged(view=view):
+            viewing.take_view(core, view)
+        case LinkChanged():
+            _change_link(core, event)
+        case GatewayKnown(address=address):
+            if address != core.gateway:
+                core.gateway, core.gateway_mac, core.gateway_answered = address, b"", None
+        case KeysChanged(keys=keys):
+            core.keys = keys
+            presence.begin(core)
+        case DrainRequested(leave=leave):
+            handover.begin_drain(core, leave=leave)
+        case DrainEnded():
+            handover.end_drain(core)
+        case MoveRequested(address=address, node=node):
+            slot = core.by_address.get(address)
+            if slot is not None and slot.phase is Phase.OWN:
+                handover.offer(core, slot, Cause.REQUEST, node=node)
+        case Resumed():
+            if core.last_hello is not None:
+                presence.start_over(core, core.now - core.last_hello)
+
+
+def _hear(core: Core, data: bytes) -> None:
+    kind = data[12:14]
+    if kind == _HELLO:
+        hearing.hear(core, data)
+    elif kind == _ARP:
+        found = arping.answer(core, data) if core.lease_holds else None
+        if found is not None:
+            core.out.append(Answer(*found))
+        arping.hear_arp(core, data)
+
+
+def _change_link(core: Core, link: LinkChanged) -> None:
+    """A new MAC is told to everybody: in a hello, and for each own IP."""
+    moved = link.mac != core.mac
+    core.mac, core.link_up = link.mac, link.up
+    presence.begin(core)
+    if moved and core.owned and core.speaking:
+        core.urgent_hello(at_once=True)
+        for slot in core.owned.values():
+            ownership.announce_rounds(core, slot)
+
+
+def _expire(core: Core, timer: Timer, number: int, due: int) -> None:
+    match timer:
+        case Timer.HELLO:
+            presence.tick(core)
+            core.look(core.waiting)
+            core.look([slot.vip for slot in core.owned.values()] if core.drain_until is not None else ())
+            core.look(core.outscored)
+            core.urgent_hello(at_once=True)
+        case Timer.URGENT:
+            core.urgent_hello()
+        case Timer.PEER:
+            hearing.fall_silent(core, number)
+        case Timer.ANNOUNCE:
+            ownership.announce_due(core)
+        case Timer.DRAIN:
+            handover.drain_time_is_up(core)
+        case Timer.RELEASE:
+            if number in core.slots:
+                handover.repeat_release(core, core.slots[number])
+        case Timer.SLOT:
+            if number in core.slots:
+                _advance(core, number, due)
+
+
+def _advance(core: Core, vip: int, due: int) -> None:
+    slot = core.slots[vip]
+    match slot.phase:
+        case Phase.CLAIMING:
+            claims.advance(core, slot, due)
+        case Phase.OFFERING:
+            handover.advance_offer(core, slot)
+        case Phase.ACCEPTED:
+            handover.expire_accepted(core, slot)
+        case _:
+            core.look((vip,))

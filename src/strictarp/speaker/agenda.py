@@ -1,0 +1,72 @@
+"""When what is due: at most one time for each key, earliest first."""
+
+from __future__ import annotations
+
+import enum
+import heapq
+
+
+class Timer(enum.Enum):
+    """What a time is for. The other half of a key is an id: 0, a VIP, or a peer's number."""
+
+    HELLO = enum.auto()
+    URGENT = enum.auto()
+    PEER = enum.auto()
+    SLOT = enum.auto()
+    RELEASE = enum.auto()
+    ANNOUNCE = enum.auto()
+    DRAIN = enum.auto()
+
+
+Key = tuple[Timer, int]
+
+
+class Agenda:
+    """A heap whose stale entries are skipped when they come up: moving a time costs one push."""
+
+    def __init__(self) -> None:
+        self._times: dict[Key, int] = {}
+        self._heap: list[tuple[int, int, Key]] = []
+        self._count = 0
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._times
+
+    def set(self, timer: Timer, number: int, time: int) -> None:
+        """Make it due at `time` (µs) instead of any time set before."""
+        key = (timer, number)
+        if self._times.get(key) == time:
+            return
+        self._times[key] = time
+        self._count += 1
+        heapq.heappush(self._heap, (time, self._count, key))
+
+    def cancel(self, timer: Timer, number: int) -> None:
+        """Forget it, if it is there."""
+        self._times.pop((timer, number), None)
+
+    def cancel_all(self, timer: Timer) -> None:
+        """Forget every time of this kind."""
+        for key in [key for key in self._times if key[0] is timer]:
+            del self._times[key]
+
+    def next(self) -> int | None:
+        """The earliest time set."""
+        self._drop_stale()
+        return self._heap[0][0] if self._heap else None
+
+    def take_due(self, now: int) -> list[tuple[Timer, int, int]]:
+        """Timer, number and time of everything due by `now`, earliest first; it is off the agenda then."""
+        due = []
+        self._drop_stale()
+        while self._heap and self._heap[0][0] <= now:
+            time, _, key = heapq.heappop(self._heap)
+            del self._times[key]
+            due.append((key[0], key[1], time))
+            self._drop_stale()
+        return due
+
+    def _drop_stale(self) -> None:
+        heap, times = self._heap, self._times
+        while heap and times.get(heap[0][2]) != heap[0][0]:
+            heapq.heappop(heap)

@@ -1,0 +1,206 @@
+"""What the rules share: this node's state, and the frames and reports that a step collects."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterable
+
+from strictarp.arp import frames as arp
+from strictarp.hello import frames, ids
+from strictarp.hello.auth import Keys
+from strictarp.hello.frames import GROUP_MAC, Sender
+from strictarp.hello.messages import MAX_CLAIM_ENTRIES, Claim, Entry, Message, State
+from strictarp.speaker import view as views
+from strictarp.speaker.actions import Action, Answer, Kind, Report, Send
+from strictarp.speaker.agenda import Agenda
+from strictarp.speaker.announcements import Announcements
+from strictarp.speaker.peers import Key, Peer, Peers
+from strictarp.speaker.settings import Settings, silence_of
+from strictarp.speaker.slots import Slot
+
+
+class Core:
+    """One node on one segment. `now` is the time of the step in progress, in µs."""
+
+    def __init__(  # noqa: PLR0915 - all the state there is, listed
+        self, node: str, cluster: int, settings: Settings, *, keys: Keys | None, chance: random.Random
+    ) -> None:
+        self.node = node
+        self.settings = settings
+        self.keys = keys
+        self.chance = chance
+        self.now = 0
+        self.out: list[Action] = []
+        self.agenda = Agenda()
+        self.announcements = Announcements(settings.announce_rate)
+        self.counters: Counter[str] = Counter()
+        # This node.
+        self.sender = Sender(cluster, ids.node_id(node), chance.getrandbits(64))
+        self.seq = 0
+        self.mac = b""
+        self.link_up = False
+        self.leaving = False
+        self.left = False
+        self.joined_at: int | None = None
+        self.seasoned = False
+        self.drain_until: int | None = None
+        self.leave_after_drain = False
+        self.drained = False
+        self.failures: list[int] = []
+        # Its hellos.
+        self.last_hello: int | None = None
+        self.interval = settings.hello
+        self.longer_told = 0
+        self.wants_hello = False
+        self.wants_hello_at_once = False
+        # What it owns.
+        self.slots: dict[int, Slot] = {}
+        self.by_address: dict[bytes, Slot] = {}
+        self.owned: dict[bytes, Slot] = {}
+        self.set_version = 0
+        self.set_hash = 0
+        self.changes: dict[int, Change] = {}
+        """What became of a VIP lately, while the set does not fit into a hello; the longest untold first."""
+        self.waiting: set[int] = set()
+        """VIPs without a known owner that this node may claim."""
+        self.outscored: set[int] = set()
+        """Own VIPs for which the view names a candidate of higher score."""
+        self.looks: dict[int, None] = {}
+        # The others.
+        self.view = views.EMPTY
+        self.names: dict[int, str] = {}
+        self.member_addresses: dict[bytes, int] = {}
+        self.macs: dict[bytes, int] = {}
+        self.lease_macs: dict[bytes, int] = {}
+        self.peers = Peers(settings.silence_permille)
+        self.unsynced: set[Peer] = set()
+        """Peers whose whole set is not known here."""
+        self.heard_ever: set[int] = set()
+        self.pending: dict[Key, Pending] = {}
+        self.gateway: bytes | None = None
+        self.gateway_mac = b""
+        self.gateway_answered: int | None = None
+        self.heard_any: int | None = None
+        self.heard_stranger: int | None = None
+        self.isolated = False
+        # Frames of a claim, collected so that many IPs share one.
+        self.claims: dict[tuple[int, int, int], list[Entry]] = {}
+        self.probes: list[bytes] = []
+        self.asks_gateway = False
+
+    @property
+    def speaking(self) -> bool:
+        """Whether there is anything to speak with."""
+        return self.link_up and self.keys is not None and not self.left
+
+    @property
+    def lease(self) -> int:
+        """L: how long this node may answer after its last hello."""
+        return silence_of(self.interval, self.settings.silence_permille)
+
+    @property
+    def lease_holds(self) -> bool:
+        """Whether the last hello is fresh enough, now, to answer."""
+        return self.last_hello is not None and self.now - self.last_hello <= self.lease
+
+    @property
+    def state(self) -> State:
+        """What the hellos say of this node."""
+        if self.leaving:
+            return State.LEAVING
+        if self.drain_until is not None:
+            return State.DRAINING
+        return State.SEASONED if self.seasoned else State.JOINING
+
+    @property
+    def has_peers_by_api(self) -> bool:
+        """Whether the API lists any other node."""
+        return bool(self.names) and (len(self.names) > 1 or self.sender.node not in self.names)
+
+    def name_of(self, node: int) -> str:
+        """The node's name, or its id in hex where the API does not know it."""
+        return self.names.get(node) or f"{node:016x}"
+
+    def node_of(self, mac: bytes) -> int | None:
+        """The node whose MAC this is: by its hellos, its Lease or its InternalIP. None: no node's."""
+        node = self.macs.get(mac)
+        return node if node is not None else self.lease_macs.get(mac)
+
+    def report(
+        self,
+        kind: Kind,
+        slot: Slot | None = None,
+        *,
+        node: int = 0,
+        mac: bytes = b"",
+        detail: str = "",
+        micros: int = 0,
+    ) -> None:
+        """Something for logs and metrics."""
+        address = slot.address if slot is not None else b""
+        self.out.append(Report(kind, address, self.name_of(node) if node else "", mac, detail, micros))
+
+    def say(self, message: Message, *, to: bytes = GROUP_MAC) -> None:
+        """Send a message, if there is a link and a key."""
+        if self.keys is None or not self.speaking:
+            return
+        self.seq += 1
+        data = frames.encode(message, self.sender, self.keys, seq=self.seq, source=self.mac, to=to)
+        self.out.append(Send(data))
+
+    def send_arp(self, data: bytes) -> None:
+        """Send an ARP frame that claims nothing."""
+        if self.speaking:
+            self.out.append(Send(data))
+
+    def send_announcement(self, slot: Slot, data: bytes) -> None:
+        """Send an ARP frame that says that this node owns the IP."""
+        if self.speaking:
+            self.out.append(Answer(data, slot.address, announcement=True))
+
+    def look(self, vips: Iterable[int]) -> None:
+        """Have these VIPs looked at before the step ends, where the view has them."""
+        for vip in vips:
+            if vip in self.slots:
+                self.looks[vip] = None
+
+    def urgent_hello(self, *, at_once: bool = False) -> None:
+        """Say hello when the step ends; not at_once: as soon as `settings.urgent` allows."""
+        self.wants_hello = True
+        self.wants_hello_at_once |= at_once
+
+    def flush_claims(self) -> None:
+        """Send the CLAIMs and probes that this step collected."""
+        for (node, incarnation, seq), entries in self.claims.items():
+            for start in range(0, len(entries), MAX_CLAIM_ENTRIES):
+                part = tuple(entries[start : start + MAX_CLAIM_ENTRIES])
+                self.say(Claim(node, incarnation, seq, part))
+        for data in self.probes:
+            self.send_arp(data)
+        if self.asks_gateway and self.gateway is not None:
+            self.send_arp(arp.probe(self.mac, self.gateway))
+        self.claims.clear()
+        self.probes.clear()
+        self.asks_gateway = False
+
+
+class Pending:
+    """A hello from an incarnation that has not proven yet that it lives."""
+
+    __slots__ = ("asked", "hello", "nonce")
+
+    def __init__(self, nonce: bytes) -> None:
+        self.nonce = nonce
+        self.asked: int | None = None
+        self.hello: frames.Frame | None = None
+
+
+class Change:
+    """An own VIP that came (its epoch) or went (None), and how many hellos have told it."""
+
+    __slots__ = ("epoch", "told")
+
+    def __init__(self, epoch: int | None) -> None:
+        self.epoch = epoch
+        self.told = 0

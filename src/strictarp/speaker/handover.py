@@ -1,0 +1,255 @@
+"""Planned moves: the successor is named and ready before the owner stops.
+
+OFFER to a seasoned candidate, its ACCEPT, then the owner stops and says RELEASE, and only that lets the
+successor answer. Each frame may be lost: offers are repeated, and go to the next candidate.
+"""
+
+from __future__ import annotations
+
+from strictarp.hello import ids
+from strictarp.hello.messages import Accept, Offer, Release
+from strictarp.speaker.actions import Finished, Kind
+from strictarp.speaker.agenda import Timer
+from strictarp.speaker.core import Core
+from strictarp.speaker.ownership import disown, own
+from strictarp.speaker.peers import Peer
+from strictarp.speaker.presence import say_hello
+from strictarp.speaker.slots import Accepted, Cause, Offering, Phase, Releasing, Slot
+
+
+def consider(core: Core, slot: Slot) -> None:
+    """Whether an own IP should be somewhere else; if so, offer it."""
+    if slot.phase is not Phase.OWN:
+        return
+    if core.drain_until is not None:
+        offer(core, slot, Cause.DRAIN)
+    elif not slot.view.eligible:
+        offer(core, slot, Cause.INELIGIBLE)
+    elif slot.vip in core.outscored and core.now >= slot.move_after:
+        offer(core, slot, Cause.SCORE)
+
+
+def offer(core: Core, slot: Slot, cause: Cause, *, node: str | None = None) -> None:
+    """Offer an own IP: to `node`, or to the first live seasoned candidates."""
+    targets = _targets(core, slot, cause, node)
+    slot.phase = Phase.OFFERING
+    slot.offering = Offering(cause, targets, slot.highest + 1)
+    _say_offer(core, slot, slot.offering)
+
+
+def _targets(core: Core, slot: Slot, cause: Cause, node: str | None) -> list[int]:
+    mine = {candidate.node: candidate.score for candidate in slot.view.candidates}.get(core.node, 0)
+    found = [
+        ids.node_id(candidate.node)
+        for candidate in slot.view.candidates
+        if candidate.node != core.node
+        and (node is None or candidate.node == node)
+        and (cause is not Cause.SCORE or candidate.score > mine)
+    ]
+    live = [target for target in found if core.peers.live_seasoned(target, core.now) is not None]
+    return live[: core.settings.offer_targets]
+
+
+def _say_offer(core: Core, slot: Slot, offering: Offering) -> None:
+    """The next OFFER, to the next target after some; when none is left, nobody takes it."""
+    if offering.sent == core.settings.offers_each:
+        del offering.targets[0]
+        offering.sent = 0
+    peer = core.peers.live_seasoned(offering.targets[0], core.now) if offering.targets else None
+    while offering.targets and peer is None:
+        del offering.targets[0]
+        offering.sent = 0
+        peer = core.peers.live_seasoned(offering.targets[0], core.now) if offering.targets else None
+    if peer is None:
+        _nobody_takes(core, slot, offering.cause)
+        return
+    if not offering.sent:
+        offering.nonce = core.chance.getrandbits(32)
+    offering.sent += 1
+    core.say(Offer(slot.vip, offering.epoch, offering.nonce), to=peer.mac)
+    core.agenda.set(Timer.SLOT, slot.vip, core.now + core.settings.offer)
+
+
+def advance_offer(core: Core, slot: Slot) -> None:
+    """No answer to the last OFFER."""
+    if slot.offering is not None:
+        _say_offer(core, slot, slot.offering)
+
+
+def _nobody_takes(core: Core, slot: Slot, cause: Cause) -> None:
+    core.agenda.cancel(Timer.SLOT, slot.vip)
+    slot.offering = None
+    slot.phase = Phase.OWN
+    if cause is Cause.INELIGIBLE:
+        release_to_nobody(core, slot, cause.value)
+        return
+    if slot.move_after <= core.now:
+        core.report(Kind.NOT_TAKEN, slot, detail=cause.value)
+        slot.move_after = core.now + core.settings.move_retry
+
+
+def hear_offer(core: Core, peer: Peer, message: Offer) -> None:
+    """Take what a peer offers, if it is this node's to take; the answer decides nothing yet."""
+    slot = core.slots.get(message.vip)
+    if slot is None or not _can_take(core, slot, peer, message):
+        return
+    slot.phase = Phase.ACCEPTED
+    until = core.now + core.settings.accept
+    slot.accepted = Accepted(peer.key, message.epoch, message.nonce, until)
+    core.waiting.discard(slot.vip)
+    core.agenda.set(Timer.SLOT, slot.vip, until + 1)
+    core.say(Accept(message.vip, message.epoch, message.nonce), to=peer.mac)
+
+
+def _can_take(core: Core, slot: Slot, peer: Peer, message: Offer) -> bool:
+    if not (core.seasoned and core.drain_until is None and core.lease_holds and slot.view.eligible):
+        return False
+    if slot.phase not in (Phase.FREE, Phase.FOREIGN, Phase.ACCEPTED) or slot.highest >= message.epoch:
+        return False
+    if slot.accepted is not None and slot.accepted.giver != peer.key:
+        return False
+    owner = core.peers.owner(slot.vip, core.now, isolated=core.isolated)
+    return owner is None or owner is peer
+
+
+def expire_accepted(core: Core, slot: Slot) -> None:
+    """The RELEASE did not come in time: from now on only an ordinary claim."""
+    slot.leave_phase()
+    core.look((slot.vip,))
+
+
+def hear_accept(core: Core, peer: Peer, message: Accept) -> None:
+    """The successor is ready: stop first, then say so."""
+    slot = core.slots.get(message.vip)
+    offering = slot.offering if slot is not None else None
+    if slot is None or offering is None or not offering.targets:
+        return
+    if (message.epoch, message.nonce) != (offering.epoch, offering.nonce) or peer.node != offering.targets[0]:
+        return
+    stop_and_release(core, slot, offering, peer)
+
+
+def stop_and_release(core: Core, slot: Slot, offering: Offering, peer: Peer) -> None:
+    """Hand the IP to `peer`, which accepted it."""
+    disown(core, slot)
+    slot.saw_epoch(offering.epoch)
+    slot.penalty_until = core.now + core.settings.penalty
+    slot.defer(core.now + core.settings.claim + core.interval)
+    slot.releasing = Releasing(peer.node, offering.epoch, offering.nonce, core.now)
+    core.report(Kind.HANDED_OVER, slot, node=peer.node, detail=offering.cause.value)
+    _say_release(core, slot, slot.releasing)
+
+
+def _say_release(core: Core, slot: Slot, releasing: Releasing) -> None:
+    core.say(Release(slot.vip, releasing.epoch, releasing.nonce, releasing.to))
+    repeats = core.settings.release_repeat
+    if releasing.repeats < len(repeats):
+        core.agenda.set(Timer.RELEASE, slot.vip, releasing.since + repeats[releasing.repeats])
+        releasing.repeats += 1
+    else:
+        slot.releasing = None
+
+
+def repeat_release(core: Core, slot: Slot) -> None:
+    """Say RELEASE again, unless the target's hello lists the IP by now."""
+    releasing = slot.releasing
+    if releasing is None:
+        return
+    owner = core.peers.owner(slot.vip, core.now, isolated=core.isolated)
+    if owner is not None and owner.node == releasing.to:
+        slot.releasing = None
+        return
+    _say_release(core, slot, releasing)
+
+
+def release_to_nobody(core: Core, slot: Slot, why: str) -> None:
+    """Stop answering; whoever may takes the IP by an ordinary claim."""
+    disown(core, slot)
+    slot.penalty_until = core.now + core.settings.penalty
+    slot.defer(core.now + core.settings.claim + core.interval)
+    core.report(Kind.RELEASED, slot, detail=why)
+    core.say(Release(slot.vip, slot.epoch, 0, 0))
+
+
+def hear_release(core: Core, peer: Peer, message: Release, seq: int) -> None:
+    """An owner has stopped: go on in its place if it named this node in time, else leave room for its
+    successor. No HELLO that it sent before counts any more.
+    """
+    core.peers.drop(peer, message.vip)
+    peer.window.hello = max(peer.window.hello, seq)
+    slot = core.slots.get(message.vip)
+    if slot is None or slot.owned:
+        return
+    accepted = slot.accepted
+    if message.to == core.sender.node and accepted is not None and _may_take_now(core, slot, peer, message):
+        slot.previous = (peer.node, peer.key[1], max(peer.hello_seq, 0))
+        own(core, slot, accepted.epoch)
+        return
+    slot.saw_epoch(message.epoch)
+    if message.to not in (0, core.sender.node) and slot.phase is not Phase.CLAIMING:
+        slot.defer(core.now + core.settings.claim)
+    core.look((message.vip,))
+
+
+def _may_take_now(core: Core, slot: Slot, peer: Peer, message: Release) -> bool:
+    accepted = slot.accepted
+    return (
+        accepted is not None
+        and core.now <= accepted.until
+        and core.lease_holds
+        and core.drain_until is None
+        and slot.view.eligible
+        and (accepted.giver, accepted.epoch, accepted.nonce) == (peer.key, message.epoch, message.nonce)
+        and slot.highest < accepted.epoch
+    )
+
+
+def begin_drain(core: Core, *, leave: bool) -> None:
+    """Hand everything over; claims and accepted offers of this node end here."""
+    core.leave_after_drain |= leave
+    if core.drain_until is None:
+        core.drain_until = core.now + core.settings.drain_grace
+        core.seasoned = False
+        core.agenda.set(Timer.DRAIN, 0, core.drain_until)
+        for slot in core.slots.values():
+            if slot.phase in (Phase.CLAIMING, Phase.ACCEPTED):
+                slot.leave_phase()
+                core.agenda.cancel(Timer.SLOT, slot.vip)
+        core.urgent_hello(at_once=True)
+    core.look(core.slots)
+    finish_drain(core)
+
+
+def end_drain(core: Core) -> None:
+    """The node stays: it may own again once it is seasoned anew."""
+    if core.drain_until is None or core.leave_after_drain:
+        return
+    core.drain_until = None
+    core.drained = False
+    core.agenda.cancel(Timer.DRAIN, 0)
+    core.joined_at = core.now if core.joined_at is not None else None
+    core.urgent_hello(at_once=True)
+    core.look(core.slots)
+
+
+def drain_time_is_up(core: Core) -> None:
+    """What nobody took is given up."""
+    for slot in list(core.owned.values()):
+        release_to_nobody(core, slot, "nobody took it before the end of the drain")
+    finish_drain(core)
+
+
+def finish_drain(core: Core) -> None:
+    """Say so once nothing is owned and every RELEASE has been heard, or been said often enough."""
+    if core.drain_until is None or core.drained or core.owned:
+        return
+    if any(slot.releasing is not None for slot in core.slots.values()):
+        return
+    core.drained = True
+    core.agenda.cancel(Timer.DRAIN, 0)
+    core.report(Kind.DRAINED)
+    if core.leave_after_drain:
+        core.leaving = True
+        say_hello(core)
+        core.left = True
+    core.out.append(Finished())

@@ -1,0 +1,61 @@
+"""What to do about an IP now: the one place where a free IP is found, and a claim begun."""
+
+from __future__ import annotations
+
+from strictarp.speaker import claims, handover
+from strictarp.speaker.agenda import Timer
+from strictarp.speaker.core import Core
+from strictarp.speaker.presence import may_claim
+from strictarp.speaker.slots import Phase, Slot
+
+
+def look_at_all(core: Core) -> None:
+    """Work through what this step asked to be looked at."""
+    while core.looks:
+        vip = next(iter(core.looks))
+        del core.looks[vip]
+        slot = core.slots.get(vip)
+        if slot is not None:
+            look(core, slot)
+
+
+def look(core: Core, slot: Slot) -> None:
+    """Own: should it move? Free: is it this node's turn? A live owner is left alone whatever the order."""
+    if slot.owned:
+        handover.consider(core, slot)
+        return
+    if slot.phase in (Phase.CLAIMING, Phase.ACCEPTED):
+        return
+    owner = core.peers.owner(slot.vip, core.now, isolated=core.isolated)
+    if owner is not None:
+        slot.phase = Phase.FOREIGN
+        slot.previous = (owner.node, owner.key[1], max(owner.hello_seq, 0))
+        slot.saw_epoch(owner.owned[slot.vip])
+        slot.free_since = None
+        _stop_waiting(core, slot)
+        return
+    slot.phase = Phase.FREE
+    if slot.free_since is None:
+        slot.free_since = core.now
+    if not slot.view.eligible or not may_claim(core):
+        _stop_waiting(core, slot)
+        return
+    core.waiting.add(slot.vip)
+    if _maybe_owned(core) or not claims.may_claim_slot(core, slot):
+        core.agenda.cancel(Timer.SLOT, slot.vip)
+        return
+    start = claims.start_time(core, slot)
+    if start <= core.now:
+        claims.begin(core, slot)
+    else:
+        core.agenda.set(Timer.SLOT, slot.vip, start)
+
+
+def _maybe_owned(core: Core) -> bool:
+    """Whether a live peer's list is not complete here: what it may own is unknown, not free."""
+    return any(not peer.synced and core.peers.is_live(peer, core.now) for peer in core.unsynced)
+
+
+def _stop_waiting(core: Core, slot: Slot) -> None:
+    core.waiting.discard(slot.vip)
+    core.agenda.cancel(Timer.SLOT, slot.vip)

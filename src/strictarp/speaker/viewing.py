@@ -1,0 +1,54 @@
+"""A new view of the API: which IPs there are, who is a member, what this node may own."""
+
+from __future__ import annotations
+
+from strictarp.hello import ids
+from strictarp.speaker import claims, handover
+from strictarp.speaker.agenda import Timer
+from strictarp.speaker.core import Core
+from strictarp.speaker.ownership import note_scores
+from strictarp.speaker.slots import Phase, Slot
+from strictarp.speaker.view import View
+
+
+def take_view(core: Core, view: View) -> None:
+    """Replace the view. IPs that are in it no more are given up; what changed is looked at."""
+    if view.members != core.view.members:
+        _take_members(core, view)
+    for gone in [slot for slot in core.slots.values() if slot.address not in view.vips]:
+        _remove(core, gone)
+    for address, vip in view.vips.items():
+        slot = core.by_address.get(address)
+        if slot is None:
+            slot = Slot(vip)
+            core.slots[slot.vip] = core.by_address[address] = slot
+        elif slot.view == vip:
+            continue
+        else:
+            slot.view = vip
+            note_scores(core, slot)
+        if slot.phase is Phase.ACCEPTED and not vip.eligible:
+            handover.expire_accepted(core, slot)
+        if slot.phase is Phase.CLAIMING and not vip.eligible:
+            claims.abort(core, slot, "no longer eligible")
+        core.look((slot.vip,))
+    core.view = view
+    core.look(core.waiting)
+
+
+def _take_members(core: Core, view: View) -> None:
+    core.names = {ids.node_id(name): name for name in view.members}
+    core.lease_macs = {mac: ids.node_id(name) for name, member in view.members.items() for mac in member.macs}
+    core.member_addresses = {
+        member.address: ids.node_id(name) for name, member in view.members.items() if member.address
+    }
+
+
+def _remove(core: Core, slot: Slot) -> None:
+    if slot.owned:
+        handover.release_to_nobody(core, slot, "not announced any more")
+    for timer in (Timer.SLOT, Timer.RELEASE):
+        core.agenda.cancel(timer, slot.vip)
+    core.waiting.discard(slot.vip)
+    core.looks.pop(slot.vip, None)
+    del core.slots[slot.vip], core.by_address[slot.address]
