@@ -55,6 +55,9 @@ class Coverage:
 
     def _look(self, now: int) -> None:
         vips = {vip for proc in self.picture.procs.values() if proc.view for vip in proc.view.vips}
+        for place in [place for place in self.uncovered if place[0] not in vips]:
+            self.uncovered.pop(place)
+            self.promised.pop(place, None)
         for vip in sorted(vips):
             for hearer, port in self.picture.hearers.items():
                 place = (vip, hearer)

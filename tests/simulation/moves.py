@@ -88,6 +88,8 @@ class Moves:
             if not self.picture.both_ways(port, proc.member.port):
                 continue
             since = max(self.disturbances.last(vip), self.seasoned_at)
+            # Nodes that see different scores may move it to and fro, but not sooner than this.
+            since = max(since, now - self.bounds.settings.season * 98 // 100)
             times = [time for time in self.moved.get((vip, hearer), ()) if time >= since]
             self.moved[vip, hearer] = [*times, now]
             if times and not self.picture.conditions.unclean:
@@ -134,7 +136,7 @@ class Moves:
 
     def _handed_over(self, now: int, proc: Proc, vip: bytes, name: str) -> None:
         target = self.picture.procs[self.picture.by_name[(proc.member.cluster, name)]]
-        if not target.running or self.picture.conditions.bad:
+        if not target.running or self.picture.conditions.bad or self.picture.conditions.reorders:
             return
         lossy = self.picture.conditions.lossy
         bound = self.bounds.handover_lossy if lossy else self.bounds.handover

@@ -294,13 +294,13 @@ class Node:
     def _do(self, action: Action) -> None:
         now = self.clock.now
         match action:
+            case Send() | Answer() if not (self.machine and self.machine.may_answer(self.time.local(now))):
+                address = action.address if isinstance(action, Answer) else b""
+                self.trace.add(now, What.WITHHELD, self.label, address)
             case Send(data=data):
                 self._send(data)
             case Answer():
-                if self.machine is not None and self.machine.may_answer(self.time.local(now)):
-                    self._answer(action.data, action.address, announcement=action.announcement)
-                else:
-                    self.trace.add(now, What.WITHHELD, self.label, action.address)
+                self._answer(action.data, action.address, announcement=action.announcement)
             case Report():
                 self.trace.add(now, What.REPORTS, self.label, info=action)
                 if self.on_report is not None:

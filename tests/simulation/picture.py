@@ -176,7 +176,8 @@ class Picture:
 class Disturbances:
     """When something last happened to a VIP that may cost time: a failure, a view that changed, a plan."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._all = -(10**12)
         self._of: dict[bytes, int] = {}
 
@@ -192,7 +193,8 @@ class Disturbances:
         elif what is What.PLAN:
             self._later(address, now)
         elif what is What.FOREIGN:
-            self._later(address, now)
+            # A claim that met the foreign host waits for so long.
+            self._later(address, now + self._settings.foreign)
         elif what is What.LINKS:
             old: Conditions = picture.conditions
             if (old.down, old.bad, old.unclean) != (info.down, info.bad, info.unclean):

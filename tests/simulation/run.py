@@ -25,11 +25,12 @@ class Run(NamedTuple):
 
     @property
     def summary(self) -> str:
-        """The violations, one a line."""
+        """The first violation of each promise and VIP, one a line."""
+        first = {(each.promise, each.address): each for each in reversed(self.verdict.violations)}
         lines = [
             f"seed {self.schedule.seed}: {each.promise} at {each.at / 1_000_000:.6f} s, "
             f"{ipaddress.ip_address(each.address) if each.address else ''}: {each.words}"
-            for each in self.verdict.violations
+            for each in sorted(first.values(), key=lambda each: each.at)
         ]
         return "\n".join(lines)
 

@@ -138,6 +138,7 @@ def draw(seed: int, kinds: Sequence[str] = (), *, settings: Settings = QUICK) ->
         _draw_fault(chance, kind, nodes, vips, chance.randint(warm, last))
         for kind in chance.choices(names, weights, k=count)
     ]
+    faults = _once(faults, "new keys")
     end = max([fault.until for fault in faults] + [last])
     delay = chance.choice(((50, 500), (100, 1_000), (200, 3_000), (500, 5_000)))
     lags = tuple(chance.choice((300, 1_000, 1_000, 4_000)) for _ in range(nodes))
@@ -155,6 +156,12 @@ def draw(seed: int, kinds: Sequence[str] = (), *, settings: Settings = QUICK) ->
         length=max(20 * SECOND, end + 3 * SECOND),
         faults=tuple(sorted(faults, key=lambda fault: fault.at)),
     )
+
+
+def _once(faults: list[Fault], kind: str) -> list[Fault]:
+    """A key is not rotated again before all nodes have the last one."""
+    first = next((fault for fault in faults if fault.kind == kind), None)
+    return [fault for fault in faults if fault.kind != kind or fault is first]
 
 
 def _draw_fault(chance: random.Random, kind: str, nodes: int, vips: int, at: int) -> Fault:

@@ -62,6 +62,8 @@ class Segment:
         self._duplicate = 0.0
         self._spread = 0
         self._extra: dict[Pair, int] = {}
+        self._arrived: dict[Pair, int] = {}
+        """When the last frame of each pair arrives: a switch keeps their order."""
         self.conditions = Conditions(slowest=delay[1])
 
     def plug(self, label: str, mac: bytes, receive: Callable[[bytes], None], *, lag: int = 0) -> int:
@@ -109,7 +111,7 @@ class Segment:
         )
         unclean = heavy or bool(late) or bool(self.filters) or bool(self.unclean & self.cuts.keys())
         self.conditions = Conditions(
-            self._down, bad, unclean, bool(self._loss), max(speed, default=usual), deaf
+            self._down, bad, unclean, bool(self._loss), max(speed, default=usual), deaf, bool(self._spread)
         )
         self.trace.add(self.clock.now, What.LINKS, info=self.conditions)
 
@@ -143,8 +145,14 @@ class Segment:
             return
         to = self.ports[target]
         least, most = self.delay
-        span = most - least + self._spread
-        base = self.clock.now + least + (self._extra.get(pair, 0) if self._extra else 0)
-        self.clock.at(base + int(chance() * span) + int(chance() * to.lag), to.receive, data)
+        time = self.clock.now + least + int(chance() * (most - least)) + int(chance() * to.lag)
+        if self._extra:
+            time += self._extra.get(pair, 0)
+        if self._spread:
+            time += int(chance() * self._spread)
+        else:
+            time = max(time, self._arrived.get(pair, 0))
+            self._arrived[pair] = time
+        self.clock.at(time, to.receive, data)
         if self._duplicate and chance() < self._duplicate:
-            self.clock.at(base + int(chance() * span) + int(chance() * to.lag), to.receive, data)
+            self.clock.at(time + int(chance() * most), to.receive, data)

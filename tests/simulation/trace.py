@@ -21,7 +21,7 @@ class What(enum.StrEnum):
     OWNS = "owns"  # epoch
     DISOWNS = "disowns"
     ANSWERS = "answers"  # True: an announcement that nobody asked for
-    WITHHELD = "withheld"  # an Answer that `may_answer` forbade
+    WITHHELD = "withheld"  # a frame that `may_answer` forbade
     REPORTS = "reports"  # Report
     SEES = "sees"  # View
     LOST = "lost a frame of"  # label of the sender
@@ -48,7 +48,8 @@ class Conditions(NamedTuple):
     down: ordered pairs of ports between which nothing passes. bad: pairs for which the promise of one
     answerer does not hold: down, filtered, loss above 5 %, or delay of P/2 and more. unclean: it is not
     just a partition, so nobody promises that somebody answers. lossy: a light loss is on. slowest: the largest
-    one-way delay of pairs that are not bad, µs. deaf: ports that receive nothing.
+    one-way delay of pairs that are not bad, µs. deaf: ports that receive nothing. reorders: frames between
+    two hosts may overtake each other.
     """
 
     down: frozenset[tuple[int, int]] = frozenset()
@@ -57,6 +58,7 @@ class Conditions(NamedTuple):
     lossy: bool = False
     slowest: int = 0
     deaf: frozenset[int] = frozenset()
+    reorders: bool = False
 
 
 class Member(NamedTuple):
