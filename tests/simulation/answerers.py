@@ -55,7 +55,12 @@ class Answerers:
         self.found.append(Violation(promise, now, vip, f"{proc.label} answers {why}"))
 
     def _new_owner(self, now: int, proc: Proc, vip: bytes) -> None:
-        """I1: nobody becomes owner while another may answer, if no frame between them was lost in the last T."""
+        """I1: nobody becomes owner while another may answer, if no frame between them was lost in the last T.
+        And who hears nothing claims nothing: its hello would make the owner yield (rule 5, alone).
+        """
+        deaf = now - self.picture.deaf_since.get(proc.member.port, now)
+        if deaf > self.bounds.hearing_nothing:
+            self.found.append(Violation("I1", now, vip, f"{proc.label} becomes owner though it hears nothing"))
         for other in self.picture.owners.get(vip, ()):
             if other is proc or not other.entitled(vip, now):
                 continue

@@ -31,6 +31,11 @@ class Bounds:
         return _drifted(self.settings.silence + self.settings.claim) + 2 * self.slowest + 3 * self.lag
 
     @property
+    def hearing_nothing(self) -> int:
+        """A claim lasts P; what was on its way when the receive path died was heard before."""
+        return _drifted(self.settings.claim) + self.slowest + 2 * self.lag
+
+    @property
     def slot(self) -> int:
         """S: for each live candidate that goes first."""
         return _drifted(self.settings.slot) + self.lag

@@ -263,6 +263,33 @@ def _api_slow(world: World, fault: Fault, name: str) -> None:
     world.clock.at(fault.until, end)
 
 
+def _split_vote(world: World, fault: Fault, name: str) -> None:
+    """Two candidates each believe to be the first, the owner dies, and the segment is slow."""
+    vip = _vip(world, fault)
+    owner = world.owner(vip)
+    scores = world.api.objects.vips.get(vip)
+    others = [node for node in world.nodes if node is not owner]
+    if owner is None or scores is None or len(others) < 2:
+        return
+    chosen = world.chance.choice(others)
+    for node in world.nodes:
+        world.api.watchers[node.identity.name].delay = 10 * MS if node is chosen else fault.until - fault.at
+    world.api.change(world.api.objects._replace(vips={**world.api.objects.vips, vip: {**scores, chosen.identity.name: 9}}))
+    world.clock.at(world.clock.now + 100 * MS, owner.kill)
+    world.clock.at(fault.until, owner.start)
+    pairs = frozenset((a, b) for a in _ports(world) for b in _ports(world) if a != b)
+    world.segment.slow[name] = (pairs, fault.amount)
+    world.segment.changed()
+
+    def end() -> None:
+        del world.segment.slow[name]
+        world.segment.changed()
+        for node in world.nodes:
+            world.api.watchers[node.identity.name].delay = 50 * MS
+
+    world.clock.at(fault.until, end)
+
+
 def _api_away(world: World, fault: Fault, name: str) -> None:
     numbers = range(len(world.nodes)) if fault.amount else fault.nodes
     names = [f"n{number}" for number in numbers if f"n{number}" in world.api.watchers]
@@ -428,6 +455,7 @@ APPLY: dict[str, Callable[[World, Fault, str], None]] = {
     "new card": _new_card,
     "api slow": _api_slow,
     "api away": _api_away,
+    "split vote": _split_vote,
     "vip gone": _vip_gone,
     "ineligible": _ineligible,
     "not ready": _not_ready,

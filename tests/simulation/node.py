@@ -41,6 +41,10 @@ _ARP = arp.ETHERTYPE_ARP.to_bytes(2, "big")
 _HELLO = b"\x88\xb5"
 _TYPE = 14 + 5
 _HELLO_TYPE = 1
+_TIMER_FIRST = 0.25
+"""A loop that was stopped mostly takes the frames that waited before a timer that is due, but not always: its
+socket hands it a bounded number at a time.
+"""
 _SOCKET_BUFFER = 256
 """Frames that wait for a stopped process; the kernel drops what comes after them."""
 
@@ -173,6 +177,14 @@ class Node:
         self.trace.add(self.clock.now, What.WOKE, self.label)
         rest, self.unfinished = self.unfinished, []
         self._carry_out(rest)
+        if self.chance.random() < _TIMER_FIRST:
+            self.due = None
+            self._schedule(late=False)
+            self.clock.at(self.clock.now, self._take_queued)
+        else:
+            self._take_queued()
+
+    def _take_queued(self) -> None:
         while self.queue and self.process is Process.RUNNING:
             self._handle(self.queue.popleft())
         while self.events and self.process is Process.RUNNING:
@@ -338,15 +350,15 @@ class Node:
 
     # Timers.
 
-    def _schedule(self) -> None:
+    def _schedule(self, *, late: bool = True) -> None:
         if self.machine is None:
             return
         due = self.machine.next_deadline()
         if due != self.due:
             self.due = due
             if due is not None:
-                late = int(self.chance.random() * self.lag)
-                self.clock.at(self.time.true(due) + late, self._ring, due, self.births)
+                lag = int(self.chance.random() * self.lag) if late else 0
+                self.clock.at(self.time.true(due) + lag, self._ring, due, self.births)
 
     def _ring(self, due: int, birth: int) -> None:
         if due == self.due and birth == self.births and self.process is Process.RUNNING:

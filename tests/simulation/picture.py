@@ -78,6 +78,7 @@ class Picture:
         self.foreign: set[bytes] = set()
         self.bad_until: dict[tuple[int, int], int] = {}
         self.owners: dict[bytes, list[Proc]] = {}
+        self.deaf_since: dict[int, int] = {}
 
     def apply(self, entry: Entry) -> None:  # noqa: C901, PLR0912 - one case a kind of entry
         """Take in the next entry."""
@@ -85,6 +86,7 @@ class Picture:
         if what is What.LINKS:
             for pair in self.conditions.bad:
                 self.bad_until[pair] = now
+            self.deaf_since = {port: self.deaf_since.get(port, now) for port in info.deaf}
             self.conditions = info
             return
         if what is What.FOREIGN:

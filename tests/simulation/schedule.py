@@ -72,6 +72,7 @@ KINDS: dict[str, Kind] = {
     # The API. amount of away: 1 hits all nodes.
     "api slow": Kind(5, (2 * SECOND, 8 * SECOND), (200 * MS, 5 * SECOND), (1, 2)),
     "api away": Kind(4, (2 * SECOND, 8 * SECOND), (0, 1), (1, 2)),
+    "split vote": Kind(6, (2 * SECOND, 5 * SECOND), (MS, 30 * MS)),
     "vip gone": Kind(3, (500 * MS, 5 * SECOND)),
     "ineligible": Kind(5, (SECOND, 8 * SECOND), (0, 1), (1, 2)),
     "not ready": Kind(3, (SECOND, 8 * SECOND), nodes=(1, 3)),
