@@ -32,8 +32,8 @@ class Bounds:
 
     @property
     def hearing_nothing(self) -> int:
-        """A claim lasts P; what was on its way when the receive path died was heard before."""
-        return _drifted(self.settings.claim) + self.slowest + 2 * self.lag
+        """A claim may end while any peer was heard less than T ago; then only if the gateway answers."""
+        return _drifted(self.settings.silence) + self.slowest + 2 * self.lag
 
     @property
     def slot(self) -> int:

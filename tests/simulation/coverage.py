@@ -46,8 +46,12 @@ class Coverage:
 
     def after(self, entry: Entry) -> None:
         """The picture has taken the entry in."""
-        if entry.what in _LOOK:
+        if entry.what in _LOOK and (entry.what is not What.HELLO or self.uncovered or self._lapsed(entry.time)):
             self._look(entry.time)
+
+    def _lapsed(self, now: int) -> bool:
+        """Whether some owner's lease ran out, which no entry tells."""
+        return any(proc.owned and proc.lease_end < now for proc in self.picture.procs.values())
 
     def end(self, now: int) -> None:
         """The run is over."""
@@ -84,6 +88,8 @@ class Coverage:
                 continue
             vip, hearer = place
             start = max(since, promised, self.disturbances.last(vip))
+            if now <= start + self.bounds.failure:
+                continue
             bound = self._bound(vip, self.picture.hearers[hearer], start)
             if now > start + bound:
                 self.told.add(place)

@@ -110,7 +110,7 @@ class Node:
         self.machine: Machine | None = None
         self.births = 0
         self.on_report: Callable[[Node, Report], None] | None = None
-        self.port = segment.plug(self.label, self.mac, self.receive, lag=lag)
+        self.port = segment.plug(self.label, self.mac, self.receive, lag=lag, speaks=True)
         self._reset()
 
     def _reset(self) -> None:

@@ -169,10 +169,10 @@ class Picture:
 
     def covered(self, vip: bytes, hearer: int, now: int) -> bool:
         """Whether a question of this hearer is answered by a speaker."""
-        return any(
-            proc.running and now <= proc.lease_end and self.both_ways(hearer, proc.member.port)
-            for proc in self.owners.get(vip, ())
-        )
+        for proc in self.owners.get(vip, ()):
+            if proc.running and now <= proc.lease_end and self.both_ways(hearer, proc.member.port):
+                return True
+        return False
 
 
 class Disturbances:

@@ -19,15 +19,21 @@ Pair = tuple[int, int]
 
 
 class Port:
-    """One plug. lag: how late, at most, its host handles a frame, µs."""
+    """One plug. lag: how late, at most, its host handles a frame, µs. speaks: it heeds speakers' frames; to
+    spare time, others are not handed them. deaf: it heeds nothing.
+    """
 
-    __slots__ = ("label", "lag", "mac", "receive")
+    __slots__ = ("deaf", "label", "lag", "mac", "receive", "speaks")
 
-    def __init__(self, label: str, mac: bytes, receive: Callable[[bytes], None], lag: int) -> None:
+    def __init__(
+        self, label: str, mac: bytes, receive: Callable[[bytes], None], *, lag: int, speaks: bool, deaf: bool
+    ) -> None:
         self.label = label
         self.mac = mac
         self.receive = receive
         self.lag = lag
+        self.speaks = speaks
+        self.deaf = deaf
 
 
 class Segment:
@@ -66,9 +72,18 @@ class Segment:
         """When the last frame of each pair arrives: a switch keeps their order."""
         self.conditions = Conditions(slowest=delay[1])
 
-    def plug(self, label: str, mac: bytes, receive: Callable[[bytes], None], *, lag: int = 0) -> int:
+    def plug(
+        self,
+        label: str,
+        mac: bytes,
+        receive: Callable[[bytes], None],
+        *,
+        lag: int = 0,
+        speaks: bool = False,
+        deaf: bool = False,
+    ) -> int:
         """A new port; its number."""
-        self.ports.append(Port(label, mac, receive, lag))
+        self.ports.append(Port(label, mac, receive, lag=lag, speaks=speaks, deaf=deaf))
         self.by_mac[mac] = len(self.ports) - 1
         return len(self.ports) - 1
 
@@ -117,7 +132,7 @@ class Segment:
 
     def transmit(self, port: int, data: bytes) -> None:
         """A frame leaves a host."""
-        if self.recorded is not None:
+        if self.recorded is not None and not self.ports[port].deaf:
             self.recorded.append((self.clock.now, data))
             if len(self.recorded) > 4096:
                 oldest = self.clock.now - _KEEP
@@ -128,8 +143,9 @@ class Segment:
                 if target != port:
                     self._carry(port, target, data)
                 return
-        for target in range(len(self.ports)):
-            if target != port:
+        ours = data[12:14] == _HELLO_ETHERTYPE
+        for target, to in enumerate(self.ports):
+            if target != port and (to.speaks or not (ours or to.deaf)):
                 self._carry(port, target, data)
 
     def _carry(self, port: int, target: int, data: bytes) -> None:
@@ -145,7 +161,7 @@ class Segment:
             return
         to = self.ports[target]
         least, most = self.delay
-        time = self.clock.now + least + int(chance() * (most - least)) + int(chance() * to.lag)
+        time = self.clock.now + least + int(chance() * (most - least + to.lag))
         if self._extra:
             time += self._extra.get(pair, 0)
         if self._spread:

@@ -48,7 +48,7 @@ class World:
             self.segment, "client", b"\x02\0\0\0\0\xfa", CLIENT, self.clock, self.chance
         )
         self.foreign = Host(self.segment, "foreign", b"\x02\0\0\0\0\xfb", bytes((192, 0, 2, 251)))
-        self.attacker = self.segment.plug("attacker", b"\x02\0\0\0\0\xfc", lambda data: None)
+        self.attacker = self.segment.plug("attacker", b"\x02\0\0\0\0\xfc", lambda data: None, deaf=True)
         self.clusters = [self._cluster(0, schedule.nodes, schedule.vips)]
         if schedule.strangers:
             self.clusters.append(self._cluster(1, schedule.strangers, 1))
