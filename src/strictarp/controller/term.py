@@ -12,6 +12,7 @@ from collections.abc import Callable
 from strictarp.controller.exposition import Figures
 from strictarp.controller.pools import Pool, parse_pools
 from strictarp.controller.reconcile import Book, Decision, Notice, settle
+from strictarp.hello.secret import SECRET
 from strictarp.kube.cache import Cache, Delta
 from strictarp.kube.client import Client
 from strictarp.kube.errors import Conflict, KubeError, NotFound
@@ -29,7 +30,6 @@ from strictarp.kube.objects import (
 log = logging.getLogger(__name__)
 
 COMPONENT = "strictarp-controller"
-SECRET = "strictarp-hello"  # noqa: S105 - a name
 KEY_BYTES = 32
 SECRET_PERIOD = 60.0
 WRITERS = 16
