@@ -50,7 +50,7 @@ class Watchers:
         store = self._store()
         for kind, some in self._open.items():
             for watcher in some:
-                if not store.collection(kind).since(watcher.cursor):
+                if store.collection(kind).nothing_since(watcher.cursor):
                     watcher.cursor = store.version
         store.compact()
 
