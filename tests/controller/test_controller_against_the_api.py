@@ -9,7 +9,15 @@ import pytest
 
 from strictarp.controller import elector
 from strictarp.controller.daemon import Controller, Options
-from strictarp.kube.objects import EVENTS, IPADDRESSPOOLS, LEASES, SECRETS, SERVICES, Service
+from strictarp.kube.objects import (
+    EVENTS,
+    IPADDRESSPOOLS,
+    LEASES,
+    SECRETS,
+    SERVICES,
+    IPAddressPoolStatus,
+    Service,
+)
 from support.api import Api, running_api, until
 
 NS = "metallb-system"
@@ -269,3 +277,57 @@ async def test_without_its_lease_it_writes_nothing_and_goes_on_when_it_has_it_ag
     bench.api.server.faults.clear()
     await bench.until_ips("next", "192.0.2.101")
     assert await bench.ips("web") == ["192.0.2.100"]
+
+
+async def test_counters_stand_in_the_status_of_the_pool_and_are_put_right(bench: Bench) -> None:
+    await bench.pool("lab", "192.0.2.100-192.0.2.103", "2001:db8::/64")
+    for name in ("a", "b"):
+        await bench.service(name)
+    bench.start()
+    expected = IPAddressPoolStatus(2, 0, 2, (1 << 63) - 1)
+
+    async def until_counted() -> None:
+        for _ in range(100):
+            if (await bench.client.get(IPADDRESSPOOLS, "lab", NS)).status == expected:
+                return
+            await asyncio.sleep(0.05)
+        raise AssertionError((await bench.client.get(IPADDRESSPOOLS, "lab", NS)).status)
+
+    await until_counted()
+    version = await bench.quiet()
+    await asyncio.sleep(1.2)
+    assert bench.api.version == version
+    wrong = {"status": {"assignedIPv4": 77}}
+    await bench.client.merge_patch(IPADDRESSPOOLS, "lab", wrong, NS, subresource="status")
+    await until_counted()
+
+
+async def test_who_waits_has_a_condition_until_it_is_served(bench: Bench) -> None:
+    await bench.pool("lab", "192.0.2.100/32")
+    await bench.service("first")
+    bench.start()
+    await bench.until_ips("first", "192.0.2.100")
+    await bench.service("second")
+    await bench.quiet()
+    (condition,) = (await bench.get("second")).status.conditions or ()
+    assert (condition.type, condition.message) == ("strictarp.io/Waiting", "no available IPs")
+    await bench.stop(killed=True)
+    bench.start()
+    await bench.quiet()
+    assert [event[::2] for event in await bench.events("AllocationFailed")] == [("second", 1)]
+    await bench.client.delete(SERVICES, "first", "default")
+    await bench.until_ips("second", "192.0.2.100")
+    assert not (await bench.get("second")).status.conditions
+
+
+async def test_while_the_first_pools_are_wrong_a_service_is_told_so(bench: Bench) -> None:
+    await bench.pool("lab", "192.0.2.100/33")
+    await bench.service("web")
+    bench.start()
+    for _ in range(100):
+        if told := await bench.events("AllocationFailed"):
+            break
+        await asyncio.sleep(0.05)
+    assert "IPAddressPool lab: spec.addresses: '192.0.2.100/33' is no CIDR" in told[0][1]
+    await bench.client.merge_patch(IPADDRESSPOOLS, "lab", {"spec": {"addresses": ["192.0.2.100/32"]}}, NS)
+    await bench.until_ips("web", "192.0.2.100")

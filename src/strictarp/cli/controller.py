@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import socket
+import sys
+from pathlib import Path
 
 import click
+
+_NAMESPACE = click.option(
+    "--namespace", default="metallb-system", show_default=True, help="Where the pools are."
+)
+_CLASS = click.option(
+    "--lb-class", default="", metavar="CLASS", help="Serve Services of this loadBalancerClass only."
+)
 
 
 @click.group(invoke_without_command=True)
 @click.option(
     "--kubeconfig", default=None, metavar="FILE", help="Without it: the service account of the pod."
 )
-@click.option("--namespace", default="metallb-system", show_default=True, help="Where the pools are.")
-@click.option(
-    "--lb-class", default="", metavar="CLASS", help="Serve Services of this loadBalancerClass only."
-)
+@_NAMESPACE
+@_CLASS
 @click.option(
     "--identity",
     default=None,
@@ -48,8 +56,9 @@ def command(
     strictarp-controller.
 
     \b
-    Example:
+    Examples:
       strictarp controller --kubeconfig /etc/strictarp/kubeconfig
+      strictarp controller plan --objects objects/
     """
     if ctx.invoked_subcommand is not None:
         return None
@@ -64,3 +73,43 @@ def command(
         health_port=health_probe_port,
     )
     return daemon.run(options)
+
+
+@command.command(name="plan")
+@click.option(
+    "--objects",
+    "paths",
+    multiple=True,
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE|DIR",
+    help="Services, IPAddressPools and Namespaces (YAML or JSON); may be repeated.",
+)
+@_NAMESPACE
+@_CLASS
+@click.option(
+    "--ignore-exclude-lb",
+    is_flag=True,
+    help="Taken so that the plans of controller and speaker have the same options; changes nothing here.",
+)
+def plan_command(paths: tuple[Path, ...], namespace: str, lb_class: str, *, ignore_exclude_lb: bool) -> int:
+    """Print as JSON what the controller would decide for these objects, and why.
+
+    The status in the objects is where it starts from, as after a restart. Needs no API server and changes
+    nothing. Exit 1 when the pools are wrong: `errors` says how, and every Service keeps what it has.
+
+    \b
+    Example: what would an edited pool change?
+      kubectl get services,namespaces -A -o yaml >now.yaml
+      strictarp controller plan --objects now.yaml --objects edited-pool.yaml
+    """
+    from strictarp.controller.plan import RESOURCES, document, make_plan
+    from strictarp.kube.documents import decode, read_documents
+
+    objects, unreadable = decode(read_documents(paths), RESOURCES, namespace=namespace)
+    for each in unreadable:
+        if each.kind != "IPAddressPool":
+            click.echo(f"warning: left out: {each}", err=True)
+    plan = make_plan(objects, unreadable, namespace=namespace, lb_class=lb_class)
+    sys.stdout.write(json.dumps(document(plan), indent=2) + "\n")
+    return 1 if plan.errors else 0

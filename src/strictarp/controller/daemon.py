@@ -1,7 +1,7 @@
 """The controller: gives Services of type LoadBalancer their addresses.
 
-RBAC: list, watch services, namespaces, ipaddresspools; patch services/status; create, get, patch events;
-in its namespace get, create, patch leases and get, create secrets. Needs no capability.
+RBAC: list, watch services, namespaces, ipaddresspools; patch services/status, ipaddresspools/status; create,
+get, patch events; in its namespace get, create, patch leases and get, create secrets. Needs no capability.
 """
 
 from __future__ import annotations

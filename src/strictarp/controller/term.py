@@ -8,10 +8,12 @@ import logging
 import secrets
 from collections import ChainMap
 from collections.abc import Callable
+from datetime import UTC, datetime
 
+from strictarp.controller.counting import Counting
 from strictarp.controller.exposition import Figures
 from strictarp.controller.pools import Pool, parse_pools
-from strictarp.controller.reconcile import Book, Decision, Notice, settle
+from strictarp.controller.reconcile import Book, Decision, Notice, settle, stand_still
 from strictarp.kube.cache import Cache, Delta
 from strictarp.kube.client import Client
 from strictarp.kube.errors import Conflict, KubeError, NotFound
@@ -69,6 +71,7 @@ class Term:
         self.services = Cache(client, SERVICES, on_delta=self._on_service, doubt_empty_start=True)
         self.pools = Cache(client, IPADDRESSPOOLS, namespace=namespace, on_delta=self._on_pool)
         self.namespaces = Cache(client, NAMESPACES, on_delta=self._on_namespace)
+        self.counting = Counting(client, self.pools.objects, may_write)
         # Services as the watch shows them, overlaid by answers to our own writes that it has not brought yet.
         self._view = ChainMap(self._written, self.services.objects)  # type: ignore[arg-type]
 
@@ -80,6 +83,7 @@ class Term:
             for cache in caches:
                 group.create_task(cache.run())
             group.create_task(self._keep_secret())
+            group.create_task(self.counting.run())
             for cache in caches:
                 await cache.synced.wait()
             log.info("objects known", extra={"fields": {"services": len(self.services.objects)}})
@@ -97,7 +101,10 @@ class Term:
         self._figures.updates += 1
         self._wake.set()
 
-    def _on_pool(self, _: Delta[IPAddressPool]) -> None:
+    def _on_pool(self, delta: Delta[IPAddressPool]) -> None:
+        self.counting.look()
+        if delta.old is not None and delta.new is not None and delta.old.spec == delta.new.spec:
+            return  # only its status or its labels, such as our own counters
         self._everything = True
         self._wake.set()
 
@@ -129,17 +136,32 @@ class Term:
             return
         if self._everything:
             self._configure()
-        if self._pools is None:
+        if self._pools is None and not self._faults:
             return
-        changed = None if self._everything else self._changed
-        self._everything, self._changed = False, set()
-        self._book, decisions = settle(self._book, self._pools, self._view, changed, lb_class=self._lb_class)
-        self._figures.book = self._book
+        decisions = self._decide()
         limit = asyncio.Semaphore(WRITERS)
         async with asyncio.TaskGroup() as writers:
             for decision in decisions.values():
                 if decision.patch is not None or decision.events or decision.key in self._unsaid:
                     writers.create_task(self._carry_out(decision, limit, group))
+
+    def _decide(self) -> dict[str, Decision]:
+        changed = None if self._everything else self._changed
+        self._everything, self._changed = False, set()
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        if self._pools is None:
+            why = f"the IPAddressPools are refused: {self._faults[0]}"
+            self._book, decisions = stand_still(
+                self._book, self._view, why=why, lb_class=self._lb_class, now=now
+            )
+            return decisions
+        self._book, decisions = settle(
+            self._book, self._pools, self._view, changed, lb_class=self._lb_class, now=now
+        )
+        self._figures.book = self._book
+        self.counting.wanted = {pool.name: pool.counters(self._book.state.runs) for pool in self._pools}
+        self.counting.look()
+        return decisions
 
     async def _carry_out(
         self, decision: Decision, limit: asyncio.Semaphore, group: asyncio.TaskGroup

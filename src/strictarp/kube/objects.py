@@ -101,6 +101,17 @@ class ServiceSpec(Model, frozen=True):
     traffic_distribution: str | None = None
 
 
+class Condition(Model, frozen=True):
+    """A condition of an object."""
+
+    type: str
+    status: str = "Unknown"
+    observed_generation: int | None = None
+    reason: str | None = None
+    message: str | None = None
+    last_transition_time: str | None = None
+
+
 class Ingress(Model, frozen=True):
     """One entry of Service.status.loadBalancer.ingress."""
 
@@ -119,6 +130,7 @@ class ServiceStatus(Model, frozen=True):
     """Service.status."""
 
     load_balancer: LoadBalancerStatus = LoadBalancerStatus()
+    conditions: tuple[Condition, ...] | None = None
 
 
 class Service(KubeObject, frozen=True):
@@ -133,16 +145,6 @@ class NodeAddress(Model, frozen=True):
 
     type: str
     address: str
-
-
-class Condition(Model, frozen=True):
-    """A condition of a Node or a Pod."""
-
-    type: str
-    status: str = "Unknown"
-    reason: str | None = None
-    message: str | None = None
-    last_transition_time: str | None = None
 
 
 class Taint(Model, frozen=True):
