@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strictarp.cli.main import main
+from strictarp.controller.configuring import Rules
 from strictarp.controller.plan import document, make_plan
 from strictarp.kube.objects import IPAddressPool, Service
 from support.controller_objects import lb, pool_object
@@ -197,12 +198,12 @@ POOLS = [
 @settings(max_examples=100, deadline=None)
 @given(OBJECTS, st.integers(0, 5))
 def test_feeding_a_plan_back_as_status_changes_nothing(services: list[Service], seed: int) -> None:
-    plan = make_plan([*services, *POOLS], namespace=NS)
+    plan = make_plan([*services, *POOLS], rules=Rules(NS))
     shuffled = [*services, *POOLS]
     random.Random(seed).shuffle(shuffled)
-    assert document(make_plan(shuffled, namespace=NS)) == document(plan)
+    assert document(make_plan(shuffled, rules=Rules(NS))) == document(plan)
     after = [_with_status(service, plan.services[service.key].ips) for service in services]
-    again = make_plan([*after, *POOLS], namespace=NS)
+    again = make_plan([*after, *POOLS], rules=Rules(NS))
     for key, decision in again.services.items():
         assert decision.ips == plan.services[key].ips
         if decision.ips and not decision.reason:

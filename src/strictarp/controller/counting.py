@@ -32,19 +32,24 @@ def counters_patch(pool: IPAddressPool, wanted: IPAddressPoolStatus) -> dict[str
 
 
 class Counting:
-    """Keeps the status of every pool at `wanted` (by name), also against edits by hand."""
+    """Keeps the status of every pool as it is wanted, also against edits by hand."""
 
     def __init__(
         self, client: Client, pools: Mapping[str, IPAddressPool], may_write: Callable[[], bool]
     ) -> None:
-        self.wanted: Mapping[str, IPAddressPoolStatus] = {}
+        self._wanted: Mapping[str, IPAddressPoolStatus] = {}
         self._client = client
         self._pools = pools
         self._may_write = may_write
         self._wake = asyncio.Event()
 
+    def want(self, wanted: Mapping[str, IPAddressPoolStatus]) -> None:
+        """The counters by name of the pool."""
+        self._wanted = wanted
+        self._wake.set()
+
     def look(self) -> None:
-        """Something changed: compare soon."""
+        """A pool changed: compare soon."""
         self._wake.set()
 
     async def run(self) -> None:
@@ -58,7 +63,7 @@ class Counting:
             await asyncio.sleep(PERIOD if good else RETRY)
 
     async def _write(self, pool: IPAddressPool) -> bool:
-        wanted = self.wanted.get(pool.metadata.name)
+        wanted = self._wanted.get(pool.metadata.name)
         patch = counters_patch(pool, wanted) if wanted is not None else None
         if patch is None or not self._may_write():
             return True

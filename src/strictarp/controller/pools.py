@@ -37,6 +37,10 @@ class Range(msgspec.Struct, frozen=True, gc=False):
         """The address lies in it."""
         return ip[0] == self.version and self.first <= ip[1] <= self.last
 
+    def overlaps(self, other: Range) -> bool:
+        """Some address lies in both."""
+        return self.version == other.version and self.first <= other.last and other.first <= self.last
+
 
 class Pool(msgspec.Struct, frozen=True, gc=False):
     """A pool as the allocator needs it.
@@ -234,7 +238,7 @@ def _overlaps(pools: Iterable[Pool]) -> Iterator[str]:
     )
     farthest: tuple[Range, str] | None = None
     for item in items:
-        if farthest is not None and _overlap(farthest[0], item[0]):
+        if farthest is not None and farthest[0].overlaps(item[0]):
             (other, owner), (one, name) = sorted((farthest, item), key=lambda pair: pair[1])
             where = "the same pool" if owner == name else f"IPAddressPool {owner}"
             yield (
@@ -243,10 +247,6 @@ def _overlaps(pools: Iterable[Pool]) -> Iterator[str]:
             )
         if farthest is None or item[0].version != farthest[0].version or item[0].last > farthest[0].last:
             farthest = item
-
-
-def _overlap(one: Range, other: Range) -> bool:
-    return one.version == other.version and one.first <= other.last and other.first <= one.last
 
 
 def pool_of(pools: Iterable[Pool], ip: Ip) -> Pool | None:

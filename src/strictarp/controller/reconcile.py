@@ -108,6 +108,12 @@ def settle(
     return turn.book(), turn.decisions
 
 
+def refusal(faults: tuple[str, ...]) -> str:
+    """Why a Service waits while the pools are wrong."""
+    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+    return f"the IPAddressPools are refused: {faults[0]}{more}"
+
+
 def stand_still(
     book: Book, services: Mapping[str, Service], *, why: str, lb_class: str = "", now: str = ""
 ) -> tuple[Book, dict[str, Decision]]:

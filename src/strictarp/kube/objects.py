@@ -429,6 +429,20 @@ class L2Advertisement(KubeObject, frozen=True):
     spec: L2AdvertisementSpec = L2AdvertisementSpec()
 
 
+class ConfigurationStateStatus(Model, frozen=True):
+    """ConfigurationState.status (metallb-l2 1.4)."""
+
+    result: str = "Unknown"
+    error_summary: str = ""
+    conditions: tuple[Condition, ...] | None = None
+
+
+class ConfigurationState(KubeObject, frozen=True):
+    """metallb.io/v1beta1 ConfigurationState: whether a component could use the configuration."""
+
+    status: ConfigurationStateStatus = ConfigurationStateStatus()
+
+
 # --- resources -------------------------------------------------------------------------------------------
 
 
@@ -473,6 +487,7 @@ LEASES = Resource("coordination.k8s.io/v1", "leases", Lease)
 ENDPOINTSLICES = Resource("discovery.k8s.io/v1", "endpointslices", EndpointSlice)
 IPADDRESSPOOLS = Resource("metallb.io/v1beta1", "ipaddresspools", IPAddressPool)
 L2ADVERTISEMENTS = Resource("metallb.io/v1beta1", "l2advertisements", L2Advertisement)
+CONFIGURATIONSTATES = Resource("metallb.io/v1beta1", "configurationstates", ConfigurationState)
 
 RESOURCES: tuple[Resource[Any], ...] = (
     SERVICES,
@@ -487,4 +502,5 @@ RESOURCES: tuple[Resource[Any], ...] = (
     ENDPOINTSLICES,
     IPADDRESSPOOLS,
     L2ADVERTISEMENTS,
+    CONFIGURATIONSTATES,
 )
