@@ -4,12 +4,24 @@ import asyncio
 import base64
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from strictarp.controller import elector
+from strictarp.controller.configuring import Rules
 from strictarp.controller.daemon import Controller, Options
-from strictarp.kube.objects import EVENTS, IPADDRESSPOOLS, LEASES, SECRETS, SERVICES, Service
+from strictarp.kube.objects import (
+    CONFIGURATIONSTATES,
+    EVENTS,
+    IPADDRESSPOOLS,
+    LEASES,
+    NODES,
+    SECRETS,
+    SERVICES,
+    IPAddressPoolStatus,
+    Service,
+)
 from support.api import Api, running_api, until
 
 NS = "metallb-system"
@@ -23,8 +35,8 @@ class Bench:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self.controllers: dict[str, Controller] = {}
 
-    def start(self, identity: str = "one") -> None:
-        options = Options(None, identity, NS, metrics_port=0, health_port=0)
+    def start(self, identity: str = "one", **rules: Any) -> None:  # noqa: ANN401 - those of Rules
+        options = Options(None, identity, Rules(NS, **rules), metrics_port=0, health_port=0)
         self.controllers[identity] = Controller(options, self.client)
         self._tasks[identity] = asyncio.create_task(self.controllers[identity].run())
 
@@ -269,3 +281,115 @@ async def test_without_its_lease_it_writes_nothing_and_goes_on_when_it_has_it_ag
     bench.api.server.faults.clear()
     await bench.until_ips("next", "192.0.2.101")
     assert await bench.ips("web") == ["192.0.2.100"]
+
+
+async def test_counters_stand_in_the_status_of_the_pool_and_are_put_right(bench: Bench) -> None:
+    await bench.pool("lab", "192.0.2.100-192.0.2.103", "2001:db8::/64")
+    for name in ("a", "b"):
+        await bench.service(name)
+    bench.start()
+    expected = IPAddressPoolStatus(2, 0, 2, (1 << 63) - 1)
+
+    async def until_counted() -> None:
+        for _ in range(100):
+            if (await bench.client.get(IPADDRESSPOOLS, "lab", NS)).status == expected:
+                return
+            await asyncio.sleep(0.05)
+        raise AssertionError((await bench.client.get(IPADDRESSPOOLS, "lab", NS)).status)
+
+    await until_counted()
+    version = await bench.quiet()
+    await asyncio.sleep(1.2)
+    assert bench.api.version == version
+    wrong = {"status": {"assignedIPv4": 77}}
+    await bench.client.merge_patch(IPADDRESSPOOLS, "lab", wrong, NS, subresource="status")
+    await until_counted()
+
+
+async def test_who_waits_has_a_condition_until_it_is_served(bench: Bench) -> None:
+    await bench.pool("lab", "192.0.2.100/32")
+    await bench.service("first")
+    bench.start()
+    await bench.until_ips("first", "192.0.2.100")
+    await bench.service("second")
+    await bench.quiet()
+    (condition,) = (await bench.get("second")).status.conditions or ()
+    assert (condition.type, condition.message) == ("strictarp.io/Waiting", "no available IPs")
+    await bench.stop(killed=True)
+    bench.start()
+    await bench.quiet()
+    assert [event[::2] for event in await bench.events("AllocationFailed")] == [("second", 1)]
+    await bench.client.delete(SERVICES, "first", "default")
+    await bench.until_ips("second", "192.0.2.100")
+    assert not (await bench.get("second")).status.conditions
+
+
+async def test_while_the_first_pools_are_wrong_a_service_is_told_so(bench: Bench) -> None:
+    await bench.pool("lab", "192.0.2.100/33")
+    await bench.service("web")
+    bench.start()
+    for _ in range(100):
+        if told := await bench.events("AllocationFailed"):
+            break
+        await asyncio.sleep(0.05)
+    assert "IPAddressPool lab: spec.addresses: '192.0.2.100/33' is no CIDR" in told[0][1]
+    await bench.client.merge_patch(IPADDRESSPOOLS, "lab", {"spec": {"addresses": ["192.0.2.100/32"]}}, NS)
+    await bench.until_ips("web", "192.0.2.100")
+
+
+async def test_an_edit_that_would_take_an_address_waits_until_the_service_has_let_go(bench: Bench) -> None:
+    await bench.pool("lab", "192.0.2.100-192.0.2.103")
+    await bench.service("web")
+    bench.start(refuse_edits=True)
+    await bench.until_ips("web", "192.0.2.100")
+    await bench.client.merge_patch(IPADDRESSPOOLS, "lab", {"spec": {"addresses": ["192.0.2.102/31"]}}, NS)
+    await bench.service("next")
+    await bench.until_ips("next", "192.0.2.101")
+    assert await bench.ips("web") == ["192.0.2.100"]
+    await bench.client.delete(SERVICES, "next", "default")
+    asks = {"metadata": {"annotations": {"metallb.io/loadBalancerIPs": "192.0.2.103"}}}
+    await bench.client.merge_patch(SERVICES, "web", asks, "default")
+    await bench.until_ips("web", "192.0.2.103")
+    await bench.service("last")
+    await bench.until_ips("last", "192.0.2.102")
+
+
+async def test_an_edit_moves_a_service_with_an_event_by_default(bench: Bench) -> None:
+    await bench.pool("lab", "192.0.2.100-192.0.2.103")
+    await bench.service("web")
+    bench.start()
+    await bench.until_ips("web", "192.0.2.100")
+    await bench.client.merge_patch(IPADDRESSPOOLS, "lab", {"spec": {"addresses": ["192.0.2.102/31"]}}, NS)
+    await bench.until_ips("web", "192.0.2.102")
+    await bench.quiet()
+    ((name, message, _),) = await bench.events("ClearAssignment")
+    assert (name, message.startswith("192.0.2.100 is given up: 192.0.2.100 lies in no IPAddressPool")) == (
+        "web",
+        True,
+    )
+
+
+async def test_overlaps_and_faults_are_reported_on_the_pool_and_in_the_configuration_state(
+    bench: Bench,
+) -> None:
+    address = {"type": "InternalIP", "address": "192.0.2.101"}
+    await bench.client.create(NODES, {"metadata": {"name": "n1"}, "status": {"addresses": [address]}})
+    await bench.pool("lab", "192.0.2.100-192.0.2.103")
+    bench.start()
+    for _ in range(100):
+        overlaps = [e for e in (await bench.client.list(EVENTS, NS)).items if e.reason == "Overlap"]
+        if overlaps:
+            break
+        await asyncio.sleep(0.05)
+    assert [event.message for event in overlaps] == [
+        "spec.addresses: 192.0.2.100-192.0.2.103 holds 192.0.2.101, the address of Node n1; "
+        "leave the nodes' own addresses out"
+    ]
+    await bench.quiet()
+    state = (await bench.client.get(CONFIGURATIONSTATES, "controller", NS)).status
+    assert (state.result, state.error_summary) == ("Valid", "")
+    await bench.pool("bad", "192.0.2.103/32")
+    await bench.quiet()
+    state = (await bench.client.get(CONFIGURATIONSTATES, "controller", NS)).status
+    assert state.result == "Invalid"
+    assert state.error_summary.startswith("IPAddressPool lab: spec.addresses: ")

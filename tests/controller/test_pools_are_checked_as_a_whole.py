@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strictarp.controller.addresses import BITS
-from strictarp.controller.pools import PoolFault, parse_pools, parse_range
+from strictarp.controller.pools import MAX_COUNT, PoolFault, parse_pools, parse_range
 from strictarp.kube.objects import Namespace
 from support.controller_objects import pool_object, sound_pools
 
@@ -105,7 +105,6 @@ def test_overlaps_are_found_exactly_when_addresses_are_in_two_items(
     ("allocation", "message"),
     [
         ({"namespaces": ["a", "a"]}, "spec.serviceAllocation.namespaces: 'a' is listed twice"),
-        ({"priority": -1}, "spec.serviceAllocation.priority: -1 is negative"),
         (
             {"serviceSelectors": [{"matchExpressions": [{"key": "a", "operator": "Near"}]}]},
             "spec.serviceAllocation.serviceSelectors[0].matchExpressions[0].operator: 'Near'",
@@ -113,6 +112,31 @@ def test_overlaps_are_found_exactly_when_addresses_are_in_two_items(
         (
             {"namespaceSelectors": [{"matchLabels": {"a": "b"}}] * 2},
             "spec.serviceAllocation.namespaceSelectors[1]: the same selector is listed twice",
+        ),
+        (
+            {
+                "serviceSelectors": [
+                    {"matchExpressions": [{"key": "a", "operator": "In", "values": values}]}
+                    for values in (["x", "y"], ["y", "x"])
+                ]
+            },
+            "spec.serviceAllocation.serviceSelectors[1]: the same selector is listed twice",
+        ),
+        (
+            {
+                "serviceSelectors": [
+                    {"matchExpressions": [{"key": "a", "operator": "In", "values": ["x", "x"]}]}
+                ]
+            },
+            "serviceSelectors[0].matchExpressions[0].values: a value is listed twice",
+        ),
+        (
+            {"serviceSelectors": [{"matchExpressions": [{"key": "a", "operator": "Exists"}] * 2}]},
+            "serviceSelectors[0].matchExpressions[1]: the same expression is listed twice",
+        ),
+        (
+            {"namespaceSelectors": [{"matchLabels": {"no key!": "b"}}]},
+            "spec.serviceAllocation.namespaceSelectors[0].matchLabels: 'no key!' is no label key",
         ),
     ],
 )
@@ -149,3 +173,46 @@ def test_capacity_counts_what_can_be_given(first: int, length: int, avoid: bool)
     numbers = range(int(base) + first, int(base) + first + length + 1)
     assert pool.capacity(4) == sum(pool.holds((4, number)) for number in numbers)
     assert pool.capacity(6) == 0
+
+
+def test_priorities_of_any_sign_are_taken_as_metallb_takes_them() -> None:
+    assert (
+        sound_pools(pool_object("lab", "192.0.2.0/24", serviceAllocation={"priority": -3}))[0].priority == -3
+    )
+
+
+def test_namespace_selectors_that_select_nothing_invite_nobody_but_let_in_who_asks() -> None:
+    selectors = [{"matchLabels": {"team": "gone"}}]
+    (pool,) = sound_pools(
+        pool_object("lab", "192.0.2.0/24", serviceAllocation={"namespaceSelectors": selectors})
+    )
+    assert (pool.invites("any", {}), pool.suits("any", {})) == (False, True)
+    (alone,) = sound_pools(pool_object("lab", "192.0.2.0/24", serviceAllocation={"priority": 1}))
+    assert alone.invites("any", {})
+
+
+def test_a_namespace_has_its_name_as_a_label() -> None:
+    namespaces = [msgspec.convert({"metadata": {"name": name}}, Namespace) for name in ("a", "b")]
+    selectors = [{"matchLabels": {"kubernetes.io/metadata.name": "b"}}]
+    (pool,) = sound_pools(
+        pool_object("lab", "192.0.2.0/24", serviceAllocation={"namespaceSelectors": selectors}),
+        namespaces=namespaces,
+    )
+    assert pool.namespaces == {"b"}
+
+
+@pytest.mark.parametrize(
+    ("items", "free"),
+    [
+        (("2001:db8::/64",), MAX_COUNT),
+        (("2001:db8::/65",), MAX_COUNT),
+        (("2001:db8::/66",), 1 << 62),
+        (("2001:db8::/64", "2001:db8:1::/127"), MAX_COUNT),
+        (("2001:db8:1::/127", "2001:db8::/64"), MAX_COUNT),
+        (("2001:db8:1::/66", "2001:db8:2::/66"), MAX_COUNT),
+        (("2001:db8:1::/127",), 2),
+    ],
+)
+def test_counters_stop_at_the_largest_number_of_the_api(items: tuple[str, ...], free: int) -> None:
+    (pool,) = sound_pools(pool_object("six", *items))
+    assert pool.counters({4: (), 6: ()}).available_ipv6 == free

@@ -181,6 +181,35 @@ async def test_a_dump_given_up_in_the_middle_does_not_disturb_the_next(
         assert route.stray > 0
 
 
+async def test_other_tasks_get_their_turn_during_long_work(namespace: namespaces.Namespace) -> None:
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with _route_socket(namespace) as route:
+        await route.request([encode.encode_new_link("vips", "bridge")])
+        device = await look.link(route, "vips")
+        assert device is not None
+        many = [bytes([198, 51, n >> 8, n & 255]) for n in range(2000)]
+        other = asyncio.create_task(count())
+        await asyncio.sleep(0)
+        began = turns
+        await route.request([encode.encode_new_address(device.index, a, 32) for a in many])
+        assert turns - began >= 2000 // 16
+        began = turns
+        await look.addresses(route)  # 5 datagrams of 32 KiB
+        assert turns - began >= 4
+        began = turns
+        for _ in range(160):
+            await look.link(route, "vips")
+        assert turns - began >= 160 // 16
+        other.cancel()
+
+
 async def test_exchanges_of_many_tasks_do_not_mix(namespace: namespaces.Namespace) -> None:
     async with _route_socket(namespace) as route:
         names = [f"br{n}" for n in range(20)]

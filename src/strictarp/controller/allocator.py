@@ -137,6 +137,9 @@ def allocate(state: State, pools: Iterable[Pool], request: Request) -> tuple[Sta
     """
     choice = tuple(pools)
     if request.ips:
+        if {ip[0] for ip in request.ips} != set(request.families):
+            told, theirs = " and ".join(map(ip_text, request.ips)), _families_text(request.families)
+            return state, Refused(f"{told} is asked for, but the Service is of {theirs}")
         return assign(state, choice, request, request.ips)
     if not request.pool:
         stages: tuple[tuple[Pool, ...], ...] = _automatic(choice, request)
@@ -179,7 +182,7 @@ def _automatic(pools: tuple[Pool, ...], request: Request) -> tuple[tuple[Pool, .
     MetalLB takes equal ones in random order.
     """
     open_pools = [pool for pool in pools if pool.auto_assign]
-    mine = [pool for pool in open_pools if pool.reserved and pool.suits(request.namespace, request.labels)]
+    mine = [pool for pool in open_pools if pool.reserved and pool.invites(request.namespace, request.labels)]
     mine.sort(key=lambda pool: (pool.priority == 0, pool.priority, pool.name))
     general = sorted((pool for pool in open_pools if not pool.reserved), key=lambda pool: pool.name)
     return tuple(mine), tuple(general)
@@ -234,6 +237,10 @@ def _taken(state: State, request: Request, ip: Ip) -> str | None:
         if clash := sorted(theirs.ports & ours.ports):
             return f"{address}, which has port {clash[0][0].lower()}/{clash[0][1]} already"
     return None
+
+
+def _families_text(versions: Iterable[int]) -> str:
+    return " and ".join(f"IPv{version}" for version in sorted(versions))
 
 
 def _unsuitable(pool: Pool) -> str:

@@ -1,7 +1,8 @@
 """The controller: gives Services of type LoadBalancer their addresses.
 
-RBAC: list, watch services, namespaces, ipaddresspools; patch services/status; create, get, patch events;
-in its namespace get, create, patch leases and get, create secrets. Needs no capability.
+RBAC: list, watch services, namespaces, nodes, ipaddresspools; patch services/status, ipaddresspools/status;
+create, get, patch events; in its namespace get, create, patch leases; get, create secrets and
+configurationstates; patch configurationstates/status. Needs no capability.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import signal
 import msgspec
 
 from strictarp import logs
+from strictarp.controller.configuring import Rules
 from strictarp.controller.elector import Elector
 from strictarp.controller.exposition import Figures, health_application, metrics_application, serve
 from strictarp.controller.term import Term
@@ -27,8 +29,7 @@ class Options(msgspec.Struct, frozen=True):
 
     kubeconfig: str | None
     identity: str
-    namespace: str = "metallb-system"
-    lb_class: str = ""
+    rules: Rules = Rules()
     metrics_port: int = 9120
     health_port: int = 17472
 
@@ -64,7 +65,7 @@ class Controller:
         self._options = options
         self._client = client
         self.figures = Figures()
-        self.elector = Elector(client, options.namespace, options.identity)
+        self.elector = Elector(client, options.rules.namespace, options.identity)
 
     async def run(self) -> None:
         """Until cancelled; then the Lease is given back."""
@@ -88,8 +89,7 @@ class Controller:
         self.figures.leading = True
         term = Term(
             self._client,
-            namespace=self._options.namespace,
-            lb_class=self._options.lb_class,
+            rules=self._options.rules,
             figures=self.figures,
             may_write=lambda: self.elector.leading,
         )

@@ -32,6 +32,7 @@ class Figures:
         self.loaded = False
         self.stale = False
         self.leading = False
+        self.overlaps = 0
         self.updates = 0
         self.update_errors = 0
 
@@ -50,6 +51,11 @@ class Figures:
             ("metallb_k8s_client_config_loaded_bool", "A configuration is in force", self.loaded),
             ("metallb_k8s_client_config_stale_bool", "The newest one is refused", self.stale),
             ("strictarp_controller_leading", "This controller may write", self.leading),
+            (
+                "strictarp_controller_pool_overlaps",
+                "Overlaps of pools with what is not theirs",
+                self.overlaps,
+            ),
             ("strictarp_controller_services_waiting", "Services that wait", len(self.book.waiting)),
         ):
             yield GaugeMetricFamily(name, text, value)

@@ -11,8 +11,18 @@ from collections.abc import Iterable, Iterator, Mapping
 import msgspec
 
 from strictarp.controller.addresses import BITS, Ip, Runs, count_within, is_buggy, parse_ip
-from strictarp.kube.objects import IPAddressPool, LabelSelector, Namespace, ServiceAllocation
-from strictarp.kube.selectors import fault, selects
+from strictarp.kube.objects import (
+    IPAddressPool,
+    IPAddressPoolStatus,
+    LabelSelector,
+    Namespace,
+    ServiceAllocation,
+)
+from strictarp.kube.selectors import canonical, fault, selects
+
+NAME_LABEL = "kubernetes.io/metadata.name"
+MAX_COUNT = (1 << 63) - 1
+"""The largest count that the API's int64 holds."""
 
 
 class Range(msgspec.Struct, frozen=True, gc=False):
@@ -27,12 +37,16 @@ class Range(msgspec.Struct, frozen=True, gc=False):
         """The address lies in it."""
         return ip[0] == self.version and self.first <= ip[1] <= self.last
 
+    def overlaps(self, other: Range) -> bool:
+        """Some address lies in both."""
+        return self.version == other.version and self.first <= other.last and other.first <= self.last
+
 
 class Pool(msgspec.Struct, frozen=True, gc=False):
     """A pool as the allocator needs it.
 
     `reserved`: it has a serviceAllocation, so it is tried before the others and by those alone that it
-    suits. `namespaces`: those it is for, None for all. `priority` 0 comes last.
+    suits. `namespaces`: those it is for, None where none are asked for. `priority` 0 comes last.
     """
 
     name: str
@@ -49,17 +63,26 @@ class Pool(msgspec.Struct, frozen=True, gc=False):
         return any(each.holds(ip) for each in self.ranges) and not (self.avoid_buggy and is_buggy(ip))
 
     def suits(self, namespace: str, labels: Mapping[str, str]) -> bool:
-        """A Service with these labels in this namespace may take addresses from it.
+        """A Service with these labels in this namespace may have addresses from it.
 
-        Namespace and labels must both suit. A pool whose namespace selectors select no namespace suits
-        nobody (MetalLB then lets anybody ask for it by name).
+        Namespace and labels must both suit. Namespace selectors that select nothing restrict nothing here, as
+        in MetalLB: see `invites`.
         """
-        if self.namespaces is not None and namespace not in self.namespaces:
+        if self.namespaces and namespace not in self.namespaces:
             return False
         return not self.service_selectors or any(selects(each, labels) for each in self.service_selectors)
 
+    def invites(self, namespace: str, labels: Mapping[str, str]) -> bool:
+        """A reserved pool that such a Service is given addresses from without asking for it.
+
+        Namespace selectors that select nothing invite nobody; who asks by name or address is still let in.
+        """
+        if self.namespaces is not None and not self.namespaces and not self.service_selectors:
+            return False
+        return self.suits(namespace, labels)
+
     def capacity(self, version: int) -> int:
-        """How many addresses of a family it can give."""
+        """How many addresses of a family it can give, however many that are."""
         return sum(self._usable(each) for each in self.ranges if each.version == version)
 
     def in_use(self, version: int, runs: Runs) -> int:
@@ -67,6 +90,15 @@ class Pool(msgspec.Struct, frozen=True, gc=False):
         return sum(
             count_within(runs, each.first, each.last) for each in self.ranges if each.version == version
         )
+
+    def counters(self, runs: Mapping[int, Runs]) -> IPAddressPoolStatus:
+        """Its status, from the used addresses of each family. A count beyond int64 is its largest value.
+
+        MetalLB lets the sum overflow where a huge item is listed before another one.
+        """
+        used = {version: self.in_use(version, runs[version]) for version in (4, 6)}
+        free = {version: min(self.capacity(version) - used[version], MAX_COUNT) for version in (4, 6)}
+        return IPAddressPoolStatus(used[4], used[6], free[4], free[6])
 
     def _usable(self, each: Range) -> int:
         size = each.last - each.first + 1
@@ -170,7 +202,11 @@ def _namespaces(allocation: ServiceAllocation, known: Iterable[Namespace]) -> fr
     chosen = (
         each.metadata.name
         for each in known
-        if any(selects(selector, each.metadata.labels) for selector in selectors)
+        # The API server sets this label on every Namespace; a file may lack it.
+        if any(
+            selects(selector, {NAME_LABEL: each.metadata.name, **(each.metadata.labels or {})})
+            for selector in selectors
+        )
     )
     return frozenset((*listed, *chosen))
 
@@ -179,8 +215,6 @@ def _allocation_faults(allocation: ServiceAllocation) -> Iterator[str]:
     listed = allocation.namespaces or ()
     for name in sorted({each for each in listed if listed.count(each) > 1}):
         yield f"namespaces: {name!r} is listed twice; list it once"
-    if allocation.priority < 0:
-        yield f"priority: {allocation.priority} is negative; use 0 for last, or 1 and up for earlier"
     for field, selectors in (
         ("namespaceSelectors", allocation.namespace_selectors or ()),
         ("serviceSelectors", allocation.service_selectors or ()),
@@ -188,7 +222,7 @@ def _allocation_faults(allocation: ServiceAllocation) -> Iterator[str]:
         for index, selector in enumerate(selectors):
             if (wrong := fault(selector)) is not None:
                 yield f"{field}[{index}].{wrong}"
-            if selector in selectors[:index]:
+            if canonical(selector) in map(canonical, selectors[:index]):
                 yield f"{field}[{index}]: the same selector is listed twice; list it once"
 
 
@@ -204,7 +238,7 @@ def _overlaps(pools: Iterable[Pool]) -> Iterator[str]:
     )
     farthest: tuple[Range, str] | None = None
     for item in items:
-        if farthest is not None and _overlap(farthest[0], item[0]):
+        if farthest is not None and farthest[0].overlaps(item[0]):
             (other, owner), (one, name) = sorted((farthest, item), key=lambda pair: pair[1])
             where = "the same pool" if owner == name else f"IPAddressPool {owner}"
             yield (
@@ -213,10 +247,6 @@ def _overlaps(pools: Iterable[Pool]) -> Iterator[str]:
             )
         if farthest is None or item[0].version != farthest[0].version or item[0].last > farthest[0].last:
             farthest = item
-
-
-def _overlap(one: Range, other: Range) -> bool:
-    return one.version == other.version and one.first <= other.last and other.first <= one.last
 
 
 def pool_of(pools: Iterable[Pool], ip: Ip) -> Pool | None:

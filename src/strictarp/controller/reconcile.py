@@ -10,41 +10,40 @@ Services with one address the older keeps it.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Literal, TypeAlias
 
 import msgspec
 
 from strictarp.controller.addresses import Ip, ip_text
 from strictarp.controller.allocator import (
-    Holding,
     Refused,
     Request,
     State,
     allocate,
-    assign,
     extend,
     release,
 )
+from strictarp.controller.keeping import Severity, take_again
 from strictarp.controller.pools import Pool
 from strictarp.controller.requests import (
     FROM_POOL,
+    PREFIXES,
     TYPE,
     BadRequest,
     Unservable,
     current,
+    deprecated,
     ours,
     read_request,
     with_named,
 )
+from strictarp.controller.writing import Patch, Wait, status_patch, waits
 from strictarp.kube.objects import Service
-
-Patch: TypeAlias = dict[str, object]
 
 
 class Notice(msgspec.Struct, frozen=True, gc=False):
     """An Event to write about a Service; `reason` is one of MetalLB's."""
 
-    type: Literal["Normal", "Warning"]
+    type: Severity
     reason: str
     message: str
 
@@ -70,10 +69,13 @@ class Book(msgspec.Struct, frozen=True, gc=False):
     waiting: Mapping[str, str] = {}
 
 
-def age(service: Service) -> tuple[str, str, str]:
-    """Sort key: the oldest first, then namespace and name. Times of the API sort as text."""
+def age(service: Service) -> tuple[bool, str, str, str]:
+    """Sort key: the oldest first, then namespace and name. Times of the API sort as text.
+
+    Without a time, in a file, it is yet to be created and so the youngest.
+    """
     meta = service.metadata
-    return meta.creation_timestamp, meta.namespace, meta.name
+    return not meta.creation_timestamp, meta.creation_timestamp, meta.namespace, meta.name
 
 
 def settle(
@@ -83,14 +85,16 @@ def settle(
     changed: Collection[str] | None = None,
     *,
     lb_class: str = "",
+    now: str = "",
 ) -> tuple[Book, dict[str, Decision]]:
     """Serve the Services whose keys are in `changed` (None: all), and those who wait if something got free.
 
-    `services` are all there are, `changed` may name some that are gone. Returns a decision for each one that
-    was looked at and is, or was until now, ours. The result does not depend on the order of the mappings.
+    `services` are all there are, `changed` may name some that are gone. `now` is the time for conditions, RFC
+    3339. Returns a decision for each one that was looked at and is, or was until now, ours. The result does
+    not depend on the order of the mappings.
     """
     looked = set(services) | set(book.state.holdings) if changed is None else set(changed)
-    turn = _Turn(book, pools, lb_class)
+    turn = _Turn(book, pools, now)
     for key in looked - {key for key in looked if key in services and ours(services[key], lb_class)}:
         turn.let_go(key, services.get(key))
     mine = sorted((services[key] for key in looked if key not in turn.gone), key=age)
@@ -104,10 +108,49 @@ def settle(
     return turn.book(), turn.decisions
 
 
+def refusal(faults: tuple[str, ...]) -> str:
+    """Why a Service waits while the pools are wrong."""
+    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+    return f"the IPAddressPools are refused: {faults[0]}{more}"
+
+
+def stand_still(
+    book: Book, services: Mapping[str, Service], *, why: str, lb_class: str = "", now: str = ""
+) -> tuple[Book, dict[str, Decision]]:
+    """While no pools may be used because they are wrong: everybody keeps what he has, nobody gets anything.
+
+    `why` is told to those who have nothing.
+    """
+    decisions, waiting = {}, dict(book.waiting)
+    for service in services.values():
+        if not ours(service, lb_class):
+            continue
+        ips = tuple(map(ip_text, current(service)))
+        pool = (service.metadata.annotations or {}).get(FROM_POOL, "")
+        if ips:
+            decisions[service.key] = Decision(service.key, ips, pool)
+            continue
+        wait = Wait("AllocationFailed", why)
+        events = () if _told(service, waiting, wait) else (_failed(service.key, why),)
+        waiting[service.key] = why
+        patch = status_patch(service, (), pool, wait=wait, now=now)
+        decisions[service.key] = Decision(service.key, (), "", why, events, patch)
+    return Book(book.state, waiting), decisions
+
+
+def _told(service: Service, waiting: Mapping[str, str], wait: Wait) -> bool:
+    """It was said before, by this controller or by one before it: then it is no news."""
+    return wait.message == waiting.get(service.key) or wait == waits(service)
+
+
+def _failed(key: str, reason: str) -> Notice:
+    return Notice("Warning", "AllocationFailed", f'Failed to allocate IP for "{key}": {reason}')
+
+
 class _Turn:
     """One turn of `settle`: the state as it goes, and the decisions so far."""
 
-    def __init__(self, book: Book, pools: tuple[Pool, ...], lb_class: str) -> None:
+    def __init__(self, book: Book, pools: tuple[Pool, ...], now: str) -> None:
         self.state = book.state
         self.decisions: dict[str, Decision] = {}
         self.gone: set[str] = set()
@@ -115,7 +158,7 @@ class _Turn:
         self._before = book.state
         self._waiting = dict(book.waiting)
         self._pools = pools
-        self._lb_class = lb_class
+        self._now = now
         self._events: dict[str, list[Notice]] = {}
 
     def book(self) -> Book:
@@ -129,7 +172,7 @@ class _Turn:
         self._waiting.pop(key, None)
         if service is not None and service.spec.type != TYPE:
             marked = FROM_POOL in (service.metadata.annotations or {})
-            if held or marked:
+            if held or marked or waits(service) is not None:
                 self.decisions[key] = Decision(key, patch=status_patch(service, (), ""))
 
     def keep(self, service: Service) -> None:
@@ -139,132 +182,90 @@ class _Turn:
         ips = held.ips if held else current(service)
         if not ips:
             return
-        fault = self._keep_fault(service, ips)
-        if fault is None:
+        state, lost = take_again(self.state, self._pools, service, ips)
+        if lost is None:
+            self.freed = self.freed or (held is not None and held.sharing != state.holdings[key].sharing)
+            self.state = state
             return
         self._release(key)
-        if fault:
+        if lost.event:
             told = ", ".join(map(ip_text, ips))
-            self._say(service, "Normal", "ClearAssignment", f"{told} is given up: {fault}")
-
-    def _keep_fault(self, service: Service, ips: tuple[Ip, ...]) -> str | None:
-        """Take the addresses again. Else why not; empty if that is no news (nothing can be given at all)."""
-        if not self._pools:
-            return "there is no IPAddressPool"
-        try:
-            request = read_request(service)
-        except Unservable as error:
-            return str(error)
-        if not _families_fit(request, ips):
-            return "its families are not those of the clusterIPs"
-        try:
-            named = with_named(service, request).ips
-        except BadRequest:
-            named = ()  # told when it is served; what it has it keeps
-        if named and set(named) != set(ips):
-            return f"{', '.join(map(ip_text, named))} is asked for"
-        before = self.state.holdings.get(service.key)
-        self.state, outcome = assign(self.state, self._pools, request, ips)
-        if isinstance(outcome, Refused):
-            return outcome.reason
-        if before is not None and before.sharing != outcome.sharing:
-            self.freed = True  # others may join now
-        return None
+            self._say(key, Notice(lost.kind, lost.event, f"{told} is given up: {lost.message}"))
 
     def serve(self, service: Service) -> None:
         """Give it what it lacks, and decide what is to be written."""
         key = service.key
-        held = self.state.holdings.get(key)
-        reason, warning = "", ""
+        reason, event = self._give(service)
+        if not reason:
+            self._waiting.pop(key, None)
+            self._decide(service, None)
+            return
+        # Words of conditions have no blanks.
+        wait = Wait("NotEnoughClusterIPs" if " " in event else event or "Unservable", reason)
+        if event and not _told(service, self._waiting, wait):
+            self._tell(key, event, reason)
+        self._waiting[key] = reason
+        self._decide(service, wait)
+
+    def _tell(self, key: str, event: str, reason: str) -> None:
+        if event == "AllocationFailed":
+            self._say(key, _failed(key, reason))
+        elif event != "AdditionalAssignFailed":
+            self._say(key, Notice("Warning", event, reason))
+        elif key in self._before.holdings:
+            # Else it has just been given, or adopted, without the second address: nothing has changed.
+            self._say(key, Notice("Normal", event, reason))
+
+    def _give(self, service: Service) -> tuple[str, str]:
+        """Give it what it lacks. Returns why that is not possible, and the event that tells it, or blanks."""
         try:
             request = read_request(service)
             if not self._pools:
                 raise Unservable("there is no IPAddressPool")
             request = with_named(service, request)
         except Unservable as error:
-            reason = str(error)
+            return str(error), error.event
         except BadRequest as error:
-            reason, warning = f"invalid requested loadbalancer IPs: {error}", "LoadBalancerFailed"
-        else:
-            reason, warning = self._give(service, request, held)
-        if reason and self._waiting.get(key) != reason and warning:
-            kind: Literal["Normal", "Warning"] = "Normal" if warning.startswith("Additional") else "Warning"
-            told = reason
-            if warning == "AllocationFailed":
-                told = f'Failed to allocate IP for "{key}": {reason}'
-            self._say(service, kind, warning, told)
-        if reason:
-            self._waiting[key] = reason
-        else:
-            self._waiting.pop(key, None)
-        self._decide(service, reason)
-
-    def _give(self, service: Service, request: Request, held: Holding | None) -> tuple[str, str]:
-        """Allocate, or add the second family. Returns why not, and the event that tells it."""
-        if held is None:
+            return f"invalid requested loadbalancer IPs: {error}", "LoadBalancerFailed"
+        if request.key not in self.state.holdings:
             self.state, outcome = allocate(self.state, self._pools, request)
             if isinstance(outcome, Refused):
                 return outcome.reason, "AllocationFailed"
-            self._say(service, "Normal", "IPAllocated", f"Assigned IP [{_quoted(outcome.ips)}]")
-            return "", ""
-        lacks = len(held.ips) < len(request.families) and not request.ips
-        if not lacks:
+            self._say(request.key, Notice("Normal", "IPAllocated", f"Assigned IP [{_quoted(outcome.ips)}]"))
+        return self._complete(request)
+
+    def _complete(self, request: Request) -> tuple[str, str]:
+        """Add the second family. Without a second clusterIP there is none, whatever the policy prefers."""
+        held = self.state.holdings[request.key]
+        if len(held.ips) == len(request.families) or request.ips:
             return "", ""
         self.state, outcome = extend(self.state, self._pools, request)
         if isinstance(outcome, Refused):
             return outcome.reason, "AdditionalAssignFailed"
-        self._say(service, "Normal", "IPAllocated", f"Assigned additional IP [{_quoted(outcome.ips[-1:])}]")
+        told = f"Assigned additional IP [{_quoted(outcome.ips[-1:])}]"
+        self._say(request.key, Notice("Normal", "IPAllocated", told))
         return "", ""
 
-    def _decide(self, service: Service, reason: str) -> None:
-        held = self.state.holdings.get(service.key)
+    def _decide(self, service: Service, wait: Wait | None) -> None:
+        key = service.key
+        held = self.state.holdings.get(key)
         ips, pool = (held.ips, held.pool) if held else ((), "")
         texts = tuple(map(ip_text, ips))
-        self.decisions[service.key] = Decision(
-            service.key,
-            texts,
-            pool,
-            reason,
-            tuple(self._events.get(service.key, ())),
-            status_patch(service, texts, pool),
-        )
+        patch = status_patch(service, texts, pool, wait=wait, now=self._now)
+        if ips != current(service) and (old := deprecated(service)):
+            message = f"{old} is deprecated; write {PREFIXES[0]} instead of {PREFIXES[1]}"
+            self._say(key, Notice("Warning", "deprecatedAnnotation", message))
+        events = tuple(self._events.get(key, ()))
+        self.decisions[key] = Decision(key, texts, pool, wait.message if wait else "", events, patch)
 
     def _release(self, key: str) -> None:
         state = release(self.state, key)
         self.freed = self.freed or state is not self.state
         self.state = state
 
-    def _say(self, service: Service, kind: Literal["Normal", "Warning"], reason: str, message: str) -> None:
-        self._events.setdefault(service.key, []).append(Notice(kind, reason, message))
-
-
-def _families_fit(request: Request, ips: tuple[Ip, ...]) -> bool:
-    """The addresses are of the Service's families; one of two will do where dual stack is only preferred."""
-    have = [ip[0] for ip in ips]
-    if len(set(have)) != len(have):
-        return False
-    return set(have) == set(request.families) or (request.prefer_dual and set(have) < set(request.families))
+    def _say(self, key: str, notice: Notice) -> None:
+        self._events.setdefault(key, []).append(notice)
 
 
 def _quoted(ips: Iterable[Ip]) -> str:
     return " ".join(f'"{ip_text(ip)}"' for ip in ips)
-
-
-def status_patch(service: Service, ips: tuple[str, ...], pool: str) -> Patch | None:
-    """What makes status and annotation say this; None if they do already.
-
-    An entry without ipMode counts as VIP (KEP-1860: that is what it means), so an API server that does not
-    keep the field is not written to again and again. The resourceVersion guards against a newer Service.
-    """
-    meta = service.metadata
-    have = tuple((entry.ip, entry.ip_mode or "VIP") for entry in service.status.load_balancer.ingress or ())
-    marked = (meta.annotations or {}).get(FROM_POOL)
-    if have == tuple((ip, "VIP") for ip in ips) and marked == (pool or None):
-        return None
-    patch: Patch = {"status": {"loadBalancer": {"ingress": [{"ip": ip, "ipMode": "VIP"} for ip in ips]}}}
-    if not ips:
-        patch = {"status": {"loadBalancer": {"ingress": None}}}
-    metadata: dict[str, object] = {"resourceVersion": meta.resource_version} if meta.resource_version else {}
-    if marked != (pool or None):
-        metadata["annotations"] = {FROM_POOL: pool or None}
-    return {"metadata": metadata, **patch} if metadata else patch

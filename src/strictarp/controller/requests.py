@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from strictarp.controller.addresses import Ip, ip_text, parse_ip
+from strictarp.controller.addresses import Ip, parse_ip
 from strictarp.controller.allocator import Request, Sharing
 from strictarp.kube.objects import Service
 
@@ -17,11 +17,18 @@ TYPE = "LoadBalancer"
 
 
 class Unservable(ValueError):
-    """A Service that cannot have addresses as it stands; the message is for people."""
+    """A Service that cannot have addresses as it stands; the message is for people.
+
+    `event` is the reason of the Event that tells it, empty for none.
+    """
+
+    def __init__(self, message: str, event: str = "") -> None:
+        super().__init__(message)
+        self.event = event
 
 
 class BadRequest(ValueError):
-    """The addresses that a Service names are no addresses for it; what it has meanwhile it keeps."""
+    """The addresses that a Service names cannot be read; what it has meanwhile it keeps."""
 
 
 def ours(service: Service, lb_class: str) -> bool:
@@ -50,11 +57,16 @@ def annotation(service: Service, name: str) -> str:
 
 
 def read_request(service: Service) -> Request:
-    """The request without the addresses it names (`requested`); raises Unservable."""
+    """The request without the addresses it names (`with_named`); raises Unservable."""
     families = _families(service)
     policy = service.spec.ip_family_policy or "SingleStack"
     if policy == "RequireDualStack" and len(families) < 2:
-        raise Unservable("spec.ipFamilyPolicy: RequireDualStack needs two clusterIPs, and there is one")
+        raise Unservable(
+            "spec.ipFamilyPolicy: RequireDualStack needs two clusterIPs, and there is one",
+            "not enough clusterips",
+        )
+    if policy == "SingleStack":
+        families = families[:1]
     return Request(
         key=service.key,
         namespace=service.metadata.namespace,
@@ -68,7 +80,7 @@ def read_request(service: Service) -> Request:
 
 def with_named(service: Service, request: Request) -> Request:
     """The request with the addresses that the Service names; raises BadRequest naming the field."""
-    listed, single = annotation(service, "loadBalancerIPs"), service.spec.load_balancer_ip or ""
+    listed, single = annotation(service, "loadBalancerIPs"), (service.spec.load_balancer_ip or "").strip()
     if listed and single:
         raise BadRequest(
             "metallb.io/loadBalancerIPs and spec.loadBalancerIP are both set; keep the annotation only"
@@ -77,7 +89,7 @@ def with_named(service: Service, request: Request) -> Request:
         return request
     field = "metallb.io/loadBalancerIPs" if listed else "spec.loadBalancerIP"
     ips = []
-    for part in (listed or single).split(","):
+    for part in listed.split(",") if listed else (single,):
         try:
             ips.append(parse_ip(part.strip()))
         except ValueError:
@@ -86,29 +98,24 @@ def with_named(service: Service, request: Request) -> Request:
         raise BadRequest(f"{field}: {len(ips)} addresses; name one, or one of each family")
     if len(ips) == 2 and ips[0][0] == ips[1][0]:
         raise BadRequest(f"{field}: two addresses of one family; name one, or one of each family")
-    if {ip[0] for ip in ips} != set(request.families) and not (
-        request.prefer_dual and {ip[0] for ip in ips} <= set(request.families)
-    ):
-        told = ", ".join(map(ip_text, ips))
-        families = " and ".join(f"IPv{version}" for version in sorted(request.families))
-        raise BadRequest(f"{field}: {told} does not match the Service's families ({families})")
     return msgspec.structs.replace(request, ips=tuple(sorted(ips)))
 
 
 def _families(service: Service) -> tuple[int, ...]:
-    """The families of the clusterIPs, the primary one first."""
+    """The families of the clusterIPs; of two the primary one first: the first of ipFamilies, else IPv4."""
     spec = service.spec
     texts = spec.cluster_ips or ((spec.cluster_ip,) if spec.cluster_ip else ())
     if not texts:
         raise Unservable("spec.clusterIPs: none yet")
     try:
-        families = tuple(parse_ip(text)[0] for text in texts)
+        families = {parse_ip(text)[0] for text in texts}
     except ValueError:
         told = ", ".join(texts)
         raise Unservable(f"spec.clusterIPs: {told}: a LoadBalancer needs real clusterIPs") from None
-    if len(set(families)) != len(families):
+    if len(families) != len(texts):
         raise Unservable("spec.clusterIPs: two of one family")
-    return families
+    six_first = (spec.ip_families or ("IPv4",))[0] == "IPv6"
+    return tuple(sorted(families, reverse=six_first))
 
 
 def _sharing(service: Service) -> Sharing:
@@ -121,3 +128,9 @@ def _sharing(service: Service) -> Sharing:
         backend=f"local:{selector}" if local else "",
         ports=frozenset((port.protocol, port.port) for port in spec.ports or ()),
     )
+
+
+def deprecated(service: Service) -> str:
+    """The first annotation under the old prefix, empty without one."""
+    old = PREFIXES[1].rstrip("/")
+    return min((key for key in service.metadata.annotations or {} if key.startswith(old)), default="")

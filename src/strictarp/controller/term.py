@@ -8,10 +8,15 @@ import logging
 import secrets
 from collections import ChainMap
 from collections.abc import Callable
+from datetime import UTC, datetime
 
+from strictarp.controller.configuring import Configuration, Rules, configure
+from strictarp.controller.counting import Counting
 from strictarp.controller.exposition import Figures
-from strictarp.controller.pools import Pool, parse_pools
-from strictarp.controller.reconcile import Book, Decision, Notice, settle
+from strictarp.controller.guard import overlaps
+from strictarp.controller.reconcile import Book, Decision, Notice, refusal, settle, stand_still
+from strictarp.controller.reporting import COMPONENT, Reporting
+from strictarp.hello.secret import SECRET
 from strictarp.kube.cache import Cache, Delta
 from strictarp.kube.client import Client
 from strictarp.kube.errors import Conflict, KubeError, NotFound
@@ -19,17 +24,17 @@ from strictarp.kube.events import emit
 from strictarp.kube.objects import (
     IPADDRESSPOOLS,
     NAMESPACES,
+    NODES,
     SECRETS,
     SERVICES,
     IPAddressPool,
     Namespace,
+    Node,
     Service,
 )
 
 log = logging.getLogger(__name__)
 
-COMPONENT = "strictarp-controller"
-SECRET = "strictarp-hello"  # noqa: S105 - a name
 KEY_BYTES = 32
 SECRET_PERIOD = 60.0
 WRITERS = 16
@@ -47,19 +52,16 @@ class Term:
         self,
         client: Client,
         *,
-        namespace: str,
-        lb_class: str,
+        rules: Rules,
         figures: Figures,
         may_write: Callable[[], bool],
     ) -> None:
         self._client = client
-        self._namespace = namespace
-        self._lb_class = lb_class
+        self._rules = rules
         self._figures = figures
         self._may_write = may_write
         self._book = Book()
-        self._pools: tuple[Pool, ...] | None = None
-        self._faults: tuple[str, ...] = ()
+        self._configuration = Configuration()
         self._changed: set[str] = set()
         self._everything = True
         self._wake = asyncio.Event()
@@ -67,8 +69,11 @@ class Term:
         self._delays: dict[str, float] = {}
         self._written: dict[str, Service] = {}
         self.services = Cache(client, SERVICES, on_delta=self._on_service, doubt_empty_start=True)
-        self.pools = Cache(client, IPADDRESSPOOLS, namespace=namespace, on_delta=self._on_pool)
+        self.pools = Cache(client, IPADDRESSPOOLS, namespace=rules.namespace, on_delta=self._on_pool)
         self.namespaces = Cache(client, NAMESPACES, on_delta=self._on_namespace)
+        self.nodes = Cache(client, NODES, on_delta=self._on_node)
+        self.reporting = Reporting(client, rules.namespace, self.pools.objects, may_write)
+        self.counting = Counting(client, self.pools.objects, may_write)
         # Services as the watch shows them, overlaid by answers to our own writes that it has not brought yet.
         self._view = ChainMap(self._written, self.services.objects)  # type: ignore[arg-type]
 
@@ -80,6 +85,9 @@ class Term:
             for cache in caches:
                 group.create_task(cache.run())
             group.create_task(self._keep_secret())
+            group.create_task(self.nodes.run())  # not waited for: they only matter for what is reported
+            group.create_task(self.reporting.run())
+            group.create_task(self.counting.run())
             for cache in caches:
                 await cache.synced.wait()
             log.info("objects known", extra={"fields": {"services": len(self.services.objects)}})
@@ -95,9 +103,14 @@ class Term:
         self._written.pop(delta.key, None)
         self._changed.add(delta.key)
         self._figures.updates += 1
+        if self._configuration.faults and self._rules.refuse_edits:
+            self._everything = True  # it may have been what stood against the pools
         self._wake.set()
 
-    def _on_pool(self, _: Delta[IPAddressPool]) -> None:
+    def _on_pool(self, delta: Delta[IPAddressPool]) -> None:
+        self.counting.look()
+        if delta.old is not None and delta.new is not None and delta.old.spec == delta.new.spec:
+            return  # only its status or its labels, such as our own counters
         self._everything = True
         self._wake.set()
 
@@ -107,20 +120,39 @@ class Term:
             self._everything = True
             self._wake.set()
 
+    def _on_node(self, delta: Delta[Node]) -> None:
+        old, new = (each.status.addresses if each else None for each in (delta.old, delta.new))
+        if old != new:
+            self._report()
+
     def _configure(self) -> None:
         """Take the pools as they are now, if they are sound; else what was good last stays in force."""
-        if not self.pools.objects and self._pools is None:
+        before = self._configuration
+        if not self.pools.objects and before.pools is None:
             return  # nothing was ever configured: nobody loses anything
-        pools, faults = parse_pools(self.pools.objects.values(), self.namespaces.objects.values())
-        if faults and faults != self._faults:
-            kept = "the last good ones stay in force" if self._pools is not None else "nothing is given out"
-            log.error("the pools are refused: %s", kept, extra={"fields": {"errors": faults}})
-        elif not faults and pools != self._pools:
-            log.info("pools in force", extra={"fields": {"pools": [pool.name for pool in pools]}})
-        if not faults:
-            self._pools = self._figures.pools = pools
-        self._faults = faults
-        self._figures.loaded, self._figures.stale = self._pools is not None, bool(faults)
+        now = self._configuration = configure(
+            before,
+            self.pools.objects.values(),
+            self.namespaces.objects.values(),
+            self._view.values(),
+            self._rules,
+        )
+        if now.faults and now.faults != before.faults:
+            kept = "the last good ones stay in force" if now.pools is not None else "nothing is given out"
+            log.error("the pools are refused: %s", kept, extra={"fields": {"errors": now.faults}})
+        elif not now.faults and now.pools != before.pools:
+            log.info("pools in force", extra={"fields": {"pools": [pool.name for pool in now.pools or ()]}})
+        self._figures.pools = now.pools or ()
+        self._figures.loaded, self._figures.stale = now.pools is not None, bool(now.faults)
+        self._report()
+
+    def _report(self) -> None:
+        now, around = self._configuration, self._rules.surroundings
+        if now.pools is None and not now.faults:
+            return
+        found = overlaps(now.pools or (), self.nodes.objects.values(), self.services.objects.values(), around)
+        self._figures.overlaps = len(found)
+        self.reporting.tell(now.faults, found)
 
     # --- what is done -------------------------------------------------------------------------------------
 
@@ -129,17 +161,30 @@ class Term:
             return
         if self._everything:
             self._configure()
-        if self._pools is None:
+        if self._configuration == Configuration():
             return
-        changed = None if self._everything else self._changed
-        self._everything, self._changed = False, set()
-        self._book, decisions = settle(self._book, self._pools, self._view, changed, lb_class=self._lb_class)
-        self._figures.book = self._book
+        decisions = self._decide()
         limit = asyncio.Semaphore(WRITERS)
         async with asyncio.TaskGroup() as writers:
             for decision in decisions.values():
                 if decision.patch is not None or decision.events or decision.key in self._unsaid:
                     writers.create_task(self._carry_out(decision, limit, group))
+
+    def _decide(self) -> dict[str, Decision]:
+        pools, faults = self._configuration.pools, self._configuration.faults
+        changed = None if self._everything else self._changed
+        self._everything, self._changed = False, set()
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        lb_class = self._rules.lb_class
+        if pools is None:
+            self._book, decisions = stand_still(
+                self._book, self._view, why=refusal(faults), lb_class=lb_class, now=now
+            )
+            return decisions
+        self._book, decisions = settle(self._book, pools, self._view, changed, lb_class=lb_class, now=now)
+        self._figures.book = self._book
+        self.counting.want({pool.name: pool.counters(self._book.state.runs) for pool in pools})
+        return decisions
 
     async def _carry_out(
         self, decision: Decision, limit: asyncio.Semaphore, group: asyncio.TaskGroup
@@ -215,14 +260,14 @@ class Term:
 
     async def _make_secret(self) -> None:
         try:
-            await self._client.get(SECRETS, SECRET, self._namespace)
+            await self._client.get(SECRETS, SECRET, self._rules.namespace)
         except NotFound:
             if not self._may_write():
                 return
             key = base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()
             body = {"metadata": {"name": SECRET}, "type": "Opaque", "data": {"key": key}}
             try:
-                await self._client.create(SECRETS, body, self._namespace)
+                await self._client.create(SECRETS, body, self._rules.namespace)
             except Conflict:
                 return  # made by another
             log.info("Secret %s made", SECRET)

@@ -101,6 +101,17 @@ class ServiceSpec(Model, frozen=True):
     traffic_distribution: str | None = None
 
 
+class Condition(Model, frozen=True):
+    """A condition of an object."""
+
+    type: str
+    status: str = "Unknown"
+    observed_generation: int | None = None
+    reason: str | None = None
+    message: str | None = None
+    last_transition_time: str | None = None
+
+
 class Ingress(Model, frozen=True):
     """One entry of Service.status.loadBalancer.ingress."""
 
@@ -119,6 +130,7 @@ class ServiceStatus(Model, frozen=True):
     """Service.status."""
 
     load_balancer: LoadBalancerStatus = LoadBalancerStatus()
+    conditions: tuple[Condition, ...] | None = None
 
 
 class Service(KubeObject, frozen=True):
@@ -133,16 +145,6 @@ class NodeAddress(Model, frozen=True):
 
     type: str
     address: str
-
-
-class Condition(Model, frozen=True):
-    """A condition of a Node or a Pod."""
-
-    type: str
-    status: str = "Unknown"
-    reason: str | None = None
-    message: str | None = None
-    last_transition_time: str | None = None
 
 
 class Taint(Model, frozen=True):
@@ -427,6 +429,20 @@ class L2Advertisement(KubeObject, frozen=True):
     spec: L2AdvertisementSpec = L2AdvertisementSpec()
 
 
+class ConfigurationStateStatus(Model, frozen=True):
+    """ConfigurationState.status (metallb-l2 1.4)."""
+
+    result: str = "Unknown"
+    error_summary: str = ""
+    conditions: tuple[Condition, ...] | None = None
+
+
+class ConfigurationState(KubeObject, frozen=True):
+    """metallb.io/v1beta1 ConfigurationState: whether a component could use the configuration."""
+
+    status: ConfigurationStateStatus = ConfigurationStateStatus()
+
+
 # --- resources -------------------------------------------------------------------------------------------
 
 
@@ -471,6 +487,7 @@ LEASES = Resource("coordination.k8s.io/v1", "leases", Lease)
 ENDPOINTSLICES = Resource("discovery.k8s.io/v1", "endpointslices", EndpointSlice)
 IPADDRESSPOOLS = Resource("metallb.io/v1beta1", "ipaddresspools", IPAddressPool)
 L2ADVERTISEMENTS = Resource("metallb.io/v1beta1", "l2advertisements", L2Advertisement)
+CONFIGURATIONSTATES = Resource("metallb.io/v1beta1", "configurationstates", ConfigurationState)
 
 RESOURCES: tuple[Resource[Any], ...] = (
     SERVICES,
@@ -485,4 +502,5 @@ RESOURCES: tuple[Resource[Any], ...] = (
     ENDPOINTSLICES,
     IPADDRESSPOOLS,
     L2ADVERTISEMENTS,
+    CONFIGURATIONSTATES,
 )

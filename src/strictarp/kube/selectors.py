@@ -20,6 +20,7 @@ _SET = re.compile(rf"\s*({_KEY})\s+(in|notin)\s*\(([^()]*)\)\s*", re.ASCII)
 _EQUALS = re.compile(rf"\s*({_KEY})\s*(==|=|!=)\s*({_VALUE})\s*", re.ASCII)
 _EXISTS = re.compile(rf"\s*(!?)\s*({_KEY})\s*", re.ASCII)
 _IS_VALUE = re.compile(_VALUE, re.ASCII)
+_IS_KEY = re.compile(_KEY, re.ASCII)
 _FIELD = re.compile(r"\s*([A-Za-z0-9.]+)(==|=|!=)([^,=!]*)", re.ASCII)
 
 
@@ -104,16 +105,54 @@ def selects(selector: LabelSelector, labels: Mapping[str, str] | None) -> bool:
 
 
 def fault(selector: LabelSelector) -> str | None:
-    """What is wrong with a LabelSelector, naming the field; None if it is sound."""
-    for index, each in enumerate(selector.match_expressions or ()):
+    """What is wrong with a LabelSelector, naming the field and how to mend it; None if it is sound.
+
+    Refuses what metav1.LabelSelectorAsSelector refuses, and the repetitions that MetalLB refuses.
+    """
+    for key, value in sorted((selector.match_labels or {}).items()):
+        if not _IS_KEY.fullmatch(key):
+            return f"matchLabels: {key!r} is no label key"
+        if not _IS_VALUE.fullmatch(value):
+            return f"matchLabels: {value!r} is no label value"
+    expressions = selector.match_expressions or ()
+    for index, each in enumerate(expressions):
         where = f"matchExpressions[{index}]"
-        if each.operator not in OPERATORS:
-            return f"{where}.operator: {each.operator!r} is none of {', '.join(sorted(OPERATORS))}"
-        if each.operator in _WITH_VALUES and not each.values:
-            return f"{where}.values: {each.operator} needs at least one value"
-        if each.operator not in _WITH_VALUES and each.values:
-            return f"{where}.values: {each.operator} takes no values"
+        if (wrong := _expression_fault(each)) is not None:
+            return f"{where}.{wrong}"
+        if _sorted_values(each) in map(_sorted_values, expressions[:index]):
+            return f"{where}: the same expression is listed twice; list it once"
     return None
+
+
+def _expression_fault(each: SelectorRequirement) -> str | None:
+    if not _IS_KEY.fullmatch(each.key):
+        return f"key: {each.key!r} is no label key"
+    if each.operator not in OPERATORS:
+        return f"operator: {each.operator!r} is none of {', '.join(sorted(OPERATORS))}"
+    wrong = _values_fault(each)
+    return f"values: {wrong}" if wrong else None
+
+
+def _values_fault(each: SelectorRequirement) -> str | None:
+    values = each.values or ()
+    if each.operator not in _WITH_VALUES:
+        return f"{each.operator} takes no values" if values else None
+    if not values:
+        return f"{each.operator} needs at least one value"
+    if len(set(values)) != len(values):
+        return "a value is listed twice; list it once"
+    odd = next((value for value in values if not _IS_VALUE.fullmatch(value)), None)
+    return None if odd is None else f"{odd!r} is no label value"
+
+
+def _sorted_values(each: SelectorRequirement) -> SelectorRequirement:
+    return SelectorRequirement(each.key, each.operator, tuple(sorted(each.values or ())))
+
+
+def canonical(selector: LabelSelector) -> LabelSelector:
+    """The form in which MetalLB compares selectors: the values of each expression in order."""
+    expressions = tuple(map(_sorted_values, selector.match_expressions or ()))
+    return LabelSelector(selector.match_labels or {}, expressions)
 
 
 def matches_fields(terms: Sequence[FieldTerm], value_of: Callable[[str], str]) -> bool:

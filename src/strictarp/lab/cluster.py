@@ -216,8 +216,8 @@ class Cluster:
         if name not in self.network.nodes or name in self._off:
             raise UserError(f"{name} is no node that is on")
         self._off.add(name)
-        self.kubelet.forget_node(name)
         self.network.cut(name)
+        self.kubelet.forget_node(name)
 
     async def power_on(self, name: str) -> None:
         """Bring a node back as after a boot: fresh network, all its processes again."""

@@ -173,7 +173,7 @@ def wait_running(launch: Launch, remote: Remote, progress: Progress) -> dict[str
     end = time.monotonic() + START_LIMIT
     shown = ""
     while time.monotonic() < end:
-        status = remote.status(limit=CONNECT_LIMIT)
+        status = remote.status(limit=max(1.0, end - time.monotonic()))
         phase = str(status.get("phase"))
         if phase != shown:
             progress(phase)

@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import os
+import socket
+import struct
 import subprocess
 from collections.abc import Iterator, Sequence
 
 import msgspec
 
 _CLONE_NEWNET = 0x40000000
+_SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
+_IFREQ_FLAGS = struct.Struct("=16sH22x")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -99,6 +104,15 @@ def ip(namespace: Namespace, *lines: str) -> None:
         )
     if done.returncode != 0:
         raise RuntimeError(f"{namespace.name}: ip: {done.stderr.strip()} in {lines!r}")
+
+
+def set_down(namespace: Namespace, *links: str) -> None:
+    """Take links down at this very moment: no process is started for it. Raises OSError (netdevice(7))."""
+    with entered(namespace), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        for name in links:
+            request = _IFREQ_FLAGS.pack(name.encode(), 0)
+            _, flags = _IFREQ_FLAGS.unpack(fcntl.ioctl(control, _SIOCGIFFLAGS, request))
+            fcntl.ioctl(control, _SIOCSIFFLAGS, _IFREQ_FLAGS.pack(name.encode(), flags & ~_IFF_UP))
 
 
 def veth(

@@ -75,9 +75,7 @@ class Network:
     def cut(self, name: str) -> None:
         """Pull both cables of a host, on the switch's side."""
         host = self.host(name)
-        namespaces.ip(
-            self.spaces[layout.WIRE], f"link set {host.port} down", f"link set {host.management_port} down"
-        )
+        namespaces.set_down(self.spaces[layout.WIRE], host.port, host.management_port)
 
     def forget_node(self, name: str) -> None:
         """Let go of a node that is off: its namespaces end with their last process."""

@@ -7,7 +7,6 @@ socket of their own: a flood of them can then never cost the answer to a request
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import socket
 from collections.abc import Awaitable, Iterable, Sequence
@@ -29,6 +28,9 @@ BATCH = 64
 _DATAGRAM = 1 << 16
 """Dumps come in parts of at most 32 KiB (netlink_recvmsg)."""
 _RECEIVE_BUFFER = 1 << 20
+_BREATHE_AFTER = 1 << 15
+_DATAGRAM_COSTS = 1 << 11
+"""Other tasks get a turn after a full part of a dump, or 16 ACKs: about a millisecond of work."""
 _DUMP_TRIES = 6
 _EVENTS_AT_ONCE = 256
 _PATIENCE_SECONDS = 10.0
@@ -69,6 +71,7 @@ class Netlink:
         self.sent = 0
         self.exchanges = 0
         self.stray = 0
+        self._worked = 0
         self._sequence = 1
         self._lock = asyncio.Lock()
         self._buffer = bytearray(_DATAGRAM)
@@ -94,7 +97,6 @@ class Netlink:
         for start in range(0, len(messages), BATCH):
             done = await self._exchange(messages[start : start + BATCH])
             answers += done.errors
-            await asyncio.sleep(0)
         return answers
 
     async def query(self, message: bytes) -> list[Message]:
@@ -122,7 +124,7 @@ class Netlink:
         raise DumpInterrupted(f"the kernel's table changed during each of {_DUMP_TRIES} dumps")
 
     async def _exchange(self, messages: Sequence[bytes]) -> Exchange:
-        async with self._lock, asyncio.timeout(_PATIENCE_SECONDS):
+        async with self._lock:
             exchange = Exchange(self._sequence, len(messages))
             datagram = join(messages, self._sequence)
             self._sequence = (self._sequence + len(messages)) & 0xFFFFFFFF
@@ -131,27 +133,42 @@ class Netlink:
             await asyncio.get_running_loop().sock_sendall(self._socket, datagram)
             while not exchange.done:
                 await self._receive(exchange)
-                if exchange.messages:
-                    await asyncio.sleep(0)
             self.stray += exchange.stray
             return exchange
 
-    async def _drain(self) -> None:
-        """Read away the rest of a dump whose reader was cancelled: the kernel runs one dump a socket."""
-        async with self._lock:
-            with contextlib.suppress(BlockingIOError):
-                while True:
-                    self._socket.recv_into(self._buffer)
-
     async def _receive(self, exchange: Exchange) -> None:
+        """Take one datagram; now and then let other tasks run, as hardly anything here ever waits."""
+        if self._worked >= _BREATHE_AFTER:
+            self._worked = 0
+            await asyncio.sleep(0)
         try:
-            size = await asyncio.get_running_loop().sock_recv_into(self._socket, self._buffer)
+            size = await self._next_datagram()
         except OSError as error:
             if error.errno != errno.ENOBUFS:
                 raise
             exchange.lost()
             return
+        self._worked += _DATAGRAM_COSTS + size
         exchange.feed(bytes(memoryview(self._buffer)[:size]))
+
+    async def _next_datagram(self) -> int:
+        try:
+            return self._socket.recv_into(self._buffer)
+        except BlockingIOError:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                return await asyncio.get_running_loop().sock_recv_into(self._socket, self._buffer)
+
+    async def _drain(self) -> None:
+        """Read away the rest of a dump whose reader was cancelled: the kernel runs one dump a socket."""
+        async with self._lock:
+            while True:
+                try:
+                    self._socket.recv_into(self._buffer)
+                except BlockingIOError:
+                    return
+                except OSError as error:
+                    if error.errno != errno.ENOBUFS:
+                        raise
 
 
 class Events:

@@ -19,6 +19,8 @@ import msgspec
 
 from strictarp import logs
 from strictarp.errors import UserError
+from strictarp.hello.auth import Keys
+from strictarp.hello.secret import CLUSTER_NAMESPACE, SECRET, UnusableSecret, read_cluster, read_keys
 from strictarp.kube import config as kubeconfig
 from strictarp.kube.cache import Cache, Delta
 from strictarp.kube.client import Client
@@ -146,11 +148,11 @@ class Proxy:
             client,
             SECRETS,
             namespace=options.settings.namespace,
-            field_selector=f"metadata.name={peers.SECRET}",
+            field_selector=f"metadata.name={SECRET}",
             on_delta=self._on_peers,
         )
         self.namespaces = Cache(
-            client, NAMESPACES, field_selector="metadata.name=kube-system", on_delta=self._on_peers
+            client, NAMESPACES, field_selector=f"metadata.name={CLUSTER_NAMESPACE}", on_delta=self._on_peers
         )
         self._liveness = options.settings.liveness
         self._hearing: Hearing | None = None
@@ -294,9 +296,16 @@ class Proxy:
         self._hearing.learn(
             peers.members(self.nodes.objects.values(), self._node),
             self._host,
-            cluster=peers.cluster(self.namespaces.objects.get("kube-system")),
-            keys=peers.keys(next(iter(self.secrets.objects.values()), None)),
+            cluster=read_cluster(self.namespaces.objects.get(CLUSTER_NAMESPACE)),
+            keys=self._keys(),
         )
+
+    def _keys(self) -> Keys | None:
+        try:
+            return read_keys(next(iter(self.secrets.objects.values()), None))
+        except UnusableSecret as error:
+            log.error("hellos are not read", extra={"fields": {"reason": str(error)}})
+            return None
 
     def _on_dead(self, dead: frozenset[str]) -> None:
         before = self.engine.facts

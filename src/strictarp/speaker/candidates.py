@@ -2,8 +2,8 @@
 
 The set is MetalLB's Layer 2 mode (evaluated identically on each node), plus: a node that the API calls not
 ready, or that is out of service, comes behind all others but is never left out: after an outage of the API
-every node may look not ready. A node of our own needs a link in the address's segment; the links of others
-are unknown here and count as there.
+every node may look not ready. A node needs a link in the address's segment; one whose links are not known
+counts as having one.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from strictarp.kube.objects import EndpointConditions, EndpointSlice, Node, Service
-from strictarp.speaker import advertising
+from strictarp.netlink.rtnl import covers
+from strictarp.speaker import advertising, election, view
 from strictarp.speaker.advertising import Advertising
+from strictarp.speaker.links import Subnet
 from strictarp.speaker.pools import Address, Pool, pool_of
 
 EXCLUDE_LABEL = "node.kubernetes.io/exclude-from-external-load-balancers"
@@ -47,12 +49,16 @@ class Options(msgspec.Struct, frozen=True):
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """What the API says and that is the same for all Services. `members`: nodes with a living speaker."""
+    """What the API says and that is the same for all Services.
 
-    pools: tuple[Pool, ...]
-    advertising: tuple[Advertising, ...]
-    nodes: Mapping[str, Node]
-    members: frozenset[str]
+    members: nodes with a living speaker. subnets: of the nodes whose links are known.
+    """
+
+    pools: tuple[Pool, ...] = ()
+    advertising: tuple[Advertising, ...] = ()
+    nodes: Mapping[str, Node] = {}
+    members: frozenset[str] = frozenset()
+    subnets: Mapping[str, tuple[Subnet, ...]] = {}
     options: Options = Options()
 
 
@@ -79,9 +85,11 @@ class Verdict(msgspec.Struct, frozen=True):
     matching: tuple[Advertising, ...] = ()
 
     @property
-    def hashed_ip(self) -> str:
-        """The text that the order hashes: always the first address."""
-        return str(self.addresses[0])
+    def order(self) -> tuple[view.Candidate, ...]:
+        """The candidates, first choice first: always by the Service's first address."""
+        scores = {each.node: each.score for each in self.candidates}
+        behind = {each.node for each in self.candidates if each.behind}
+        return election.order(scores, str(self.addresses[0]), behind) if scores else ()
 
 
 def evaluate(service: Service, slices: Sequence[EndpointSlice], facts: Facts) -> Verdict:
@@ -107,7 +115,7 @@ def evaluate(service: Service, slices: Sequence[EndpointSlice], facts: Facts) ->
     local = service.spec.external_traffic_policy == "Local"
     candidates, reasons = [], {}
     for node in sorted(facts.members):
-        against = _against(node, matching, facts)
+        against = _against(node, matching, facts) or _off_segment(node, addresses, facts)
         if against is None and local and node not in (serving or ()):
             against = "externalTrafficPolicy is Local and no endpoint that can serve is on this node"
         if against:
@@ -172,15 +180,31 @@ def _against(name: str, matching: tuple[Advertising, ...], facts: Facts) -> str 
     return None
 
 
+def _off_segment(name: str, addresses: Iterable[Address], facts: Facts) -> str | None:
+    """Why this node cannot be heard where the addresses are: none of them is in a subnet of its links."""
+    subnets = facts.subnets.get(name)
+    if subnets is None:
+        return None
+    packed = [address.packed for address in addresses]
+    if any(covers(own, prefix, each) for own, prefix in subnets for each in packed):
+        return None
+    return f"no link in the segment of {', '.join(str(address) for address in addresses)}"
+
+
 def is_behind(node: Node | None, options: Options) -> bool:
     """The node comes after all others: not Ready, out of service, or (by option) cordoned."""
     if node is None:
         return False
-    if _condition(node, "Ready") in ("False", "Unknown"):
+    if is_not_ready(node):
         return True
     if any(taint.key == OUT_OF_SERVICE_TAINT for taint in node.spec.taints or ()):
         return True
     return options.cordoned_last and node.spec.unschedulable
+
+
+def is_not_ready(node: Node | None) -> bool:
+    """The API calls the node not ready, or knows nothing of it any more."""
+    return node is not None and _condition(node, "Ready") in ("False", "Unknown")
 
 
 def _condition(node: Node, kind: str) -> str | None:

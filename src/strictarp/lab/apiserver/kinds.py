@@ -16,15 +16,25 @@ STATUS_KINDS = frozenset(
         "IPAddressPool",
         "L2Advertisement",
         "ServiceL2Status",
+        "ConfigurationState",
     }
 )
 # Their strategies do not clear the status of a new object (pkg/registry/core/node, core/namespace).
 KEEP_STATUS_ON_CREATE = frozenset({"Node", "Namespace"})
 GENERATION_KINDS = frozenset(
-    {"DaemonSet", "EndpointSlice", "IPAddressPool", "L2Advertisement", "ServiceL2Status"}
+    {
+        "DaemonSet",
+        "EndpointSlice",
+        "IPAddressPool",
+        "L2Advertisement",
+        "ServiceL2Status",
+        "ConfigurationState",
+    }
 )
 # AllowUnconditionalUpdate is false: a replacement without resourceVersion is refused.
-VERSION_REQUIRED = frozenset({"Lease", "IPAddressPool", "L2Advertisement", "ServiceL2Status"})
+VERSION_REQUIRED = frozenset(
+    {"Lease", "IPAddressPool", "L2Advertisement", "ServiceL2Status", "ConfigurationState"}
+)
 # Fields besides metadata.name and metadata.namespace that the real server's field selectors know.
 SELECTABLE: dict[str, tuple[str, ...]] = {
     "Pod": ("spec.nodeName", "status.phase", "status.podIP"),

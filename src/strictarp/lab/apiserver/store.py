@@ -98,6 +98,10 @@ class Collection:
             return []
         return self.history[bisect_right(self.history, version, key=_version_of) :]
 
+    def nothing_since(self, version: int) -> bool:
+        """Whether it is known that nothing happened after that version."""
+        return version >= self.floor and not self.since(version)
+
     def at(self, version: int) -> dict[Key, Stored]:
         """The objects as they were then; raises Refusal (410)."""
         later = self.since(version)

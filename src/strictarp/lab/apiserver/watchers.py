@@ -50,7 +50,7 @@ class Watchers:
         store = self._store()
         for kind, some in self._open.items():
             for watcher in some:
-                if not store.collection(kind).since(watcher.cursor):
+                if store.collection(kind).nothing_since(watcher.cursor):
                     watcher.cursor = store.version
         store.compact()
 
@@ -96,7 +96,7 @@ class Watchers:
             if lines:
                 yield b"".join(lines)
         check_not_ahead(watcher.cursor, self._store().version)
-        spoke = loop.time()
+        spoke = now = loop.time()
         while True:
             if watcher.fault is not None:
                 async for chunk in self._suffer(watcher):
@@ -104,14 +104,13 @@ class Watchers:
                 return
             if chunk := self._news(watcher):
                 yield chunk
-                spoke = loop.time()
-            now = loop.time()
+                spoke = now
             if query.bookmarks and (now >= end or now >= spoke + self._bookmark_seconds):
                 yield bookmark(kind, watcher.cursor)
                 spoke = now
             if now >= end:
                 return
-            await _wait(watcher, min(end, spoke + self._bookmark_seconds if query.bookmarks else end))
+            now = await _wait(watcher, min(end, spoke + self._bookmark_seconds if query.bookmarks else end))
 
     def _news(self, watcher: Watcher) -> bytes:
         store = self._store()
@@ -132,14 +131,15 @@ class Watchers:
                 return
 
 
-async def _wait(watcher: Watcher, until: float) -> None:
-    """Until there is news for the watch, or it is time."""
-    if watcher.wake.is_set():
-        watcher.wake.clear()
-        return
+async def _wait(watcher: Watcher, until: float) -> float:
+    """Until there is news for the watch, or it is time; returns the loop's time, `until` when it is time.
+
+    The timer may fire a rounding error early: asking the clock again would then wait once more, for nothing.
+    """
     try:
         async with asyncio.timeout_at(until):
             await watcher.wake.wait()
     except TimeoutError:
-        return
+        return until
     watcher.wake.clear()
+    return asyncio.get_running_loop().time()

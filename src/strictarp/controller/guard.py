@@ -1,0 +1,133 @@
+"""What an edit of the pools would take away, and what the pools must not overlap. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from strictarp.controller.addresses import Ip, ip_text, parse_ip
+from strictarp.controller.allocator import Request
+from strictarp.controller.pools import Pool, PoolFault, Range, parse_range, pool_of
+from strictarp.controller.requests import (
+    FROM_POOL,
+    BadRequest,
+    Unservable,
+    current,
+    ours,
+    read_request,
+    with_named,
+)
+from strictarp.errors import UserError
+from strictarp.kube.objects import Node, Service
+
+
+class Surroundings(msgspec.Struct, frozen=True):
+    """Addresses that others give out or have: they belong in no pool."""
+
+    service_ranges: tuple[Range, ...] = ()
+    dhcp_ranges: tuple[Range, ...] = ()
+
+
+def read_ranges(texts: Iterable[str], option: str) -> tuple[Range, ...]:
+    """CIDRs or FIRST-LAST as given to an option; raises UserError naming it."""
+    found = []
+    for text in texts:
+        try:
+            found.append(parse_range(text.strip()))
+        except PoolFault as error:
+            raise UserError(f"{option}: {error}", exit_code=64) from None
+    return tuple(found)
+
+
+def losses(pools: tuple[Pool, ...], services: Iterable[Service], lb_class: str) -> tuple[str, ...]:
+    """What these pools would take from Services that were given it from a pool, as faults of those pools.
+
+    A Service that asks for another address or pool itself loses nothing by surprise.
+    """
+    found = []
+    for service in services:
+        mark = (service.metadata.annotations or {}).get(FROM_POOL)
+        if not mark or not ours(service, lb_class):
+            continue
+        try:
+            request = with_named(service, read_request(service))
+        except (Unservable, BadRequest):
+            continue
+        gone = [ip_text(ip) for ip in current(service) if not _covered(pools, request, ip)]
+        if gone and not (request.ips or (request.pool and request.pool != mark)):
+            found.append(
+                f"IPAddressPool {mark}: spec: no longer gives {' and '.join(gone)} to Service {service.key}, "
+                "which has it; put that back, or let the Service ask for another address or pool first"
+            )
+    return tuple(sorted(found))
+
+
+def _covered(pools: tuple[Pool, ...], request: Request, ip: Ip) -> bool:
+    owner = pool_of(pools, ip)
+    return owner is not None and owner.suits(request.namespace, request.labels)
+
+
+def overlaps(
+    pools: Iterable[Pool],
+    nodes: Iterable[Node] = (),
+    services: Iterable[Service] = (),
+    surroundings: Surroundings = Surroundings(),  # noqa: B008 - a frozen value
+) -> tuple[tuple[str, str], ...]:
+    """What is in a pool and belongs to somebody else: (name of the pool, sentence), in order.
+
+    Node addresses, the Service range (as configured, and as the clusterIPs show it), and the DHCP ranges that
+    are configured. The pools stay in force: what to do about it is for people to say.
+    """
+    mine = tuple(pools)
+    return tuple(sorted({*_node_overlaps(mine, nodes), *_range_overlaps(mine, services, surroundings)}))
+
+
+def _node_overlaps(pools: tuple[Pool, ...], nodes: Iterable[Node]) -> Iterator[tuple[str, str]]:
+    for node in nodes:
+        for entry in node.status.addresses or ():
+            if (found := _holder(pools, entry.address)) is not None:
+                pool, item = found
+                yield (
+                    pool.name,
+                    f"{item.text} holds {entry.address}, the address of Node {node.metadata.name}; "
+                    "leave the nodes' own addresses out",
+                )
+
+
+def _range_overlaps(
+    pools: tuple[Pool, ...], services: Iterable[Service], surroundings: Surroundings
+) -> Iterator[tuple[str, str]]:
+    for what, ranges in (
+        ("the Service range", surroundings.service_ranges),
+        ("the DHCP range", surroundings.dhcp_ranges),
+    ):
+        for other in ranges:
+            for pool in pools:
+                for item in pool.ranges:
+                    if item.overlaps(other):
+                        yield (
+                            pool.name,
+                            f"{item.text} overlaps {what} {other.text}; give it addresses of its own",
+                        )
+    shown: set[tuple[str, str]] = set()
+    for service in sorted(services, key=lambda each: each.key):
+        for text in service.spec.cluster_ips or ():
+            found = _holder(pools, text)
+            if found is not None and (found[0].name, found[1].text) not in shown:
+                pool, item = found
+                shown.add((pool.name, item.text))
+                yield (
+                    pool.name,
+                    f"{item.text} holds {text}, the clusterIP of Service {service.key}: it overlaps the "
+                    "Service range; give it addresses of its own",
+                )
+
+
+def _holder(pools: tuple[Pool, ...], text: str) -> tuple[Pool, Range] | None:
+    """The pool, and its item, that an address lies in; None also for what is no address (a host name)."""
+    try:
+        ip = parse_ip(text)
+    except ValueError:
+        return None
+    return next(((pool, item) for pool in pools for item in pool.ranges if item.holds(ip)), None)

@@ -1,0 +1,426 @@
+"""The speaker of a node: watches the API, and runs one machine on each link that VIPs belong to.
+
+Capabilities: CAP_NET_RAW (packet sockets); CAP_NET_ADMIN is not needed. RBAC: list and watch services,
+endpointslices, nodes, namespaces, ipaddresspools, l2advertisements; in its namespace list, watch the Secret
+strictarp-hello and leases; create, patch and delete its own Lease; create, get and patch events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import random
+import signal
+from ipaddress import ip_address
+
+import msgspec
+from prometheus_client import CollectorRegistry
+
+from strictarp import logs, serving
+from strictarp.arp.frames import mac_text
+from strictarp.hello.auth import Keys
+from strictarp.hello.secret import CLUSTER_NAMESPACE, SECRET, UnusableSecret, read_cluster, read_keys
+from strictarp.kube import config as kubeconfig
+from strictarp.kube.cache import Cache, Delta
+from strictarp.kube.client import Client
+from strictarp.kube.events import emit
+from strictarp.kube.objects import (
+    ENDPOINTSLICES,
+    IPADDRESSPOOLS,
+    L2ADVERTISEMENTS,
+    LEASES,
+    NAMESPACES,
+    NODES,
+    SECRETS,
+    SERVICES,
+    EndpointSlice,
+    Lease,
+    Service,
+)
+from strictarp.speaker import advertising, picture
+from strictarp.speaker.actions import Disowned, Kind, Owning, Report
+from strictarp.speaker.candidates import Facts
+from strictarp.speaker.candidates import Options as Judging
+from strictarp.speaker.events import DrainRequested, KeysChanged
+from strictarp.speaker.exposition import Figures
+from strictarp.speaker.host import Host, HostUnreadable
+from strictarp.speaker.links import Place
+from strictarp.speaker.machine import Machine
+from strictarp.speaker.membership import SELECTOR, Membership, Presence, segments
+from strictarp.speaker.pools import read_pool
+from strictarp.speaker.renewal import Renewal
+from strictarp.speaker.segment import Segment, Told
+from strictarp.speaker.settings import SECOND, Settings
+from strictarp.speaker.view import View
+
+log = logging.getLogger(__name__)
+
+COMPONENT = "strictarp-speaker"
+JOIN_BURST = 0.005
+"""Seconds that a change of objects waits for the ones that come with it."""
+LOOK_AGAIN = 1.0
+"""Seconds between looks at what changes by itself: Leases that expire, an API that falls silent."""
+_WARNED = frozenset(
+    {
+        Kind.ADDRESS_CONFLICT,
+        Kind.CLAIM_ALONE,
+        Kind.CONTESTED,
+        Kind.FROZEN,
+        Kind.ISOLATED,
+        Kind.KERNEL_ANSWERS,
+        Kind.PEER_SILENT,
+        Kind.SAME_NAME,
+    }
+)
+_MOST_EVENTS_WAITING = 1024
+
+
+class Options(msgspec.Struct, frozen=True):
+    """What the command line says. A port of 0 means: not served."""
+
+    kubeconfig: str | None
+    node: str
+    settings: Settings
+    namespace: str = "metallb-system"
+    judging: Judging = Judging()
+    metrics_port: int = 7472
+
+
+def run(options: Options) -> int:
+    """Run until SIGTERM or SIGINT, hand all addresses over, end. Raises UserError."""
+    logs.setup("speaker")
+    return asyncio.run(_until_signal(options, kubeconfig.load(options.kubeconfig)))
+
+
+async def _until_signal(options: Options, client_config: kubeconfig.ClientConfig) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with Client(client_config) as client:
+        speaker = Speaker(options, client)
+        work = asyncio.create_task(speaker.run())
+        waiting = asyncio.create_task(stop.wait())
+        await asyncio.wait({work, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        if work.done():
+            await work  # it never ends by itself but with an error
+        await speaker.leave()
+        work.cancel()
+        await asyncio.wait({work})
+    log.info("stopped")
+    return 0
+
+
+class Speaker:
+    """All parts of the daemon, wired. Make it in the network namespace of the node, in a running loop."""
+
+    def __init__(self, options: Options, client: Client) -> None:
+        self._options = options
+        self._client = client
+        self._host = Host()
+        self._places: tuple[Place, ...] = ()
+        self._picture = picture.Picture()
+        self._membership = Membership(options.node)
+        self._segments: dict[int, Segment] = {}
+        self._cluster: int | None = None
+        self._keys: Keys | None = None
+        self._wake = asyncio.Event()
+        self._leaving = False
+        self._said: asyncio.Queue[tuple[Service, str]] = asyncio.Queue(_MOST_EVENTS_WAITING)
+        self._complaints: frozenset[str] = frozenset()
+        self.figures = Figures(options.node)
+        self.renewal = Renewal(
+            client,
+            options.namespace,
+            options.node,
+            places=lambda: self._places,
+            on_failure=self._count_failure,
+        )
+        namespace = options.namespace
+        self.services = Cache(client, SERVICES, on_delta=self._on_service)
+        self.slices = Cache(client, ENDPOINTSLICES, on_delta=self._on_slice)
+        self.nodes = Cache(client, NODES, on_delta=self._on_other)
+        self.pools = Cache(client, IPADDRESSPOOLS, namespace=namespace, on_delta=self._on_other)
+        self.advertisements = Cache(client, L2ADVERTISEMENTS, namespace=namespace, on_delta=self._on_other)
+        self.leases = Cache(
+            client, LEASES, namespace=namespace, label_selector=SELECTOR, on_delta=self._on_lease
+        )
+        self.secrets = Cache(
+            client,
+            SECRETS,
+            namespace=namespace,
+            field_selector=f"metadata.name={SECRET}",
+            on_delta=self._on_secret,
+        )
+        self.namespaces = Cache(
+            client,
+            NAMESPACES,
+            field_selector=f"metadata.name={CLUSTER_NAMESPACE}",
+            on_delta=self._on_other,
+        )
+
+    # --- life ---------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Until cancelled. Raises HostUnreadable when the kernel does not even tell its links at start."""
+        caches: tuple[Cache, ...] = (  # type: ignore[type-arg] # of many kinds
+            self.namespaces,
+            self.secrets,
+            self.nodes,
+            self.leases,
+            self.pools,
+            self.advertisements,
+            self.services,
+            self.slices,
+        )
+        self._places = await self._host.look()
+        try:
+            async with asyncio.TaskGroup() as group:
+                for cache in caches:
+                    group.create_task(cache.run())
+                group.create_task(self.renewal.run())
+                group.create_task(self._follow_host())
+                group.create_task(self._tell())
+                if self._options.metrics_port:
+                    group.create_task(self._serve())
+                for cache in caches:
+                    await cache.synced.wait()
+                log.info("objects known", extra={"fields": {"services": len(self.services.objects)}})
+                self._see_key()
+                gc.freeze()
+                await self._follow()
+        finally:
+            for segment in self._segments.values():
+                segment.close()
+            self._host.close()
+
+    async def leave(self) -> None:
+        """Hand over what this node owns, within the settings' bound, and say goodbye."""
+        self._leaving = True
+        for segment in self._segments.values():
+            segment.feed(DrainRequested(leave=True))
+        limit = self._options.settings.drain_grace / SECOND + 1.0
+        try:
+            async with asyncio.timeout(limit):
+                for segment in list(self._segments.values()):
+                    await segment.finished.wait()
+        except TimeoutError:
+            log.warning("not everything was handed over", extra={"fields": {"after": limit}})
+        await self.renewal.withdraw()
+
+    # --- objects ------------------------------------------------------------------------------------------
+
+    def _on_service(self, delta: Delta[Service]) -> None:
+        self._picture.put_service(delta.key, delta.new)
+        self._wake.set()
+
+    def _on_slice(self, delta: Delta[EndpointSlice]) -> None:
+        self._picture.put_slice(delta.old, delta.new)
+        self._wake.set()
+
+    def _on_lease(self, delta: Delta[Lease]) -> None:
+        now = asyncio.get_running_loop().time()
+        if delta.new is None:
+            if delta.old is not None:
+                self._membership.forget(delta.old)
+            self._wake.set()
+        elif self._membership.see(delta.new, now):
+            self._wake.set()
+
+    def _on_secret(self, _: object) -> None:
+        if self.secrets.synced.is_set():
+            self._see_key()
+
+    def _on_other(self, _: object) -> None:
+        self._wake.set()
+
+    def _see_key(self) -> None:
+        """Take the key over; a Secret that became unusable leaves the last good key in force."""
+        secret = next(iter(self.secrets.objects.values()), None)
+        try:
+            keys = read_keys(secret)
+        except UnusableSecret as error:
+            log.error("hello key not usable", extra={"fields": {"reason": str(error)}})
+            return
+        self.figures.has_key = keys is not None
+        if keys is None:
+            log.error(
+                "no hello key: this node announces nothing; the controller makes Secret %s",
+                f"{self._options.namespace}/{SECRET}",
+            )
+        if keys != self._keys:
+            self._keys = keys
+            for segment in self._segments.values():
+                segment.feed(KeysChanged(keys))
+
+    # --- what follows from them ---------------------------------------------------------------------------
+
+    async def _follow(self) -> None:
+        while True:
+            self._wake.clear()
+            if not self._leaving:
+                self._rebuild()
+            try:
+                async with asyncio.timeout(LOOK_AGAIN):
+                    await self._wake.wait()
+                await asyncio.sleep(JOIN_BURST)
+            except TimeoutError:
+                continue
+
+    def _rebuild(self) -> None:
+        """Tell each machine what the objects and links amount to now."""
+        cluster = read_cluster(self.namespaces.objects.get(CLUSTER_NAMESPACE))
+        if cluster is None:
+            return
+        self._cluster = cluster
+        living = self._membership.living(asyncio.get_running_loop().time())
+        living[self._options.node] = self._own_presence()
+        self.figures.members = len(living)
+        facts = self._facts(living)
+        self._picture.put_facts(facts)
+        self._picture.judge()
+        self._follow_places(facts)
+        places = [segment.place for segment in self._segments.values()]
+        found = picture.vips(self._picture.verdicts, places, self._options.node)
+        api_alive = self.services.trouble is None
+        nodes = self.nodes.objects
+        for index, segment in self._segments.items():
+            there = picture.members(living, nodes, segment.place)
+            segment.show(View(found[index], there, api_alive))
+
+    def _own_presence(self) -> Presence:
+        return Presence(
+            self._options.node,
+            tuple(place.mac for place in self._places),
+            tuple(subnet for place in self._places for subnet in place.subnets),
+        )
+
+    def _facts(self, living: dict[str, Presence]) -> Facts:
+        read = [read_pool(each) for _, each in sorted(self.pools.objects.items())]
+        pools = tuple(pool for pool, _ in read)
+        complaints = frozenset(error for _, errors in read for error in errors)
+        for error in sorted(complaints - self._complaints):
+            log.error(error)
+        self._complaints = complaints
+        nodes = self.nodes.objects
+        return Facts(
+            pools,
+            advertising.resolve(self.advertisements.objects.values(), pools, nodes),
+            dict(nodes),
+            frozenset(living),
+            segments(living),
+            self._options.judging,
+        )
+
+    # --- links --------------------------------------------------------------------------------------------
+
+    async def _follow_host(self) -> None:
+        async for _ in self._host.changes():
+            try:
+                places = await self._host.look()
+            except HostUnreadable as error:
+                log.error("links not seen", extra={"fields": {"reason": str(error)}})
+                continue
+            if places != self._places:
+                self._places = places
+                self.renewal.hurry()
+                self._move_segments()
+                self._wake.set()
+
+    def _move_segments(self) -> None:
+        """What machines need to know of their links at once, without the API."""
+        known = {place.index: place for place in self._places}
+        for index, segment in self._segments.items():
+            if index in known:
+                segment.move(known[index])
+
+    def _follow_places(self, facts: Facts) -> None:
+        """A machine on each link that pools reach, and on no other."""
+        ranges = [span for pool in facts.pools for span in pool.ranges]
+        wanted = {place.index: place for place in self._places if place.meets(ranges)}
+        for index in self._segments.keys() - wanted.keys():
+            segment = self._segments.pop(index)
+            segment.show(View({}, {}))  # what it owns is given up, and said so where that is possible
+            segment.close()
+            log.info("link left", extra={"fields": {"link": segment.place.name}})
+        for index in wanted.keys() - self._segments.keys():
+            log.info("link joined", extra={"fields": {"link": wanted[index].name}})
+            self._segments[index] = Segment(wanted[index], self._machine(), self._on_told)
+        self.figures.segments = tuple(self._segments.values())
+
+    def _machine(self) -> Machine:
+        assert self._cluster is not None  # noqa: S101 - `_rebuild` saw to it
+        return Machine(
+            self._options.node,
+            self._cluster,
+            self._options.settings,
+            keys=self._keys,
+            chance=random.SystemRandom(),
+        )
+
+    # --- what the machines say ----------------------------------------------------------------------------
+
+    def _on_told(self, segment: Segment, told: Told) -> None:
+        match told:
+            case Owning(address=address):
+                text = str(ip_address(address))
+                for service in self._picture.services_of(address):
+                    self.figures.announced.add((service.key, text))
+                    self._say(service, f'announcing from node "{self._options.node}" with protocol "layer2"')
+            case Disowned(address=address):
+                text = str(ip_address(address))
+                self.figures.announced = {each for each in self.figures.announced if each[1] != text}
+            case Report():
+                self._log(segment, told)
+            case _:
+                pass
+
+    def _log(self, segment: Segment, report: Report) -> None:
+        self.figures.reports[report.kind] += 1
+        fields: dict[str, object] = {"link": segment.place.name}
+        if report.address:
+            fields["ip"] = str(ip_address(report.address))
+        if report.node:
+            fields["peer"] = report.node
+        if report.mac:
+            fields["mac"] = mac_text(report.mac)
+        if report.detail:
+            fields["detail"] = report.detail
+        if report.micros:
+            fields["ms"] = round(report.micros / 1000, 1)
+        level = logging.INFO if report.kind not in _WARNED else logging.WARNING
+        log.log(level, report.kind.value, extra={"fields": fields})
+
+    def _say(self, service: Service, message: str) -> None:
+        try:
+            self._said.put_nowait((service, message))
+        except asyncio.QueueFull:
+            log.warning("event dropped: too many wait", extra={"fields": {"service": service.key}})
+
+    async def _tell(self) -> None:
+        """Write Events, one after the other: an API that is away must not delay anything else."""
+        while True:
+            service, message = await self._said.get()
+            await emit(
+                self._client,
+                about=service,
+                reason="nodeAssigned",
+                message=message,
+                component=COMPONENT,
+                host=self._options.node,
+            )
+
+    def _count_failure(self) -> None:
+        self.figures.renewal_failures += 1
+
+    async def _serve(self) -> None:
+        registry = CollectorRegistry()
+        registry.register(self.figures)
+        handlers: dict[str, serving.Handler] = {
+            "/metrics": serving.exposition(registry),
+            "/healthz": serving.fine,
+            "/readyz": serving.fine,
+        }
+        await serving.serve(serving.application(handlers), None, self._options.metrics_port, "metrics")

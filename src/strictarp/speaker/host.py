@@ -1,0 +1,81 @@
+"""This node's links, addresses and default route, by netlink. Thin."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from strictarp.errors import UserError
+from strictarp.netlink import look
+from strictarp.netlink.messages import MalformedMessage, Message, Refusal
+from strictarp.netlink.rtnl import (
+    GROUP_IPV4_ADDRESS,
+    GROUP_IPV4_ROUTE,
+    GROUP_LINK,
+    AddressEvent,
+    LinkEvent,
+    RouteEvent,
+)
+from strictarp.netlink.rtnl_parse import parse_event
+from strictarp.netlink.socket import NETLINK_ROUTE, DumpInterrupted, Events, Netlink
+from strictarp.speaker.links import Place, places
+
+SETTLE = 0.02
+"""Seconds after an event in which further ones join it: a link comes with a handful of them."""
+
+
+class HostUnreadable(Exception):
+    """The kernel did not tell its links; the message says why."""
+
+
+class Host:
+    """Made in the network namespace of the node; subscribed from then on."""
+
+    def __init__(self) -> None:
+        try:
+            self._events = Events(NETLINK_ROUTE, (GROUP_LINK, GROUP_IPV4_ADDRESS, GROUP_IPV4_ROUTE))
+            self._route = Netlink(NETLINK_ROUTE)
+        except OSError as error:
+            raise UserError(f"netlink: {error.strerror}; the speaker cannot see this node's links") from error
+
+    def close(self) -> None:
+        """Let go of the sockets."""
+        self._events.close()
+        self._route.close()
+
+    async def look(self) -> tuple[Place, ...]:
+        """All places as they are now. Raises HostUnreadable."""
+        try:
+            return places(
+                await look.links(self._route),
+                await look.addresses(self._route, 4),
+                await look.routes(self._route, 4),
+            )
+        except (Refusal, DumpInterrupted, MalformedMessage, TimeoutError, OSError) as error:
+            raise HostUnreadable(str(error)) from error
+
+    async def changes(self) -> AsyncIterator[None]:
+        """An item whenever links, addresses on them, or default routes may have changed."""
+        while True:
+            if any(_matters(message) for message in await self._events.wait()):
+                await asyncio.sleep(SETTLE)
+                yield
+
+
+def _matters(message: Message | None) -> bool:
+    """Not the thousands of host addresses and routes that a proxy's VIPs make."""
+    if message is None:
+        return True
+    try:
+        event = parse_event(message)
+    except MalformedMessage:
+        return True
+    match event:
+        case LinkEvent():
+            return True
+        case AddressEvent(address=address):
+            return address.prefix < 32
+        case RouteEvent(route=route):
+            return route.prefix == 0
+        case _:
+            return False

@@ -1,0 +1,94 @@
+"""Which links a speaker speaks on, and which of them an address belongs to. Pure."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Collection, Iterable, Mapping
+
+import msgspec
+
+from strictarp.netlink.rtnl import (
+    IFF_LOOPBACK,
+    IFF_NOARP,
+    SCOPE_GLOBAL,
+    Address,
+    Link,
+    Route,
+    covers,
+    default_route,
+)
+
+_MASTERS_THAT_TAKE_FRAMES = ("bridge", "bond", "team")
+"""A port's frames belong to its master. A VRF only routes: its members speak for themselves."""
+
+Subnet = tuple[bytes, int]
+"""An own address, packed, and its prefix length."""
+Range = tuple[int, int, int]
+"""IP version, first and last address as numbers, as in `pools.Pool`."""
+
+
+class Place(msgspec.Struct, frozen=True, gc=False):
+    """This node on one segment. up: frames can pass. gateway: the default gateway there, packed, or None."""
+
+    index: int
+    name: str
+    mac: bytes
+    up: bool
+    subnets: tuple[Subnet, ...]
+    gateway: bytes | None = None
+
+    def holds(self, address: bytes) -> bool:
+        """The address lies in a subnet of this link."""
+        return any(covers(own, prefix, address) for own, prefix in self.subnets)
+
+    def meets(self, ranges: Iterable[Range]) -> bool:
+        """Some address of the ranges lies in a subnet of this link."""
+        spans = [_span(subnet) for subnet in self.subnets]
+        return any(
+            version == other and first <= end and start <= last
+            for version, first, last in ranges
+            for other, start, end in spans
+        )
+
+
+def _span(subnet: Subnet) -> Range:
+    own, prefix = subnet
+    bits = 8 * len(own)
+    first = int.from_bytes(own, "big") >> (bits - prefix) << (bits - prefix)
+    return (4 if bits == 32 else 6), first, first + (1 << (bits - prefix)) - 1
+
+
+def places(links: Iterable[Link], addresses: Iterable[Address], routes: Iterable[Route]) -> tuple[Place, ...]:
+    """Links that carry ARP and have a subnet of their own, by index; also those that are down now."""
+    by_index = {link.index: link for link in links}
+    subnets: dict[int, list[Subnet]] = {}
+    for each in addresses:
+        if len(each.address) == 4 and each.scope == SCOPE_GLOBAL and each.prefix < 32 and not each.peer:
+            subnets.setdefault(each.index, []).append((each.address, each.prefix))
+    route = default_route(routes)
+    gateways = {hop.index: hop.gateway for hop in route.hops if len(hop.gateway) == 4} if route else {}
+    return tuple(
+        Place(index, link.name, link.mac, link.up, tuple(sorted(subnets[index])), gateways.get(index))
+        for index, link in sorted(by_index.items())
+        if index in subnets and _speaks(link, by_index)
+    )
+
+
+def _speaks(link: Link, by_index: Mapping[int, Link]) -> bool:
+    if link.flags & (IFF_LOOPBACK | IFF_NOARP) or len(link.mac) != 6:
+        return False
+    master = by_index.get(link.master) if link.master else None
+    return master is None or master.kind not in _MASTERS_THAT_TAKE_FRAMES
+
+
+def place_of(known: Iterable[Place], address: bytes, allowed: Collection[str] = ()) -> Place | None:
+    """Where an address is announced: the first link whose subnet holds it and whose name is allowed.
+
+    allowed: names or globs of interfaces, empty for all.
+    """
+    return next((each for each in known if each.holds(address) and is_allowed(each.name, allowed)), None)
+
+
+def is_allowed(name: str, allowed: Collection[str]) -> bool:
+    """The interface is one of those that an L2Advertisement names, or it names none."""
+    return not allowed or any(fnmatch.fnmatchcase(name, pattern) for pattern in allowed)

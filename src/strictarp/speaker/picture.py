@@ -1,0 +1,145 @@
+"""What the API's objects amount to: a verdict on each Service, and from these the view of each link. Pure.
+
+A changed Service or EndpointSlice costs the judgement of that Service; what concerns all (pools,
+advertisements, nodes, members) costs all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from ipaddress import ip_address
+
+from strictarp.kube.objects import EndpointSlice, Node, Service
+from strictarp.speaker import advertising
+from strictarp.speaker.candidates import Facts, Verdict, evaluate, is_not_ready
+from strictarp.speaker.links import Place, place_of
+from strictarp.speaker.membership import Presence
+from strictarp.speaker.view import Member, Vip
+
+SERVICE_LABEL = "kubernetes.io/service-name"
+
+
+class Picture:
+    """The Services and what is held of them. Feed it, then read `verdicts` after `judge`."""
+
+    def __init__(self) -> None:
+        self.verdicts: dict[str, Verdict] = {}
+        self._services: dict[str, Service] = {}
+        self._slices: dict[str, dict[str, EndpointSlice]] = {}
+        self._facts = Facts()
+        self._dirty: set[str] = set()
+
+    def put_service(self, key: str, service: Service | None) -> None:
+        """A Service as it is now; None: it is gone."""
+        if service is None:
+            self._services.pop(key, None)
+        else:
+            self._services[key] = service
+        self._dirty.add(key)
+
+    def put_slice(self, old: EndpointSlice | None, new: EndpointSlice | None) -> None:
+        """An EndpointSlice before and after; it may have moved from one Service to another."""
+        for each in (old, new):
+            owner = _owner(each)
+            if each is None or owner is None:
+                continue
+            slices = self._slices.setdefault(owner, {})
+            if each is new:
+                slices[each.key] = each
+            else:
+                slices.pop(each.key, None)
+            if not slices:
+                del self._slices[owner]
+            self._dirty.add(owner)
+
+    def put_facts(self, facts: Facts) -> None:
+        """What holds for all Services."""
+        if facts != self._facts:
+            self._facts = facts
+            self._dirty |= self._services.keys()
+
+    def judge(self) -> bool:
+        """Judge what has changed; whether any verdict did."""
+        changed = False
+        for key in self._dirty:
+            service = self._services.get(key)
+            if service is None:
+                changed |= self.verdicts.pop(key, None) is not None
+                continue
+            verdict = evaluate(service, tuple(self._slices.get(key, {}).values()), self._facts)
+            if verdict != self.verdicts.get(key):
+                self.verdicts[key] = verdict
+                changed = True
+        self._dirty.clear()
+        return changed
+
+    def services_of(self, address: bytes) -> list[Service]:
+        """The Services that are announced with this address (packed)."""
+        return [
+            self._services[key]
+            for key, verdict in self.verdicts.items()
+            if verdict.why is None and any(each.packed == address for each in verdict.addresses)
+        ]
+
+
+def _owner(each: EndpointSlice | None) -> str | None:
+    if each is None:
+        return None
+    name = (each.metadata.labels or {}).get(SERVICE_LABEL)
+    return f"{each.metadata.namespace}/{name}" if name else None
+
+
+def vips(verdicts: Mapping[str, Verdict], places: Iterable[Place], node: str) -> dict[int, dict[bytes, Vip]]:
+    """Link index → the VIPs of its segment, with the candidates in order.
+
+    An address that several Services share has one owner: one that all of them may have, where there is one.
+    """
+    known = tuple(places)
+    found: dict[int, dict[bytes, Vip]] = {place.index: {} for place in known}
+    for _, verdict in sorted(verdicts.items()):
+        if verdict.why is not None:
+            continue
+        order = verdict.order
+        candidate = any(each.node == node for each in order)
+        allowed = advertising.interfaces_of(verdict.matching, node)
+        for address in verdict.addresses:
+            place = place_of(known, address.packed)
+            if place is None:
+                continue
+            announced = place_of(known, address.packed, allowed)
+            eligible = candidate and announced is not None
+            link = found[(announced or place).index]
+            before = link.get(address.packed)
+            fresh = Vip(address.packed, order, eligible)
+            link[address.packed] = fresh if before is None else _shared(before, fresh, node)
+    return found
+
+
+def _shared(one: Vip, other: Vip, node: str) -> Vip:
+    both = {each.node for each in one.candidates} & {each.node for each in other.candidates}
+    if not both:
+        return one
+    order = tuple(each for each in one.candidates if each.node in both)
+    return Vip(one.address, order, node in both and (one.eligible or other.eligible))
+
+
+def members(living: Mapping[str, Presence], nodes: Mapping[str, Node], place: Place) -> dict[str, Member]:
+    """The nodes with a living speaker, as the machine on this link wants them."""
+    return {
+        name: Member(name, presence.macs, _address(nodes.get(name), place), is_not_ready(nodes.get(name)))
+        for name, presence in living.items()
+    }
+
+
+def _address(node: Node | None, place: Place) -> bytes:
+    """A node's InternalIP on this segment, packed; empty without one."""
+    for entry in (node.status.addresses or ()) if node is not None else ():
+        if entry.type != "InternalIP":
+            continue
+        try:
+            packed = ip_address(entry.address).packed
+        except ValueError:
+            continue
+        if place.holds(packed):
+            return packed
+    return b""

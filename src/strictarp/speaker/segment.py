@@ -1,0 +1,209 @@
+"""One machine on one link: its sockets, its timer, and what it asks to be done. Thin.
+
+Frames that wait are always fed before a timer: the machine must not take this process's own delay for the
+silence of others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from strictarp.arp import bpf
+from strictarp.arp.frames import ETHERTYPE_ARP
+from strictarp.arp.rawsocket import RawSocket
+from strictarp.hello.frames import ETHERTYPE, GROUP_MAC
+from strictarp.speaker.actions import (
+    Action,
+    Answer,
+    DiscardQueued,
+    Disowned,
+    Finished,
+    Owning,
+    Report,
+    Send,
+)
+from strictarp.speaker.events import Event, FrameReceived, GatewayKnown, LinkChanged, TimerDue, ViewChanged
+from strictarp.speaker.links import Place
+from strictarp.speaker.machine import Machine
+from strictarp.speaker.view import View
+
+log = logging.getLogger(__name__)
+
+_FRAMES_BEFORE_TIMER = 512
+_RETRY_SECONDS = 1.0
+
+Told = Owning | Disowned | Report | Finished
+"""Actions that are not about frames: for whoever keeps logs, metrics and events."""
+
+
+def now() -> int:
+    """µs of CLOCK_BOOTTIME, which goes on while the host is suspended."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
+
+
+class Segment:
+    """Runs a machine on a link, in the running loop and network namespace, until `close`.
+
+    on_told: called, in order, for what the machine has to say. Counters: answers, announcements, and
+    `withheld`, answers that the lease forbade at the last moment.
+    """
+
+    def __init__(self, place: Place, machine: Machine, on_told: Callable[[Segment, Told], None]) -> None:
+        self.place = place
+        self.machine = machine
+        self.counts: Counter[str] = Counter()
+        self.finished = asyncio.Event()
+        self._on_told = on_told
+        self._loop = asyncio.get_running_loop()
+        self._hellos: RawSocket | None = None
+        self._questions: RawSocket | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._due: int | None = None
+        self._retry: asyncio.TimerHandle | None = None
+        self._ranges: tuple[bpf.Range, ...] = ()
+        self._view: View | None = None
+        self._open()
+        self.feed(GatewayKnown(place.gateway))
+        self.feed(LinkChanged(place.mac, place.up))
+
+    # --- life ---------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Say and hear nothing more."""
+        self._close_sockets()
+        for handle in (self._timer, self._retry):
+            if handle is not None:
+                handle.cancel()
+        self._timer = self._retry = None
+
+    def _open(self) -> None:
+        """Sockets for hellos and for ARP; when the link does not let us, again in a second."""
+        self._retry = None
+        try:
+            self._hellos = RawSocket(
+                self.place.index, ETHERTYPE, bpf.ethertype(ETHERTYPE), groups=(GROUP_MAC,)
+            )
+            self._questions = RawSocket(self.place.index, ETHERTYPE_ARP, self._arp_filter())
+        except OSError as error:
+            self._close_sockets()
+            log.warning("link not usable", extra={"fields": {"link": self.place.name, "reason": str(error)}})
+            self._retry = self._loop.call_later(_RETRY_SECONDS, self._open)
+            return
+        self._hellos.watch(self._loop, self._on_hello)
+        self._questions.watch(self._loop, self._on_arp)
+
+    def _close_sockets(self) -> None:
+        for socket in (self._hellos, self._questions):
+            if socket is not None:
+                self.counts["lost"] += socket.dropped
+                socket.unwatch(self._loop)
+                socket.close()
+        self._hellos = self._questions = None
+
+    def move(self, place: Place) -> None:
+        """The same link, as it is now: another MAC, carrier, subnets or gateway."""
+        before, self.place = self.place, place
+        broken = any(socket is not None and socket.broken for socket in (self._hellos, self._questions))
+        if place.up and (broken or not before.up) and self._retry is None:
+            self._close_sockets()
+            self._open()
+        if place.gateway != before.gateway:
+            self._refilter()
+            self.feed(GatewayKnown(place.gateway))
+        if (place.mac, place.up) != (before.mac, before.up):
+            self.feed(LinkChanged(place.mac, place.up))
+
+    def show(self, view: View) -> None:
+        """What the API says now."""
+        if view == self._view:
+            return
+        self._view = view
+        self._refilter()
+        self.feed(ViewChanged(view))
+
+    def _refilter(self) -> None:
+        """Hear ARP about the VIPs and the gateway only: a storm of other ARP costs no wake-up."""
+        addresses = list(self._view.vips) if self._view is not None else []
+        if self.place.gateway is not None:
+            addresses.append(self.place.gateway)
+        ranges = bpf.aggregate(addresses)
+        if ranges == self._ranges:
+            return
+        self._ranges = ranges
+        if self._questions is not None:
+            with contextlib.suppress(OSError):  # the link is going: `move` opens new sockets
+                self._questions.set_filter(self._arp_filter())
+
+    def _arp_filter(self) -> bpf.Program:
+        return bpf.arp_about(self._ranges) if self._ranges else bpf.nothing()
+
+    # --- what comes in ------------------------------------------------------------------------------------
+
+    def feed(self, event: Event) -> None:
+        """Let the machine know, and do what it says."""
+        self._do(self.machine.step(event, now()))
+        self._plan_timer()
+
+    def _on_hello(self, data: bytes) -> None:
+        self.feed(FrameReceived(data))
+
+    def _on_arp(self, data: bytes) -> None:
+        answer = self.machine.answer(data, now())
+        if answer is None:
+            self.feed(FrameReceived(data))
+        elif self._questions is not None:
+            self._questions.send(answer)
+            self.counts["answers"] += 1
+
+    def _plan_timer(self) -> None:
+        due = self.machine.next_deadline()
+        if due == self._due and self._timer is not None:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._due = due
+        self._timer = None
+        if due is not None:
+            self._timer = self._loop.call_later(max(0, due - now()) / 1e6, self._expire)
+
+    def _expire(self) -> None:
+        self._timer = None
+        for socket, take in ((self._hellos, self._on_hello), (self._questions, self._on_arp)):
+            for _ in range(_FRAMES_BEFORE_TIMER):
+                data = socket.receive() if socket is not None else None
+                if data is None:
+                    break
+                take(data)
+        self.feed(TimerDue())
+
+    # --- what goes out ------------------------------------------------------------------------------------
+
+    def _do(self, actions: list[Action]) -> None:
+        for action in actions:
+            match action:
+                case Send(data=data):
+                    self._send(data)
+                case Answer(data=data, announcement=announcement):
+                    if not self.machine.may_answer(now()):
+                        self.counts["withheld"] += 1
+                    else:
+                        self._send(data)
+                        self.counts["announcements" if announcement else "answers"] += 1
+                case DiscardQueued():
+                    for socket in (self._hellos, self._questions):
+                        if socket is not None:
+                            self.counts["discarded"] += socket.discard()
+                case Finished():
+                    self.finished.set()
+                    self._on_told(self, action)
+                case _:
+                    self._on_told(self, action)
+
+    def _send(self, data: bytes) -> None:
+        if self._hellos is None or not self._hellos.send(data):
+            self.counts["unsent"] += 1

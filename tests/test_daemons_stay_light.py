@@ -1,0 +1,23 @@
+"""What a node carries for each daemon: no tool's libraries, and not more memory than was agreed."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("rich", "ruamel", "pyroute2", "hypothesis", "pytest")
+MEBIBYTES = 45
+PROGRAM = """
+import importlib, resource, sys
+importlib.import_module(sys.argv[1])
+print([name for name in sys.argv[2:] if name in sys.modules])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+@pytest.mark.parametrize("daemon", ["speaker", "proxy", "controller"])
+def test_a_daemon_loads_no_tools_library_and_little_memory(daemon: str) -> None:
+    argv = [sys.executable, "-c", PROGRAM, f"strictarp.{daemon}.daemon", *HEAVY]
+    heavy, mebibytes = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert heavy == "[]"
+    assert int(mebibytes) <= MEBIBYTES
