@@ -98,7 +98,7 @@ class Moves:
 
     def _froze(self, now: int, proc: Proc, vip: bytes) -> None:
         """An owner that starts over must have been silent for its lease."""
-        if proc.frozen_at == now and now <= proc.lease_end - 4:
+        if proc.frozen_at == now and not proc.frozen_amid and now <= proc.lease_end - 4:
             self.found.append(Violation("I3", now, vip, f"{proc.label} starts over though its lease holds"))
 
     def _report(self, now: int, proc: Proc, report: Report) -> None:

@@ -15,7 +15,7 @@ class What(enum.StrEnum):
 
     STARTED = "started"
     DIED = "died"
-    STOPPED = "stopped"
+    STOPPED = "stopped"  # when the machine said what was then not done; None: all was done
     WOKE = "woke"
     HELLO = "hello"  # (state, isolated, incarnation, when the machine said it)
     OWNS = "owns"  # epoch

@@ -254,4 +254,4 @@ def finish_drain(core: Core) -> None:
         core.leaving = True
         say_hello(core)
         core.left = True
-    core.out.append(Finished())
+    core.told.append(Finished())
