@@ -8,7 +8,9 @@ import msgspec
 
 
 class Send(msgspec.Struct, frozen=True, gc=False):
-    """Put these bytes on the link."""
+    """Put these bytes on the link, but only if `Machine.may_answer(now)` holds right before: a process that
+    was stopped amid its actions must not say what was true before, least of all in a hello.
+    """
 
     data: bytes
 

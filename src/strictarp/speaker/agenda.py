@@ -6,8 +6,11 @@ import enum
 import heapq
 
 
-class Timer(enum.Enum):
-    """What a time is for. The other half of a key is an id: 0, a VIP, or a peer's number."""
+class Timer(enum.IntEnum):
+    """What a time is for. The other half of a key is an id: 0, a VIP, or a peer's number.
+
+    An integer, because its hash is computed in C: each frame looks something up.
+    """
 
     HELLO = enum.auto()
     URGENT = enum.auto()

@@ -162,6 +162,9 @@ def hear_claim(core: Core, peer: Peer, frame: Frame, claim: Claim) -> None:
         if slot.owned:
             slot.saw_epoch(entry.epoch)
             core.urgent_hello()
+        elif peer.isolated and not core.isolated:
+            # It hears nobody, so it never ends a claim, and would stop those of others for ever.
+            slot.saw_epoch(entry.epoch)
         elif slot.phase is Phase.CLAIMING:
             _compete(core, slot, peer, entry.epoch)
         else:

@@ -37,11 +37,12 @@ def look(core: Core, slot: Slot) -> None:
     slot.phase = Phase.FREE
     if slot.free_since is None:
         slot.free_since = core.now
-    if not slot.view.eligible or not may_claim(core):
+    if not slot.view.eligible:
         _stop_waiting(core, slot)
         return
+    # Looked at again with each own hello: also what this node may claim only when it has said one.
     core.waiting.add(slot.vip)
-    if _maybe_owned(core) or not claims.may_claim_slot(core, slot):
+    if not may_claim(core) or _maybe_owned(core) or not claims.may_claim_slot(core, slot):
         core.agenda.cancel(Timer.SLOT, slot.vip)
         return
     start = claims.start_time(core, slot)

@@ -1,0 +1,182 @@
+"""I2: somebody answers, within the failure bound of the last thing that went wrong."""
+
+from __future__ import annotations
+
+from simulation.bounds import Bounds
+from simulation.picture import Disturbances, Picture, Proc, Violation
+from simulation.trace import Entry, What
+from strictarp.hello.messages import State
+
+_LOOK = {
+    What.HELLO,
+    What.OWNS,
+    What.DISOWNS,
+    What.STOPPED,
+    What.WOKE,
+    What.DIED,
+    What.LINKS,
+    What.SEES,
+    What.FOREIGN,
+    What.PLAN,
+}
+Place = tuple[bytes, str]
+"""A VIP and a hearer of it."""
+
+
+class Coverage:
+    """Checks that each hearer gets an answer where the protocol promises one."""
+
+    def __init__(
+        self, picture: Picture, disturbances: Disturbances, bounds: Bounds, *, gateway: int | None
+    ) -> None:
+        self.picture = picture
+        self.disturbances = disturbances
+        self.bounds = bounds
+        self.gateway = gateway
+        self.found: list[Violation] = []
+        self.uncovered: dict[Place, int] = {}
+        self.promised: dict[Place, int] = {}
+        self.gaps: list[int] = []
+        self.told: set[Place] = set()
+
+    def before(self, entry: Entry) -> None:
+        """The state so far lasts until this entry."""
+        if self.uncovered:
+            self._judge(entry.time)
+
+    def after(self, entry: Entry) -> None:
+        """The picture has taken the entry in."""
+        if entry.what in _LOOK and (entry.what is not What.HELLO or self.uncovered or self._lapsed(entry.time)):
+            self._look(entry.time)
+
+    def _lapsed(self, now: int) -> bool:
+        """Whether some owner's lease ran out, which no entry tells."""
+        return any(proc.owned and proc.lease_end < now for proc in self.picture.procs.values())
+
+    def end(self, now: int) -> None:
+        """The run is over."""
+        self._judge(now)
+
+    def _look(self, now: int) -> None:
+        vips = {vip for proc in self.picture.procs.values() if proc.view for vip in proc.view.vips}
+        for place in [place for place in self.uncovered if place[0] not in vips]:
+            self.uncovered.pop(place)
+            self.promised.pop(place, None)
+        for vip in sorted(vips):
+            for hearer, port in self.picture.hearers.items():
+                place = (vip, hearer)
+                if self.picture.covered(vip, port, now):
+                    self._close(place, now)
+                    continue
+                self.uncovered.setdefault(place, now)
+                if self._is_promised(vip, port, now):
+                    self.promised.setdefault(place, now)
+                else:
+                    self.promised.pop(place, None)
+
+    def _close(self, place: Place, now: int) -> None:
+        since = self.uncovered.pop(place, None)
+        if since is not None and place in self.promised:
+            self.gaps.append(now - since)
+        self.promised.pop(place, None)
+        self.told.discard(place)
+
+    def _judge(self, now: int) -> None:
+        for place, since in self.uncovered.items():
+            promised = self.promised.get(place)
+            if promised is None or place in self.told:
+                continue
+            vip, hearer = place
+            start = max(since, promised, self.disturbances.last(vip))
+            if now <= start + self.bounds.failure:
+                continue
+            bound = self._bound(vip, self.picture.hearers[hearer], start)
+            if now > start + bound:
+                self.told.add(place)
+                words = f"{hearer} gets no answer for {(now - start) / 1000:.0f} ms, {bound / 1000:.0f} allowed"
+                self.found.append(Violation("I2", now, vip, words))
+
+    def _bound(self, vip: bytes, hearer: int, start: int) -> int:
+        """T + P + 2 D, and S for each position that differs or is taken by a node that has just gone; more
+        where an owner must first find out that it is isolated, or where all are joining.
+        """
+        bounds, picture = self.bounds, self.picture
+        able = self._able(vip, hearer)
+        bound = bounds.failure
+        orders = {proc.view.vips[vip].candidates for proc in able if proc.view}
+        everybody = [proc for proc in picture.procs.values() if proc.alive and proc.view is not None]
+        orders |= {proc.view.vips[vip].candidates for proc in everybody if proc.view and vip in proc.view.vips}
+        if len(orders) > 1 or not any(proc.state is State.SEASONED for proc in able):
+            bound += bounds.all_slots
+        else:
+            lately = [
+                proc
+                for proc in picture.procs.values()
+                if proc not in able and proc.last_hello > start - bounds.silence
+            ]
+            bound += bounds.slot * len(lately)
+        if picture.conditions.deaf:
+            bound += bounds.isolation
+        return bound
+
+    def _able(self, vip: bytes, hearer: int) -> list[Proc]:
+        """Speakers that may own it by their own view, that reach the hearer, and that rule 12 does not hold."""
+        return [
+            proc
+            for proc in self.picture.procs.values()
+            if proc.running
+            and proc.view is not None
+            and vip in proc.view.vips
+            and proc.view.vips[vip].eligible
+            and proc.state in (State.JOINING, State.SEASONED)
+            and proc.last_hello >= 0
+            and self.picture.both_ways(hearer, proc.member.port)
+            and not self._waits_for_deaf(proc, vip)
+        ]
+
+    def _waits_for_deaf(self, proc: Proc, vip: bytes) -> bool:
+        """A better candidate that lives by the API was never heard (rule 12)."""
+        view = proc.view
+        if view is None:
+            return True
+        for candidate in view.vips[vip].candidates:
+            if candidate.node == proc.member.name:
+                return False
+            member = view.members.get(candidate.node)
+            label = self.picture.by_name[(proc.member.cluster, candidate.node)]
+            if member is not None and not member.not_ready and label not in proc.heard:
+                return True
+        return False
+
+    def _is_promised(self, vip: bytes, hearer: int, now: int) -> bool:
+        picture = self.picture
+        if picture.conditions.unclean or vip in picture.foreign:
+            return False
+        able = [proc for proc in self._able(vip, hearer) if self._is_not_alone(proc)]
+        if any(proc.state is State.SEASONED for proc in able):
+            return True
+        settled = self.bounds.settings.settle * 102 // 100 + self.bounds.hello
+        return any(
+            now - proc.joined_at >= settled and not self._sees_seasoned(proc, vip) for proc in able
+        )
+
+    def _sees_seasoned(self, proc: Proc, vip: bytes) -> bool:
+        """A joining node leaves it to a live seasoned candidate (rule 4)."""
+        names = {candidate.node for candidate in proc.view.vips[vip].candidates} if proc.view else set()
+        return any(
+            other is not proc
+            and other.alive
+            and other.member.cluster == proc.member.cluster
+            and other.member.name in names
+            and other.state is State.SEASONED
+            and self.picture.both_ways(proc.member.port, other.member.port)
+            for other in self.picture.procs.values()
+        )
+
+    def _is_not_alone(self, proc: Proc) -> bool:
+        """A lone node whose gateway is silent does not claim (rule 5), unless the API lists nobody else."""
+        if len(list(self.picture.component(proc))) > 1:
+            return True
+        if proc.view is not None and set(proc.view.members) <= {proc.member.name}:
+            return True
+        return self.gateway is not None and self.picture.both_ways(self.gateway, proc.member.port)

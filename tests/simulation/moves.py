@@ -1,0 +1,147 @@
+"""I3 and I4: nothing moves without a reason, one failure moves an IP once, planned moves are short."""
+
+from __future__ import annotations
+
+from simulation.bounds import Bounds
+from simulation.picture import Disturbances, Picture, Proc, Violation
+from simulation.trace import Entry, What
+from strictarp.hello import ids
+from strictarp.hello.messages import State
+from strictarp.speaker.actions import Kind, Report
+
+_RECENT = 1_000_000
+
+
+class Moves:
+    """Checks why owners stop, how often an IP moves, and the gap of a hand-over."""
+
+    def __init__(self, picture: Picture, disturbances: Disturbances, bounds: Bounds) -> None:
+        self.picture = picture
+        self.disturbances = disturbances
+        self.bounds = bounds
+        self.found: list[Violation] = []
+        self.moved: dict[tuple[bytes, str], list[int]] = {}
+        self.owned_until: dict[bytes, list[tuple[str, int, int]]] = {}
+        """VIP → (owner, epoch, until) of those that stopped."""
+        self.epochs: dict[tuple[str, bytes], int] = {}
+        self.draining: set[str] = set()
+        self.moving: dict[tuple[str, bytes], int] = {}
+        self.handovers: dict[bytes, tuple[int, int, str]] = {}
+        """VIP → when it was released, until when the target must own it, and the target."""
+        self.gaps: list[int] = []
+        self.seasoned_at = 0
+
+    def before(self, entry: Entry) -> None:
+        """The state so far lasts until this entry."""
+        for vip, (since, deadline, target) in list(self.handovers.items()):
+            if entry.time > deadline:
+                del self.handovers[vip]
+                words = f"{target} was to take it over, but does not within {(deadline - since) / 1000:.1f} ms"
+                self.found.append(Violation("I4", entry.time, vip, words))
+        now, what, who, address, info = entry
+        if what is What.DISOWNS:
+            epoch = self.picture.procs[who].owned.get(address, 0)
+            self.epochs[who, address] = epoch
+            self.owned_until.setdefault(address, []).append((who, epoch, now))
+            self._froze(now, self.picture.procs[who], address)
+        elif what is What.HELLO and info[0] == State.SEASONED != self.picture.procs[who].state:
+            self.seasoned_at = now
+
+    def after(self, entry: Entry) -> None:
+        """The picture has taken the entry in."""
+        now, what, who, address, info = entry
+        match what:
+            case What.OWNS:
+                self._owns(now, self.picture.procs[who], address)
+            case What.REPORTS if isinstance(info, Report):
+                self._report(now, self.picture.procs[who], info)
+            case What.PLAN if info == "drain":
+                self.draining.add(who)
+                self._forget_target(who)
+            case What.PLAN:
+                self.moving[who, address] = now
+            case What.STARTED:
+                self.draining.discard(who)
+            case What.DIED | What.STOPPED:
+                self._forget_target(who)
+            case What.SEES:
+                self._forget_target(who)
+            case What.LINKS if self.picture.conditions.bad:
+                self.handovers.clear()
+            case What.HELLO if info[0] == State.JOINING:
+                self.draining.discard(who)
+            case _:
+                pass
+
+    def end(self, now: int) -> None:
+        """The run is over."""
+
+    def _forget_target(self, who: str) -> None:
+        for vip in [vip for vip, handover in self.handovers.items() if handover[2] == who]:
+            del self.handovers[vip]
+
+    def _owns(self, now: int, proc: Proc, vip: bytes) -> None:
+        handover = self.handovers.pop(vip, None)
+        if handover is not None and handover[2] == proc.label:
+            self.gaps.append(now - handover[0])
+        for hearer, port in self.picture.hearers.items():
+            if not self.picture.both_ways(port, proc.member.port):
+                continue
+            since = max(self.disturbances.last(vip), self.seasoned_at)
+            # Nodes that see different scores may move it to and fro, but not sooner than this.
+            since = max(since, now - self.bounds.settings.season * 98 // 100)
+            times = [time for time in self.moved.get((vip, hearer), ()) if time >= since]
+            self.moved[vip, hearer] = [*times, now]
+            if times and not self.picture.conditions.unclean:
+                words = f"{proc.label} becomes owner, the second move since the last failure"
+                self.found.append(Violation("I3", now, vip, words))
+
+    def _froze(self, now: int, proc: Proc, vip: bytes) -> None:
+        """An owner that starts over must have been silent for its lease."""
+        if proc.frozen_at == now and now <= proc.lease_end - 4:
+            self.found.append(Violation("I3", now, vip, f"{proc.label} starts over though its lease holds"))
+
+    def _report(self, now: int, proc: Proc, report: Report) -> None:
+        vip = report.address
+        if report.kind is Kind.YIELDED:
+            self._yielded(now, proc, vip)
+        elif report.kind in (Kind.RELEASED, Kind.HANDED_OVER):
+            if not self._has_reason(now, proc, vip):
+                words = f"{proc.label} gives it away without a reason"
+                self.found.append(Violation("I3", now, vip, words))
+            if report.kind is Kind.HANDED_OVER:
+                self._handed_over(now, proc, vip, report.node)
+
+    def _yielded(self, now: int, proc: Proc, vip: bytes) -> None:
+        """Healing: the higher epoch wins, of equal ones the lower rank."""
+        mine = (-self.epochs.get((proc.label, vip), 0), _rank(proc, vip))
+        others = [(other.label, other.owned[vip]) for other in self.picture.owners.get(vip, ()) if other is not proc]
+        recent = now - _RECENT
+        others += [
+            (label, epoch)
+            for label, epoch, until in self.owned_until.get(vip, ())
+            if until >= recent and label != proc.label
+        ]
+        if not any((-epoch, _rank(self.picture.procs[label], vip)) < mine for label, epoch in others):
+            self.found.append(Violation("healing", now, vip, f"{proc.label} yields, but its epoch is the highest"))
+
+    def _has_reason(self, now: int, proc: Proc, vip: bytes) -> bool:
+        if proc.label in self.draining or now - self.moving.get((proc.label, vip), -(10**12)) < _RECENT:
+            return True
+        view = proc.view.vips.get(vip) if proc.view is not None else None
+        if view is None or not view.eligible:
+            return True
+        scores = {candidate.node: candidate.score for candidate in view.candidates}
+        return max(scores.values()) > scores.get(proc.member.name, 0)
+
+    def _handed_over(self, now: int, proc: Proc, vip: bytes, name: str) -> None:
+        target = self.picture.procs[self.picture.by_name[(proc.member.cluster, name)]]
+        if not target.running or self.picture.conditions.bad or self.picture.conditions.reorders:
+            return
+        lossy = self.picture.conditions.lossy
+        bound = self.bounds.handover_lossy if lossy else self.bounds.handover
+        self.handovers[vip] = (now, now + bound, target.label)
+
+
+def _rank(proc: Proc, vip: bytes) -> int:
+    return ids.tie_rank(ids.node_id(proc.member.name), ids.vip_id(vip))

@@ -1,0 +1,174 @@
+"""The Ethernet segment: who gets which frame, and when. Faults change its fields and then call `changed`."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from simulation.clock import Clock
+from simulation.trace import Conditions, Trace, What
+
+LIGHT_LOSS = 0.05
+"""Up to this loss every promise holds: three hellos, and three probes that are answered twice, must be lost
+together (SPEAKER 5: 9e-5 false takeovers a day and observer).
+"""
+_HELLO_ETHERTYPE = b"\x88\xb5"
+_KEEP = 2_000_000
+
+Pair = tuple[int, int]
+
+
+class Port:
+    """One plug. lag: how late, at most, its host handles a frame, µs. speaks: it heeds speakers' frames; to
+    spare time, others are not handed them. deaf: it heeds nothing.
+    """
+
+    __slots__ = ("deaf", "label", "lag", "mac", "receive", "speaks")
+
+    def __init__(
+        self, label: str, mac: bytes, receive: Callable[[bytes], None], *, lag: int, speaks: bool, deaf: bool
+    ) -> None:
+        self.label = label
+        self.mac = mac
+        self.receive = receive
+        self.lag = lag
+        self.speaks = speaks
+        self.deaf = deaf
+
+
+class Segment:
+    """A switch that knows every MAC. delay: (least, most) one-way, µs; half_claim: P/2."""
+
+    def __init__(
+        self, clock: Clock, chance: random.Random, trace: Trace, delay: tuple[int, int], *, half_claim: int
+    ) -> None:
+        self.clock = clock
+        self.chance = chance
+        self.trace = trace
+        self.delay = delay
+        self.half_claim = half_claim
+        self.ports: list[Port] = []
+        self.by_mac: dict[bytes, int] = {}
+        # Faults.
+        self.cuts: dict[str, frozenset[Pair]] = {}
+        """Name of a fault → pairs between which nothing passes."""
+        self.unclean: set[str] = set()
+        """Faults among `cuts` that are no partition."""
+        self.filters: dict[str, frozenset[Pair]] = {}
+        """Name of a fault → pairs between which only our own EtherType is dropped."""
+        self.losses: dict[str, float] = {}
+        self.slow: dict[str, tuple[frozenset[Pair], int]] = {}
+        self.duplicates: dict[str, float] = {}
+        self.scramble: dict[str, int] = {}
+        self.recorded: list[tuple[int, bytes]] | None = None
+        # What they amount to.
+        self._down: frozenset[Pair] = frozenset()
+        self._filtered: frozenset[Pair] = frozenset()
+        self._loss = 0.0
+        self._duplicate = 0.0
+        self._spread = 0
+        self._extra: dict[Pair, int] = {}
+        self._arrived: dict[Pair, int] = {}
+        """When the last frame of each pair arrives: a switch keeps their order."""
+        self.conditions = Conditions(slowest=delay[1])
+
+    def plug(
+        self,
+        label: str,
+        mac: bytes,
+        receive: Callable[[bytes], None],
+        *,
+        lag: int = 0,
+        speaks: bool = False,
+        deaf: bool = False,
+    ) -> int:
+        """A new port; its number."""
+        self.ports.append(Port(label, mac, receive, lag=lag, speaks=speaks, deaf=deaf))
+        self.by_mac[mac] = len(self.ports) - 1
+        return len(self.ports) - 1
+
+    def change_mac(self, port: int, mac: bytes) -> None:
+        """Another card is on this port."""
+        del self.by_mac[self.ports[port].mac]
+        self.ports[port].mac = mac
+        self.by_mac[mac] = port
+
+    def record(self) -> None:
+        """Keep the frames of the last seconds, for an attacker."""
+        if self.recorded is None:
+            self.recorded = []
+
+    def changed(self) -> None:
+        """The faults in force have changed."""
+        self._down = frozenset().union(*self.cuts.values())
+        self._filtered = frozenset().union(*self.filters.values())
+        self._loss = max(self.losses.values(), default=0.0)
+        self._duplicate = max(self.duplicates.values(), default=0.0)
+        self._spread = max(self.scramble.values(), default=0)
+        self._extra = {}
+        for pairs, delay in self.slow.values():
+            for pair in pairs:
+                self._extra[pair] = max(delay, self._extra.get(pair, 0))
+        self._note()
+
+    def _note(self) -> None:
+        every = [(a, b) for a in range(len(self.ports)) for b in range(len(self.ports)) if a != b]
+        usual = self.delay[1] + self._spread
+        late = {pair for pair in every if usual + self._extra.get(pair, 0) >= self.half_claim}
+        heavy = self._loss > LIGHT_LOSS
+        bad = frozenset(every) if heavy else self._down | self._filtered | late
+        speed = [usual + self._extra.get(pair, 0) for pair in every if pair not in late]
+        deaf = frozenset(
+            port
+            for port in range(len(self.ports))
+            if all((other, port) in self._down for other in range(len(self.ports)) if other != port)
+            and any((port, other) not in self._down for other in range(len(self.ports)) if other != port)
+        )
+        unclean = heavy or bool(late) or bool(self.filters) or bool(self.unclean & self.cuts.keys())
+        self.conditions = Conditions(
+            self._down, bad, unclean, bool(self._loss), max(speed, default=usual), deaf, bool(self._spread)
+        )
+        self.trace.add(self.clock.now, What.LINKS, info=self.conditions)
+
+    def transmit(self, port: int, data: bytes) -> None:
+        """A frame leaves a host."""
+        if self.recorded is not None and not self.ports[port].deaf:
+            self.recorded.append((self.clock.now, data))
+            if len(self.recorded) > 4096:
+                oldest = self.clock.now - _KEEP
+                self.recorded = [entry for entry in self.recorded if entry[0] >= oldest]
+        if not data[0] & 1:
+            target = self.by_mac.get(data[:6])
+            if target is not None:
+                if target != port:
+                    self._carry(port, target, data)
+                return
+        ours = data[12:14] == _HELLO_ETHERTYPE
+        for target, to in enumerate(self.ports):
+            if target != port and (to.speaks or not (ours or to.deaf)):
+                self._carry(port, target, data)
+
+    def _carry(self, port: int, target: int, data: bytes) -> None:
+        pair = (port, target)
+        chance = self.chance.random
+        ours = data[12:14] == _HELLO_ETHERTYPE
+        if pair in self._down or (ours and pair in self._filtered):
+            return
+        if self._loss and chance() < self._loss:
+            if ours:
+                sender = self.ports[port].label
+                self.trace.add(self.clock.now, What.LOST, self.ports[target].label, info=sender)
+            return
+        to = self.ports[target]
+        least, most = self.delay
+        time = self.clock.now + least + int(chance() * (most - least + to.lag))
+        if self._extra:
+            time += self._extra.get(pair, 0)
+        if self._spread:
+            time += int(chance() * self._spread)
+        else:
+            time = max(time, self._arrived.get(pair, 0))
+            self._arrived[pair] = time
+        self.clock.at(time, to.receive, data)
+        if self._duplicate and chance() < self._duplicate:
+            self.clock.at(time + int(chance() * most), to.receive, data)

@@ -1,0 +1,114 @@
+"""Runs the speaker's protocol under simulated networks. SEEDS=a:b says which seeds fail; SEED=n prints a trace.
+
+    python tools/simulate.py 0:500            seeds 0 to 499, on all processors
+    python tools/simulate.py 17               one seed, as a readable trace
+    python tools/simulate.py 0:500 --kinds crash,partition
+
+Exit 0 only if every promise was kept in every schedule; 64 for a usage error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+from simulation.run import readable, run
+from simulation.schedule import KINDS, draw
+
+
+class Outcome(NamedTuple):
+    """What is kept of a run. takes: outages and hand-over gaps, µs."""
+
+    seed: int
+    broken: tuple[str, ...]
+    summary: str
+    outages: tuple[int, ...]
+    handovers: tuple[int, ...]
+
+
+def judged(kinds: tuple[str, ...], seed: int) -> Outcome:
+    """One seed."""
+    done = run(draw(seed, kinds))
+    broken = tuple(each.promise for each in done.verdict.violations)
+    return Outcome(seed, broken, done.summary, done.verdict.outages, done.verdict.handovers)
+
+
+def replay(seed: int, kinds: tuple[str, ...]) -> int:
+    """Print the trace of one seed."""
+    done = run(draw(seed, kinds), verbose=True)
+    for line in readable(done):
+        print(line)
+    print(done.summary or f"seed {seed}: every promise kept")
+    return 1 if done.verdict.violations else 0
+
+
+def sweep(seeds: range, kinds: tuple[str, ...], workers: int) -> int:
+    """Run many seeds; print those that fail, and figures."""
+    began = time.monotonic()
+    broken: Counter[str] = Counter()
+    failed: list[int] = []
+    outages: list[int] = []
+    handovers: list[int] = []
+    with ProcessPoolExecutor(workers) as pool:
+        for outcome in pool.map(partial(judged, kinds), seeds, chunksize=4):
+            outages += outcome.outages
+            handovers += outcome.handovers
+            if outcome.broken:
+                failed.append(outcome.seed)
+                broken.update(set(outcome.broken))
+                print(outcome.summary, flush=True)
+    took = time.monotonic() - began
+    print(f"{len(seeds)} schedules in {took:.0f} s ({len(seeds) / took:.1f} a second)")
+    print(f"outages: {spread(outages)}; hand-overs: {spread(handovers)}")
+    if failed:
+        print(f"{len(failed)} seeds fail: {', '.join(map(str, failed))}; promises broken: {dict(broken)}")
+    else:
+        print("every promise kept in every schedule")
+    return 1 if failed else 0
+
+
+def spread(times: list[int]) -> str:
+    """Count, median, 99th of 100 and worst."""
+    if not times:
+        return "none"
+    ordered = sorted(times)
+    middle, most = ordered[len(ordered) // 2], ordered[len(ordered) * 99 // 100]
+    figures = ", ".join(
+        f"{name} {value / 1000:.1f} ms" for name, value in (("p50", middle), ("p99", most), ("max", ordered[-1]))
+    )
+    return f"{len(ordered)}, {figures}"
+
+
+def main(argv: list[str]) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="The speaker's protocol under simulated networks.")
+    parser.add_argument("seeds", help="one seed (prints its trace), or a range a:b without b")
+    parser.add_argument("--kinds", default="", help=f"only these kinds of faults, of: {', '.join(KINDS)}")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    try:
+        arguments = parser.parse_args(argv)
+    except SystemExit as error:
+        return 64 if error.code else 0
+    kinds = tuple(kind for kind in arguments.kinds.split(",") if kind)
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    first, colon, last = arguments.seeds.partition(":")
+    if unknown or not first.isdecimal() or (colon and not (last.isdecimal() and int(first) < int(last))):
+        said = f"no such kind: {', '.join(unknown)}" if unknown else f"{arguments.seeds!r}: give 17 or 0:500"
+        print(f"simulate: {said}", file=sys.stderr)
+        return 64
+    if not colon:
+        return replay(int(first), kinds)
+    return sweep(range(int(first), int(last)), kinds, arguments.workers)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
