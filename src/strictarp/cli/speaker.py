@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
+import json
 import socket
-from typing import TYPE_CHECKING
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -15,21 +20,36 @@ if TYPE_CHECKING:
 _MILLISECONDS = click.IntRange(1, 60_000)
 
 
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _judging(function: F) -> F:
+    """The options that decide who may announce, for the daemon and its plan alike."""
+    for option in (
+        click.option("--cordoned-last", is_flag=True, help="Cordoned nodes come after all others."),
+        click.option(
+            "--ignore-exclude-lb", is_flag=True, help="Announce from nodes excluded from load balancers too."
+        ),
+        click.option(
+            "--lb-class", default="", metavar="CLASS", help="Serve Services of this loadBalancerClass only."
+        ),
+        click.option(
+            "--namespace",
+            default="metallb-system",
+            show_default=True,
+            help="Where pools, Leases and the key are.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
 @click.group(invoke_without_command=True)
 @click.option(
     "--kubeconfig", default=None, metavar="FILE", help="Without it: the service account of the pod."
 )
 @click.option("--node-name", default=None, metavar="NODE", help="Name of this Node.  [default: host name]")
-@click.option(
-    "--namespace", default="metallb-system", show_default=True, help="Where pools, Leases and the key are."
-)
-@click.option(
-    "--lb-class", default="", metavar="CLASS", help="Serve Services of this loadBalancerClass only."
-)
-@click.option(
-    "--ignore-exclude-lb", is_flag=True, help="Announce from nodes excluded from load balancers too."
-)
-@click.option("--cordoned-last", is_flag=True, help="Cordoned nodes come after all others.")
+@_judging
 @click.option(
     "--hello-ms", type=_MILLISECONDS, default=100, show_default=True, help="Interval of the hellos."
 )
@@ -65,8 +85,9 @@ def command(
     Without a subcommand it is the daemon. On SIGTERM it hands its addresses over and ends with 0.
 
     \b
-    Example:
+    Examples:
       strictarp speaker --kubeconfig /etc/strictarp/kubeconfig --node-name node1
+      strictarp speaker plan --objects objects/ --alive node1,node2
     """
     if ctx.invoked_subcommand is not None:
         return None
@@ -98,3 +119,64 @@ def _settings(hello_ms: int, claim_ms: int, late_ms: int) -> Settings:
         )
     except ValueError as error:
         raise UserError(f"--hello-ms, --claim-ms, --late-ms: {error}") from None
+
+
+@command.command(name="plan")
+@click.option(
+    "--objects",
+    "paths",
+    multiple=True,
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE|DIR",
+    help="Services, EndpointSlices, Nodes, pools and L2Advertisements (YAML or JSON); may be repeated.",
+)
+@click.option("--alive", required=True, metavar="NODE,NODE…", help="The nodes with a living speaker.")
+@click.option("--self", "node", default=None, metavar="NODE", help="Say what this node would do, and why.")
+@click.option(
+    "--owner", "owners", multiple=True, metavar="IP=NODE", help="Who owns an address now; may be repeated."
+)
+@_judging
+def plan_command(
+    paths: tuple[Path, ...],
+    alive: str,
+    node: str | None,
+    owners: tuple[str, ...],
+    *,
+    namespace: str,
+    lb_class: str,
+    ignore_exclude_lb: bool,
+    cordoned_last: bool,
+) -> int:
+    """Print as JSON which node would announce each address for these objects, and why the others would not.
+
+    Needs no API server and changes nothing. Exit 1 when pools or advertisements are wrong: `errors` says how.
+
+    \b
+    Example: who takes over when node1 dies?
+      strictarp speaker plan --objects objects/ --alive node2,node3
+    """
+    from strictarp.kube.documents import decode, read_documents
+    from strictarp.speaker import candidates, planning
+
+    situation = planning.Situation(
+        frozenset(name for name in (part.strip() for part in alive.split(",")) if name),
+        dict(_owner(text) for text in owners),
+        node,
+        namespace,
+        candidates.Options(lb_class, ignore_exclude_lb, cordoned_last),
+    )
+    objects, unreadable = decode(read_documents(paths), planning.RESOURCES, namespace=namespace)
+    plan = planning.make_plan(objects, unreadable, situation)
+    sys.stdout.write(json.dumps(planning.document(plan), indent=2) + "\n")
+    return 1 if plan.errors else 0
+
+
+def _owner(text: str) -> tuple[str, str]:
+    address, equals, node = text.partition("=")
+    try:
+        if not (equals and node):
+            raise ValueError
+        return str(ipaddress.ip_address(address)), node
+    except ValueError:
+        raise click.UsageError(f"--owner: {text!r} is not of the form IP=NODE.") from None

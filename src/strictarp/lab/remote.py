@@ -50,6 +50,8 @@ class Remote:
                 data = self._socket.recv(65536)
             except TimeoutError:
                 raise UserError("the lab does not answer") from None
+            except ConnectionError:
+                raise UserError("the lab hung up") from None
             if not data or len(self._buffer) > self._max_line:
                 raise UserError("the lab hung up")
             self._buffer += data

@@ -14,7 +14,7 @@ from strictarp.speaker import advertising
 from strictarp.speaker.candidates import Facts, Verdict, evaluate, is_not_ready
 from strictarp.speaker.links import Place, place_of
 from strictarp.speaker.membership import Presence
-from strictarp.speaker.view import Member, Vip
+from strictarp.speaker.view import Candidate, Member, Vip
 
 SERVICE_LABEL = "kubernetes.io/service-name"
 
@@ -116,11 +116,18 @@ def vips(verdicts: Mapping[str, Verdict], places: Iterable[Place], node: str) ->
 
 
 def _shared(one: Vip, other: Vip, node: str) -> Vip:
-    both = {each.node for each in one.candidates} & {each.node for each in other.candidates}
-    if not both:
+    order = common(one.candidates, other.candidates)
+    if not order:
         return one
-    order = tuple(each for each in one.candidates if each.node in both)
-    return Vip(one.address, order, node in both and (one.eligible or other.eligible))
+    return Vip(
+        one.address, order, any(each.node == node for each in order) and (one.eligible or other.eligible)
+    )
+
+
+def common(one: tuple[Candidate, ...], other: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
+    """The candidates that two Services with one address share, in the order of the first."""
+    there = {each.node for each in other}
+    return tuple(each for each in one if each.node in there)
 
 
 def members(living: Mapping[str, Presence], nodes: Mapping[str, Node], place: Place) -> dict[str, Member]:

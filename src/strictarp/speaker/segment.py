@@ -50,7 +50,7 @@ class Segment:
     """Runs a machine on a link, in the running loop and network namespace, until `close`.
 
     on_told: called, in order, for what the machine has to say. Counters: answers, announcements, and
-    `withheld`, answers that the lease forbade at the last moment.
+    `withheld`, frames that the lease forbade at the last moment.
     """
 
     def __init__(self, place: Place, machine: Machine, on_told: Callable[[Segment, Told], None]) -> None:
@@ -189,10 +189,7 @@ class Segment:
                 case Send(data=data):
                     self._send(data)
                 case Answer(data=data, announcement=announcement):
-                    if not self.machine.may_answer(now()):
-                        self.counts["withheld"] += 1
-                    else:
-                        self._send(data)
+                    if self._send(data):
                         self.counts["announcements" if announcement else "answers"] += 1
                 case DiscardQueued():
                     for socket in (self._hellos, self._questions):
@@ -204,6 +201,12 @@ class Segment:
                 case _:
                     self._on_told(self, action)
 
-    def _send(self, data: bytes) -> None:
+    def _send(self, data: bytes) -> bool:
+        """Put a frame on the link, unless this process was stopped since the machine decided on it."""
+        if not self.machine.may_answer(now()):
+            self.counts["withheld"] += 1
+            return False
         if self._hellos is None or not self._hellos.send(data):
             self.counts["unsent"] += 1
+            return False
+        return True

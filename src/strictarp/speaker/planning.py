@@ -1,0 +1,173 @@
+"""Who would announce what, for given objects and living nodes. Pure.
+
+These are the daemon's own functions; only who lives, and who owns an address now, is told and not heard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from strictarp.kube.documents import Unreadable, of_type
+from strictarp.kube.objects import (
+    ENDPOINTSLICES,
+    IPADDRESSPOOLS,
+    L2ADVERTISEMENTS,
+    LEASES,
+    NODES,
+    SERVICES,
+    EndpointSlice,
+    IPAddressPool,
+    KubeObject,
+    L2Advertisement,
+    Lease,
+    Node,
+    Service,
+)
+from strictarp.speaker import advertising
+from strictarp.speaker.candidates import Facts, Options, Verdict, Why
+from strictarp.speaker.membership import read_presence, segments
+from strictarp.speaker.picture import Picture, common
+from strictarp.speaker.pools import read_pool
+
+RESOURCES = (SERVICES, ENDPOINTSLICES, NODES, IPADDRESSPOOLS, L2ADVERTISEMENTS, LEASES)
+"""The kinds that a plan is made from; a Lease tells the links of its node."""
+_SILENT = (Why.NO_ENDPOINT, Why.NO_ADVERTISEMENT, Why.SHARED_WITH_SELECTOR, Why.NO_NODE)
+"""Reasons of a Service that has an address of a pool, and that nobody may announce."""
+_NOT_ALIVE = "no living speaker"
+
+
+class Situation(msgspec.Struct, frozen=True):
+    """What is not in the objects: living nodes, owner by address (text), the node that asks, flags."""
+
+    alive: frozenset[str]
+    owners: Mapping[str, str] = {}
+    node: str | None = None
+    namespace: str = "metallb-system"
+    options: Options = Options()
+
+
+class Announcement(msgspec.Struct, frozen=True):
+    """One address. interfaces: of the owner, empty: not restricted. mine: what the asking node would do."""
+
+    order: tuple[str, ...]
+    owner: str | None
+    interfaces: tuple[str, ...]
+    reasons: Mapping[str, str]
+    mine: str | None = None
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """By address; errors are about configuration objects."""
+
+    ips: dict[str, Announcement]
+    errors: tuple[str, ...]
+
+
+def make_plan(objects: Iterable[KubeObject], unreadable: Iterable[Unreadable], situation: Situation) -> Plan:
+    """The plan for these objects, whatever their order."""
+    found = list(objects)
+    facts, errors = _facts(found, situation)
+    picture = Picture()
+    picture.put_facts(facts)
+    for service in of_type(found, Service):
+        picture.put_service(service.key, service)
+    for each in of_type(found, EndpointSlice):
+        picture.put_slice(None, each)
+    picture.judge()
+    broken = [
+        str(each)
+        for each in unreadable
+        if each.kind in (IPADDRESSPOOLS.kind, L2ADVERTISEMENTS.kind) and each.namespace == situation.namespace
+    ]
+    by_address: dict[str, list[Verdict]] = {}
+    for _, verdict in sorted(picture.verdicts.items()):
+        if verdict.why is None or verdict.why in _SILENT:
+            for address in verdict.addresses:
+                by_address.setdefault(str(address), []).append(verdict)
+    known = frozenset(facts.nodes)
+    ips = {
+        text: _announcement(text, verdicts, situation, known) for text, verdicts in sorted(by_address.items())
+    }
+    return Plan(ips, (*sorted(broken), *errors))
+
+
+def _facts(found: list[KubeObject], situation: Situation) -> tuple[Facts, tuple[str, ...]]:
+    def here(each: KubeObject) -> bool:
+        return each.metadata.namespace == situation.namespace
+
+    read = [read_pool(each) for each in of_type(found, IPAddressPool) if here(each)]
+    pools = tuple(pool for pool, _ in read)
+    nodes = {each.metadata.name: each for each in of_type(found, Node)}
+    presences = [read_presence(each) for each in of_type(found, Lease) if here(each)]
+    facts = Facts(
+        pools,
+        advertising.resolve(filter(here, of_type(found, L2Advertisement)), pools, nodes),
+        nodes,
+        situation.alive,
+        segments({each.node: each for each in presences if each is not None}),
+        situation.options,
+    )
+    return facts, tuple(sorted(error for _, errors in read for error in errors))
+
+
+def _announcement(
+    text: str, verdicts: list[Verdict], situation: Situation, known: frozenset[str]
+) -> Announcement:
+    """One address, for all the Services that have it: those that nobody may announce stop no other."""
+    announced = [each for each in verdicts if each.why is None]
+    leading = (announced or verdicts)[0]
+    candidates = leading.order
+    for other in announced[1:]:
+        candidates = common(candidates, other.order) or candidates
+    order = tuple(each.node for each in candidates)
+    reasons = _reasons(leading, order, situation, known)
+    owner = _incumbent(text, verdicts, situation)
+    if owner not in order:
+        owner = order[0] if order else None
+    interfaces = advertising.interfaces_of(leading.matching, owner) if owner else frozenset()
+    mine = _mine(situation.node, owner, order, reasons) if situation.node is not None else None
+    return Announcement(order, owner, tuple(sorted(interfaces)), reasons, mine)
+
+
+def _reasons(
+    verdict: Verdict, order: tuple[str, ...], situation: Situation, known: frozenset[str]
+) -> dict[str, str]:
+    """Why each node that is out is out; a reason against the Service holds for all of them."""
+    whole = verdict.why.value if verdict.why not in (None, Why.NO_NODE) else "another Service's nodes do"
+    reasons = {
+        node: verdict.reasons.get(node) or str(whole) for node in sorted(situation.alive) if node not in order
+    }
+    return reasons | dict.fromkeys(sorted(known - situation.alive), _NOT_ALIVE)
+
+
+def _incumbent(text: str, verdicts: list[Verdict], situation: Situation) -> str | None:
+    """The owner that was named by this address, or by another one of the same Services."""
+    names = [text, *(str(address) for verdict in verdicts for address in verdict.addresses)]
+    return next((situation.owners[name] for name in names if name in situation.owners), None)
+
+
+def _mine(node: str, owner: str | None, order: tuple[str, ...], reasons: Mapping[str, str]) -> str:
+    if node == owner:
+        return "announce it: " + ("first choice" if order[0] == node else "it owns it, and keeps it")
+    if node in order:
+        return f"stay silent: {owner} owns it; this node is choice {order.index(node) + 1} of {len(order)}"
+    return f"stay silent: {reasons.get(node, _NOT_ALIVE)}"
+
+
+def document(plan: Plan) -> dict[str, object]:
+    """The plan for `strictarp speaker plan`."""
+    return {
+        "ips": {
+            text: {
+                "order": list(each.order),
+                "owner": each.owner,
+                "interfaces": list(each.interfaces),
+                "reasons": dict(each.reasons),
+                **({"self": each.mine} if each.mine is not None else {}),
+            }
+            for text, each in plan.ips.items()
+        },
+        "errors": list(plan.errors),
+    }
