@@ -26,17 +26,19 @@ class Moves:
         self.epochs: dict[tuple[str, bytes], int] = {}
         self.draining: set[str] = set()
         self.moving: dict[tuple[str, bytes], int] = {}
-        self.handovers: dict[bytes, tuple[int, int, str]] = {}
-        """VIP → when it was released, until when the target must own it, and the target."""
+        self.handovers: dict[bytes, tuple[int, int, str, str]] = {}
+        """VIP → when it was released, until when the target must own it, the target, and the giver."""
         self.gaps: list[int] = []
         self.seasoned_at = 0
 
     def before(self, entry: Entry) -> None:
         """The state so far lasts until this entry."""
-        for vip, (since, deadline, target) in list(self.handovers.items()):
+        for vip, (since, deadline, target, _) in list(self.handovers.items()):
             if entry.time > deadline:
                 del self.handovers[vip]
-                words = f"{target} was to take it over, but does not within {(deadline - since) / 1000:.1f} ms"
+                words = (
+                    f"{target} was to take it over, but does not within {(deadline - since) / 1000:.1f} ms"
+                )
                 self.found.append(Violation("I4", entry.time, vip, words))
         now, what, who, address, info = entry
         if what is What.DISOWNS:
@@ -63,7 +65,7 @@ class Moves:
             case What.STARTED:
                 self.draining.discard(who)
             case What.DIED | What.STOPPED:
-                self._forget_target(who)
+                self._forget_target(who, giver=True)
             case What.SEES:
                 self._forget_target(who)
             case What.LINKS if self.picture.conditions.bad:
@@ -76,8 +78,13 @@ class Moves:
     def end(self, now: int) -> None:
         """The run is over."""
 
-    def _forget_target(self, who: str) -> None:
-        for vip in [vip for vip, handover in self.handovers.items() if handover[2] == who]:
+    def _forget_target(self, who: str, *, giver: bool = False) -> None:
+        """The target, or the giver amid its RELEASE, can not do its part any more."""
+        for vip in [
+            vip
+            for vip, (_, _, target, source) in self.handovers.items()
+            if who == target or (giver and who == source)
+        ]:
             del self.handovers[vip]
 
     def _owns(self, now: int, proc: Proc, vip: bytes) -> None:
@@ -115,7 +122,9 @@ class Moves:
     def _yielded(self, now: int, proc: Proc, vip: bytes) -> None:
         """Healing: the higher epoch wins, of equal ones the lower rank."""
         mine = (-self.epochs.get((proc.label, vip), 0), _rank(proc, vip))
-        others = [(other.label, other.owned[vip]) for other in self.picture.owners.get(vip, ()) if other is not proc]
+        others = [
+            (other.label, other.owned[vip]) for other in self.picture.owners.get(vip, ()) if other is not proc
+        ]
         recent = now - _RECENT
         others += [
             (label, epoch)
@@ -123,7 +132,9 @@ class Moves:
             if until >= recent and label != proc.label
         ]
         if not any((-epoch, _rank(self.picture.procs[label], vip)) < mine for label, epoch in others):
-            self.found.append(Violation("healing", now, vip, f"{proc.label} yields, but its epoch is the highest"))
+            self.found.append(
+                Violation("healing", now, vip, f"{proc.label} yields, but its epoch is the highest")
+            )
 
     def _has_reason(self, now: int, proc: Proc, vip: bytes) -> bool:
         if proc.label in self.draining or now - self.moving.get((proc.label, vip), -(10**12)) < _RECENT:
@@ -140,7 +151,7 @@ class Moves:
             return
         lossy = self.picture.conditions.lossy
         bound = self.bounds.handover_lossy if lossy else self.bounds.handover
-        self.handovers[vip] = (now, now + bound, target.label)
+        self.handovers[vip] = (now, now + bound, target.label, proc.label)
 
 
 def _rank(proc: Proc, vip: bytes) -> int:

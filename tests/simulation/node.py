@@ -1,4 +1,4 @@
-"""A node: its kernel, its speaker's process, and the real machine in it, driven as the real shell drives it."""
+"""A node: its kernel, its speaker's process, and the real machine, driven as the real shell drives it."""
 
 from __future__ import annotations
 
@@ -64,7 +64,9 @@ class Identity:
 
     __slots__ = ("address", "cluster", "cluster_id", "label", "mac", "name")
 
-    def __init__(self, label: str, name: str, cluster: int, cluster_id: int, mac: bytes, address: bytes) -> None:
+    def __init__(
+        self, label: str, name: str, cluster: int, cluster_id: int, mac: bytes, address: bytes
+    ) -> None:
         self.label = label
         self.name = name
         self.cluster = cluster
@@ -150,7 +152,9 @@ class Node:
         self.feed(GatewayKnown(self.gateway))
         self.feed(LinkChanged(self.mac, self.link_up))
         self.api.connect(
-            Watcher(self.identity.name, self.take_view, lambda: self.time.local(self.clock.now), self.api_delay)
+            Watcher(
+                self.identity.name, self.take_view, lambda: self.time.local(self.clock.now), self.api_delay
+            )
         )
         self._renew(self.births)
 
@@ -291,7 +295,7 @@ class Node:
             then()
 
     def _perform(self, actions: Iterable[Action]) -> None:
-        """Do what the machine has just said. What it tells is so from then on, whenever the shell hears it."""
+        """Do what the machine has just said. What it tells is so at once, whenever the shell hears it."""
         self.said_at = self.clock.now
         frames = []
         for action in actions:

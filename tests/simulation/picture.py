@@ -61,7 +61,7 @@ class Proc:
         return self.alive and not self.stopped
 
     def entitled(self, vip: bytes, now: int) -> bool:
-        """Whether it may answer for the VIP, if it runs. Stopped amid its actions for long, it starts over."""
+        """Whether it may answer for the VIP, if it runs. Stopped amid its actions, it starts over."""
         if self.amid is not None and now - self.amid > self.late:
             return False
         return self.alive and vip in self.owned and now <= self.lease_end

@@ -132,7 +132,7 @@ class Segment:
 
     def transmit(self, port: int, data: bytes) -> None:
         """A frame leaves a host."""
-        # What somebody has never heard is news to it, also from a recording: nothing tells how old a frame is.
+        # What somebody has never heard is news to it, also from a recording: nothing tells a frame's age.
         # So only frames that everybody hears are recorded.
         heard_by_all = not (self._down or self._filtered or self._loss)
         if self.recorded is not None and heard_by_all and not self.ports[port].deaf:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from strictarp.arp import frames as arp
 from strictarp.hello import ids
 from strictarp.hello.frames import Frame
-from strictarp.hello.messages import MAX_CLAIM_ENTRIES, Claim, Entry, Witness
+from strictarp.hello.messages import MAX_CLAIM_ENTRIES, Claim, Entry, State, Witness
 from strictarp.speaker.actions import Kind
 from strictarp.speaker.agenda import Timer
 from strictarp.speaker.core import Core
@@ -32,9 +32,14 @@ def may_claim_slot(core: Core, slot: Slot) -> bool:
 
 
 def _any_seasoned(core: Core, slot: Slot) -> bool:
-    return any(
-        core.peers.live_seasoned(ids.node_id(candidate.node), core.now) for candidate in slot.view.candidates
-    )
+    peers = [_live_candidate(core, candidate.node) for candidate in slot.view.candidates]
+    return any(peer is not None and peer.state is State.SEASONED for peer in peers)
+
+
+def _live_candidate(core: Core, node: str) -> Peer | None:
+    """The live peer of a candidate, if it may claim: one that calls itself isolated cannot."""
+    peer = core.peers.live_of(ids.node_id(node), core.now)
+    return peer if peer is not None and (core.isolated or not peer.isolated) else None
 
 
 def _waits_for_deaf(core: Core, slot: Slot) -> bool:
@@ -69,7 +74,7 @@ def _going_first(core: Core, slot: Slot) -> int:
             if not penalised:
                 break
             continue
-        peer = core.peers.live_of(ids.node_id(candidate.node), core.now)
+        peer = _live_candidate(core, candidate.node)
         count += peer is not None and peer.state is core.state
     return count
 

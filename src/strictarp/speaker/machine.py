@@ -59,7 +59,9 @@ class Machine:
         return {address: slot.epoch for address, slot in self._core.owned.items()}
 
     def step(self, event: Event, now: int) -> list[Action]:
-        """What follows from the event, to be done in order: the frames, then what there is to tell. now: µs of a clock that counts suspend.
+        """What follows from the event, to be done in order: the frames, then what there is to tell.
+
+        now: µs of a clock that counts suspend.
 
         Before anything else the lease is checked: a node that has not said HELLO for too long owns nothing
         any more, whatever the event is.
