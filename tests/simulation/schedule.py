@@ -114,7 +114,7 @@ class Schedule(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         head = (
             f"seed {self.seed}: {self.nodes} nodes, {self.vips} VIPs, {self.length / SECOND:.1f} s, delay "
-            f"{self.delay[0] / MS:.1f} to {self.delay[1] / MS:.1f} ms, season {self.settings.season // SECOND} s"
+            f"{self.delay[0] / MS:.1f} to {self.delay[1] / MS:.1f} ms, season {self.settings.season // MS} ms"
         )
         more = f", {self.strangers} nodes of another cluster" if self.strangers else ""
         gateway = "" if self.gateway else ", no gateway known"
