@@ -22,8 +22,8 @@ from typing import NamedTuple
 _ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(_ROOT / "src"), str(_ROOT / "tests")]
 
-from simulation.run import readable, run
-from simulation.schedule import KINDS, draw
+from simulation.run import readable, run  # noqa: E402
+from simulation.schedule import KINDS, draw  # noqa: E402
 
 
 class Outcome(NamedTuple):
