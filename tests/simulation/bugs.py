@@ -142,7 +142,7 @@ def slots_missing(patch: pytest.MonkeyPatch) -> None:
     """Only the node that its own order names claims; a better one that does not want it leaves a hole."""
     may = claims.may_claim_slot
     patch.setattr(
-        claims, "may_claim_slot", lambda core, slot: may(core, slot) and claims._going_first(core, slot) == 0
+        claims, "may_claim_slot", lambda core, slot: may(core, slot) and not claims._going_first(core, slot)
     )
 
 

@@ -161,7 +161,8 @@ class Coverage:
         able = [proc for proc in self._able(vip, hearer) if self._is_not_alone(proc)]
         if any(proc.state is State.SEASONED for proc in able):
             return True
-        settled = self.bounds.settings.settle * 102 // 100 + self.bounds.hello
+        # Joining nodes wait for the settling of those that order before them, once.
+        settled = 2 * self.bounds.settings.settle * 102 // 100 + self.bounds.hello
         return any(now - proc.joined_at >= settled and not self._sees_seasoned(proc, vip) for proc in able)
 
     def _sees_seasoned(self, proc: Proc, vip: bytes) -> bool:

@@ -58,16 +58,28 @@ def _waits_for_deaf(core: Core, slot: Slot) -> bool:
 def start_time(core: Core, slot: Slot) -> int:
     """When this node's turn comes: a slot for each live candidate that goes first."""
     first = _going_first(core, slot)
-    free_since = slot.free_since if slot.free_since is not None else core.now
-    return max(free_since + first * core.settings.slot, slot.defer_until)
+    since = slot.free_since if slot.free_since is not None else core.now
+    if not core.seasoned:
+        since = max(since, _cold_start(core, first))
+    return max(since + len(first) * core.settings.slot, slot.defer_until)
 
 
-def _going_first(core: Core, slot: Slot) -> int:
+def _cold_start(core: Core, first: Sequence[Peer]) -> int:
+    """When a cluster without any seasoned node may begin: those that go first must have settled, too, so that
+    nodes started one after another still begin in order. One that starts again and again is not waited for.
+    """
+    joined = core.joined_at if core.joined_at is not None else core.now
+    settle = core.settings.settle
+    latest = max([peer.since for peer in first], default=joined)
+    return min(max(joined, latest), joined + settle) + settle
+
+
+def _going_first(core: Core, slot: Slot) -> list[Peer]:
     """Live candidates of this node's standing that order before it; with a penalty, all of them.
 
     A joining node meets no seasoned one here, so it counts the joining: a cold cluster starts in order.
     """
-    count = 0
+    found = []
     penalised = core.now < slot.penalty_until
     for candidate in slot.view.candidates:
         if candidate.node == core.node:
@@ -75,8 +87,9 @@ def _going_first(core: Core, slot: Slot) -> int:
                 break
             continue
         peer = _live_candidate(core, candidate.node)
-        count += peer is not None and peer.state is core.state
-    return count
+        if peer is not None and peer.state is core.state:
+            found.append(peer)
+    return found
 
 
 def begin(core: Core, slot: Slot) -> None:
