@@ -102,7 +102,7 @@ class Coverage:
 
     def _bound(self, vip: bytes, hearer: int, start: int) -> int:
         """T + P + 2 D, and S for each position that differs or is taken by a node that has just gone; more
-        where an owner must first find out that it is isolated, or where all are joining.
+        where an owner must first find out that it is isolated, where all are joining, and where frames are lost.
         """
         bounds, picture = self.bounds, self.picture
         able = self._able(vip, hearer)
@@ -123,6 +123,8 @@ class Coverage:
             bound += bounds.slot * len(lately)
         if picture.conditions.deaf:
             bound += bounds.isolation
+        if picture.conditions.lossy or picture.lossy_until > start - bounds.silence:
+            bound += 2 * bounds.another_round
         return bound
 
     def _able(self, vip: bytes, hearer: int) -> list[Proc]:

@@ -20,7 +20,10 @@ class Moves:
         self.disturbances = disturbances
         self.bounds = bounds
         self.found: list[Violation] = []
-        self.moved: dict[tuple[bytes, str], list[int]] = {}
+        self.moved: dict[tuple[bytes, str, bool], list[int]] = {}
+        """VIP, hearer, whether it was handed over → when. A planned move after a failure is another move."""
+        self.given: dict[bytes, str] = {}
+        """VIP → node that it was handed to last."""
         self.owned_until: dict[bytes, list[tuple[str, int, int]]] = {}
         """VIP → (owner, epoch, until) of those that stopped."""
         self.epochs: dict[tuple[str, bytes], int] = {}
@@ -88,6 +91,7 @@ class Moves:
             del self.handovers[vip]
 
     def _owns(self, now: int, proc: Proc, vip: bytes) -> None:
+        planned = self.given.pop(vip, None) == proc.label
         handover = self.handovers.pop(vip, None)
         if handover is not None and handover[2] == proc.label:
             self.gaps.append(now - handover[0])
@@ -97,8 +101,9 @@ class Moves:
             since = max(self.disturbances.last(vip), self.seasoned_at)
             # Nodes that see different scores may move it to and fro, but not sooner than this.
             since = max(since, now - self.bounds.settings.season * 98 // 100)
-            times = [time for time in self.moved.get((vip, hearer), ()) if time >= since]
-            self.moved[vip, hearer] = [*times, now]
+            key = (vip, hearer, planned)
+            times = [time for time in self.moved.get(key, ()) if time >= since]
+            self.moved[key] = [*times, now]
             if times and not self.picture.conditions.unclean:
                 words = f"{proc.label} becomes owner, the second move since the last failure"
                 self.found.append(Violation("I3", now, vip, words))
@@ -147,6 +152,7 @@ class Moves:
 
     def _handed_over(self, now: int, proc: Proc, vip: bytes, name: str) -> None:
         target = self.picture.procs[self.picture.by_name[(proc.member.cluster, name)]]
+        self.given[vip] = target.label
         if not target.running or self.picture.conditions.bad or self.picture.conditions.reorders:
             return
         lossy = self.picture.conditions.lossy

@@ -83,6 +83,7 @@ class Picture:
         self.bad_until: dict[tuple[int, int], int] = {}
         self.owners: dict[bytes, list[Proc]] = {}
         self.deaf_since: dict[int, int] = {}
+        self.lossy_until = -(10**12)
 
     def apply(self, entry: Entry) -> None:  # noqa: C901, PLR0912 - one case a kind of entry
         """Take in the next entry."""
@@ -90,6 +91,8 @@ class Picture:
         if what is What.LINKS:
             for pair in self.conditions.bad:
                 self.bad_until[pair] = now
+            if self.conditions.lossy:
+                self.lossy_until = now
             self.deaf_since = {port: self.deaf_since.get(port, now) for port in info.deaf}
             self.conditions = info
             return
