@@ -102,7 +102,7 @@ class Coverage:
 
     def _bound(self, vip: bytes, hearer: int, start: int) -> int:
         """T + P + 2 D, and S for each position that differs or is taken by a node that has just gone; more
-        where an owner must first find out that it is isolated, where all are joining, and where frames are lost.
+        where an owner must first find out that it is isolated, all are joining, or frames are lost.
         """
         bounds, picture = self.bounds, self.picture
         able = self._able(vip, hearer)

@@ -61,7 +61,10 @@ def start_time(core: Core, slot: Slot) -> int:
     since = slot.free_since if slot.free_since is not None else core.now
     if not core.seasoned:
         since = max(since, _cold_start(core, first))
-    return max(since + len(first) * core.settings.slot, slot.defer_until)
+    slots = len(first)
+    if first and core.now < slot.penalty_until:
+        slots += 1  # one of them may leave a slot to this node, not knowing of its penalty
+    return max(since + slots * core.settings.slot, slot.defer_until)
 
 
 def _cold_start(core: Core, first: Sequence[Peer]) -> int:
