@@ -9,7 +9,7 @@ READY = {"ready": True}
 
 
 def names(verdict: object) -> list[str]:
-    return [each.node for each in verdict.candidates]
+    return sorted(each.node for each in verdict.order)
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ def names(verdict: object) -> list[str]:
 )
 def test_a_service_that_is_not_announced_has_its_reason(subject: object, why: Why) -> None:
     verdict = evaluate(subject, [slice_of()], facts())
-    assert (verdict.why, verdict.candidates) == (why, ())
+    assert (verdict.why, verdict.order) == (why, ())
 
 
 def test_a_class_is_served_by_exactly_that_class() -> None:
@@ -79,15 +79,11 @@ def test_not_ready_and_out_of_service_come_last_and_stay_candidates() -> None:
         node("node3", unschedulable=True, Ready="True"),
     ]
     verdict = evaluate(service(), [slice_of()], facts(nodes=nodes))
-    assert {each.node: each.behind for each in verdict.candidates} == {
-        "node1": True,
-        "node2": True,
-        "node3": False,
-    }
     assert verdict.order[0].node == "node3"
+    assert names(verdict) == ["node1", "node2", "node3"]
     cordoned = evaluate(service(), [slice_of()], facts(nodes=nodes, options=Options(cordoned_last=True)))
-    assert all(each.behind for each in cordoned.candidates)
-    assert len(cordoned.order) == 3
+    everybody = evaluate(service(), [slice_of()], facts())
+    assert cordoned.order == everybody.order, "all of them behind is as good as none"
 
 
 def test_a_node_whose_links_are_elsewhere_cannot_be_heard_there() -> None:
@@ -112,7 +108,7 @@ def test_advertisements_choose_pools_nodes_services_and_add_up_their_weights() -
         advertisement("some-services", serviceSelectors=[{"matchLabels": {"app": "x"}}]),
     ]
     verdict = evaluate(service(), [slice_of()], facts(advertisements=ads, nodes=nodes))
-    assert {each.node: each.score for each in verdict.candidates} == {"node1": 7, "node2": 0, "node3": 0}
+    assert {each.node: each.score for each in verdict.order} == {"node1": 7, "node2": 0, "node3": 0}
     assert [each.name for each in verdict.matching] == ["all", "racks"]
     only = facts(advertisements=ads[2:], nodes=nodes)
     assert evaluate(service(), [slice_of()], only).why is Why.NO_ADVERTISEMENT

@@ -8,7 +8,7 @@ import msgspec
 
 from strictarp.kube.objects import EndpointSlice, IPAddressPool, L2Advertisement, Lease, Node, Service
 from strictarp.speaker.advertising import resolve
-from strictarp.speaker.candidates import Facts, Options
+from strictarp.speaker.candidates import Facts, Options, standings
 from strictarp.speaker.links import Subnet
 from strictarp.speaker.pools import read_pool
 
@@ -118,5 +118,8 @@ def facts(
     read = tuple(read_pool(each)[0] for each in pools)
     by_name = {each.metadata.name: each for each in nodes}
     return Facts(
-        read, resolve(advertisements, read, by_name), by_name, frozenset(members), subnets or {}, options
+        read,
+        resolve(advertisements, read, by_name),
+        standings(members, by_name, subnets or {}, options),
+        options,
     )

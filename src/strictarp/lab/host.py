@@ -30,7 +30,7 @@ START_LIMIT = 180.0
 CONNECT_LIMIT = 90.0
 END_LIMIT = 15.0
 # An emulated CPU is nine times slower and shared by everything in the lab.
-VM_TIMING = Timing(hello_ms=150, claim_ms=200, late_ms=100)
+VM_TIMING = Timing(hello_ms=200, claim_ms=220, late_ms=110)
 
 _UNSHARE = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
 _AS_ROOT = ("--user", "--map-root-user")

@@ -124,7 +124,10 @@ class Story:
     # --- the steps ------------------------------------------------------------
 
     async def apply(self) -> Outcome:
-        """Pool, advertisement, Service, backends."""
+        """Pool, advertisement, Service, backends; on hosts whose sysctls are told first."""
+        for name in (layout.CLIENT, *self.nodes):
+            shown = self.cluster.network.shown_sysctls(name)
+            self.progress(f"{name}: " + " ".join(f"{key}={value}" for key, value in shown.items()))
         await self.cluster.apply(manifests.story(self.nodes.values()))
 
         async def assigned() -> bool:

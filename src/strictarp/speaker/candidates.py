@@ -15,11 +15,11 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from strictarp.kube.objects import EndpointConditions, EndpointSlice, Node, Service
-from strictarp.netlink.rtnl import covers
-from strictarp.speaker import advertising, election, view
+from strictarp.speaker import advertising, election
 from strictarp.speaker.advertising import Advertising
 from strictarp.speaker.links import Subnet
 from strictarp.speaker.pools import Address, Pool, pool_of
+from strictarp.speaker.view import Candidate
 
 EXCLUDE_LABEL = "node.kubernetes.io/exclude-from-external-load-balancers"
 OUT_OF_SERVICE_TAINT = "node.kubernetes.io/out-of-service"
@@ -48,48 +48,74 @@ class Options(msgspec.Struct, frozen=True):
     cordoned_last: bool = False
 
 
-class Facts(msgspec.Struct, frozen=True):
-    """What the API says and that is the same for all Services.
+class Standing(msgspec.Struct, frozen=True):
+    """What holds for a node whatever the Service.
 
-    members: nodes with a living speaker. subnets: of the nodes whose links are known.
+    against: why it may not announce. behind: it comes after all that are not. segments: where it has a link,
+    as (bits of the address, bits that vary, number of the network); None: not known, then anywhere.
     """
+
+    against: str | None = None
+    behind: bool = False
+    segments: frozenset[tuple[int, int, int]] | None = None
+
+    def reaches(self, addresses: Iterable[Address]) -> bool:
+        """One of the addresses lies in a segment of this node."""
+        if self.segments is None:
+            return True
+        return any(
+            bits == each.max_prefixlen and int(each) >> varying == network
+            for each in addresses
+            for bits, varying, network in self.segments
+        )
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """What the API says and that is the same for all Services. standings: of nodes with a living speaker."""
 
     pools: tuple[Pool, ...] = ()
     advertising: tuple[Advertising, ...] = ()
-    nodes: Mapping[str, Node] = {}
-    members: frozenset[str] = frozenset()
-    subnets: Mapping[str, tuple[Subnet, ...]] = {}
+    standings: Mapping[str, Standing] = {}
     options: Options = Options()
 
 
-class Candidate(msgspec.Struct, frozen=True, gc=False):
-    """A node that may announce. `score`: sum of preferences; `behind`: only after all that are not."""
+def standings(
+    members: Iterable[str],
+    nodes: Mapping[str, Node],
+    subnets: Mapping[str, tuple[Subnet, ...]],
+    options: Options,
+) -> dict[str, Standing]:
+    """The standing of each member, by name. A node whose object is not known yet counts as fine."""
+    return {
+        name: Standing(
+            _against(nodes.get(name), options),
+            is_behind(nodes.get(name), options),
+            frozenset(map(_segment, subnets[name])) if name in subnets else None,
+        )
+        for name in sorted(members)
+    }
 
-    node: str
-    score: int = 0
-    behind: bool = False
+
+def _segment(subnet: Subnet) -> tuple[int, int, int]:
+    own, prefix = subnet
+    bits = 8 * len(own)
+    return bits, bits - prefix, int.from_bytes(own, "big") >> (bits - prefix)
 
 
 class Verdict(msgspec.Struct, frozen=True):
     """What holds for one Service.
 
-    addresses: of its status, all of one owner. why: set when nobody may announce it; `candidates` is empty
-    then. reasons: node → why it may not. matching: the advertisements that count, for `interfaces_of`.
+    addresses: of its status, all of one owner. order: the candidates, first choice first, always by the
+    Service's first address. why: set when nobody may announce it; `order` is empty then. reasons: node → why
+    it may not. matching: the advertisements that count, for `interfaces_of`.
     """
 
     service: str
     addresses: tuple[Address, ...] = ()
-    candidates: tuple[Candidate, ...] = ()
+    order: tuple[Candidate, ...] = ()
     why: Why | None = None
-    reasons: Mapping[str, str] = msgspec.field(default_factory=dict)
+    reasons: Mapping[str, str] = {}
     matching: tuple[Advertising, ...] = ()
-
-    @property
-    def order(self) -> tuple[view.Candidate, ...]:
-        """The candidates, first choice first: always by the Service's first address."""
-        scores = {each.node: each.score for each in self.candidates}
-        behind = {each.node for each in self.candidates if each.behind}
-        return election.order(scores, str(self.addresses[0]), behind) if scores else ()
 
 
 def evaluate(service: Service, slices: Sequence[EndpointSlice], facts: Facts) -> Verdict:
@@ -112,18 +138,20 @@ def evaluate(service: Service, slices: Sequence[EndpointSlice], facts: Facts) ->
     why = _nobody(service, matching, anyone_serves=serving is not None)
     if why:
         return Verdict(key, addresses, why=why)
-    local = service.spec.external_traffic_policy == "Local"
-    candidates, reasons = [], {}
-    for node in sorted(facts.members):
-        against = _against(node, matching, facts) or _off_segment(node, addresses, facts)
-        if against is None and local and node not in (serving or ()):
-            against = "externalTrafficPolicy is Local and no endpoint that can serve is on this node"
-        if against:
+    local = serving if service.spec.external_traffic_policy == "Local" else None
+    scores: dict[str, int] = {}
+    reasons: dict[str, str] = {}
+    for node, standing in facts.standings.items():
+        against = standing.against or _against_here(node, matching, local)
+        if against is None and not standing.reaches(addresses):
+            against = f"no link in the segment of {', '.join(map(str, addresses))}"
+        if against is None:
+            scores[node] = sum(each.weights.get(node, 0) for each in matching)
+        else:
             reasons[node] = against
-            continue
-        score = sum(each.weights.get(node, 0) for each in matching)
-        candidates.append(Candidate(node, score, is_behind(facts.nodes.get(node), facts.options)))
-    return Verdict(key, addresses, tuple(candidates), None if candidates else Why.NO_NODE, reasons, matching)
+    behind = {node for node in scores if facts.standings[node].behind}
+    order = election.order(scores, str(addresses[0]), behind)
+    return Verdict(key, addresses, order, None if order else Why.NO_NODE, reasons, matching)
 
 
 def _ingress(service: Service) -> list[str]:
@@ -166,29 +194,24 @@ def _serving_nodes(slices: Iterable[EndpointSlice]) -> set[str] | None:
     return nodes if found else None
 
 
-def _against(name: str, matching: tuple[Advertising, ...], facts: Facts) -> str | None:
-    """Why this node may not announce; a node whose object is not known yet counts as fine."""
-    node = facts.nodes.get(name)
-    if node is not None:
-        if _condition(node, "NetworkUnavailable") == "True":
-            return "condition NetworkUnavailable is True"
-        labels = node.metadata.labels or {}
-        if EXCLUDE_LABEL in labels and not facts.options.ignore_exclude_label:
-            return f"label {EXCLUDE_LABEL} is set"
-    if not any(each.covers(name) for each in matching):
-        return "no L2Advertisement of the pool selects this node"
+def _against(node: Node | None, options: Options) -> str | None:
+    """Why this node may not announce anything."""
+    if node is None:
+        return None
+    if _condition(node, "NetworkUnavailable") == "True":
+        return "condition NetworkUnavailable is True"
+    if EXCLUDE_LABEL in (node.metadata.labels or {}) and not options.ignore_exclude_label:
+        return f"label {EXCLUDE_LABEL} is set"
     return None
 
 
-def _off_segment(name: str, addresses: Iterable[Address], facts: Facts) -> str | None:
-    """Why this node cannot be heard where the addresses are: none of them is in a subnet of its links."""
-    subnets = facts.subnets.get(name)
-    if subnets is None:
-        return None
-    packed = [address.packed for address in addresses]
-    if any(covers(own, prefix, each) for own, prefix in subnets for each in packed):
-        return None
-    return f"no link in the segment of {', '.join(str(address) for address in addresses)}"
+def _against_here(name: str, matching: tuple[Advertising, ...], serving: set[str] | None) -> str | None:
+    """Why this node may not announce this Service. serving: the nodes that policy Local leaves, or None."""
+    if not any(each.covers(name) for each in matching):
+        return "no L2Advertisement of the pool selects this node"
+    if serving is not None and name not in serving:
+        return "externalTrafficPolicy is Local and no endpoint that can serve is on this node"
+    return None
 
 
 def is_behind(node: Node | None, options: Options) -> bool:

@@ -40,7 +40,7 @@ from strictarp.kube.objects import (
 )
 from strictarp.speaker import advertising, picture
 from strictarp.speaker.actions import Disowned, Kind, Owning, Report
-from strictarp.speaker.candidates import Facts
+from strictarp.speaker.candidates import Facts, standings
 from strictarp.speaker.candidates import Options as Judging
 from strictarp.speaker.events import DrainRequested, KeysChanged
 from strictarp.speaker.exposition import Figures
@@ -52,7 +52,7 @@ from strictarp.speaker.pools import read_pool
 from strictarp.speaker.renewal import Renewal
 from strictarp.speaker.segment import Segment, Told
 from strictarp.speaker.settings import SECOND, Settings
-from strictarp.speaker.view import View
+from strictarp.speaker.view import View, Vip
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +74,8 @@ _WARNED = frozenset(
     }
 )
 _MOST_EVENTS_WAITING = 1024
+_PORTION = 50
+"""Services judged in one turn of the loop: a few milliseconds."""
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -124,6 +126,8 @@ class Speaker:
         self._picture = picture.Picture()
         self._membership = Membership(options.node)
         self._segments: dict[int, Segment] = {}
+        self._vips: dict[int, dict[bytes, Vip]] = {}
+        self._shown_places: tuple[Place, ...] = ()
         self._cluster: int | None = None
         self._keys: Keys | None = None
         self._wake = asyncio.Event()
@@ -260,8 +264,7 @@ class Speaker:
     async def _follow(self) -> None:
         while True:
             self._wake.clear()
-            if not self._leaving:
-                self._rebuild()
+            await self._rebuild()
             try:
                 async with asyncio.timeout(LOOK_AGAIN):
                     await self._wake.wait()
@@ -269,8 +272,11 @@ class Speaker:
             except TimeoutError:
                 continue
 
-    def _rebuild(self) -> None:
-        """Tell each machine what the objects and links amount to now."""
+    async def _rebuild(self) -> None:
+        """Tell each machine what the objects and links amount to now.
+
+        In portions: the hellos go on while thousands of Services are judged.
+        """
         cluster = read_cluster(self.namespaces.objects.get(CLUSTER_NAMESPACE))
         if cluster is None:
             return
@@ -280,15 +286,21 @@ class Speaker:
         self.figures.members = len(living)
         facts = self._facts(living)
         self._picture.put_facts(facts)
-        self._picture.judge()
+        changed = self._picture.judge(_PORTION)
+        while self._picture.pending:
+            await asyncio.sleep(0)
+            changed |= self._picture.judge(_PORTION)
+        if self._leaving:
+            return
         self._follow_places(facts)
-        places = [segment.place for segment in self._segments.values()]
-        found = picture.vips(self._picture.verdicts, places, self._options.node)
+        places = tuple(segment.place for segment in self._segments.values())
+        if changed or places != self._shown_places:
+            self._shown_places = places
+            self._vips = picture.vips(self._picture.verdicts, places, self._options.node)
         api_alive = self.services.trouble is None
-        nodes = self.nodes.objects
         for index, segment in self._segments.items():
-            there = picture.members(living, nodes, segment.place)
-            segment.show(View(found[index], there, api_alive))
+            there = picture.members(living, self.nodes.objects, segment.place)
+            segment.show(View(self._vips[index], there, api_alive))
 
     def _own_presence(self) -> Presence:
         return Presence(
@@ -308,9 +320,7 @@ class Speaker:
         return Facts(
             pools,
             advertising.resolve(self.advertisements.objects.values(), pools, nodes),
-            dict(nodes),
-            frozenset(living),
-            segments(living),
+            standings(living, nodes, segments(living), self._options.judging),
             self._options.judging,
         )
 

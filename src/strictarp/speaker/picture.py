@@ -6,6 +6,7 @@ advertisements, nodes, members) costs all of them.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 
@@ -58,10 +59,14 @@ class Picture:
             self._facts = facts
             self._dirty |= self._services.keys()
 
-    def judge(self) -> bool:
-        """Judge what has changed; whether any verdict did."""
+    def judge(self, most: int | None = None) -> bool:
+        """Judge what has changed, at most so many Services; whether any verdict became another.
+
+        A caller with deadlines takes small portions until nothing is `pending`.
+        """
         changed = False
-        for key in self._dirty:
+        for key in list(itertools.islice(self._dirty, most)):
+            self._dirty.discard(key)
             service = self._services.get(key)
             if service is None:
                 changed |= self.verdicts.pop(key, None) is not None
@@ -70,8 +75,12 @@ class Picture:
             if verdict != self.verdicts.get(key):
                 self.verdicts[key] = verdict
                 changed = True
-        self._dirty.clear()
         return changed
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is something left to judge."""
+        return bool(self._dirty)
 
     def services_of(self, address: bytes) -> list[Service]:
         """The Services that are announced with this address (packed)."""

@@ -26,7 +26,7 @@ from strictarp.kube.objects import (
     Service,
 )
 from strictarp.speaker import advertising
-from strictarp.speaker.candidates import Facts, Options, Verdict, Why
+from strictarp.speaker.candidates import Facts, Options, Verdict, Why, standings
 from strictarp.speaker.membership import read_presence, segments
 from strictarp.speaker.picture import Picture, common
 from strictarp.speaker.pools import read_pool
@@ -68,7 +68,8 @@ class Plan(msgspec.Struct, frozen=True):
 def make_plan(objects: Iterable[KubeObject], unreadable: Iterable[Unreadable], situation: Situation) -> Plan:
     """The plan for these objects, whatever their order."""
     found = list(objects)
-    facts, errors = _facts(found, situation)
+    nodes = {each.metadata.name: each for each in of_type(found, Node)}
+    facts, errors = _facts(found, nodes, situation)
     picture = Picture()
     picture.put_facts(facts)
     for service in of_type(found, Service):
@@ -86,27 +87,27 @@ def make_plan(objects: Iterable[KubeObject], unreadable: Iterable[Unreadable], s
         if verdict.why is None or verdict.why in _SILENT:
             for address in verdict.addresses:
                 by_address.setdefault(str(address), []).append(verdict)
-    known = frozenset(facts.nodes)
+    known = frozenset(nodes)
     ips = {
         text: _announcement(text, verdicts, situation, known) for text, verdicts in sorted(by_address.items())
     }
     return Plan(ips, (*sorted(broken), *errors))
 
 
-def _facts(found: list[KubeObject], situation: Situation) -> tuple[Facts, tuple[str, ...]]:
+def _facts(
+    found: list[KubeObject], nodes: Mapping[str, Node], situation: Situation
+) -> tuple[Facts, tuple[str, ...]]:
     def here(each: KubeObject) -> bool:
         return each.metadata.namespace == situation.namespace
 
     read = [read_pool(each) for each in of_type(found, IPAddressPool) if here(each)]
     pools = tuple(pool for pool, _ in read)
-    nodes = {each.metadata.name: each for each in of_type(found, Node)}
     presences = [read_presence(each) for each in of_type(found, Lease) if here(each)]
+    told = segments({each.node: each for each in presences if each is not None})
     facts = Facts(
         pools,
         advertising.resolve(filter(here, of_type(found, L2Advertisement)), pools, nodes),
-        nodes,
-        situation.alive,
-        segments({each.node: each for each in presences if each is not None}),
+        standings(situation.alive, nodes, told, situation.options),
         situation.options,
     )
     return facts, tuple(sorted(error for _, errors in read for error in errors))

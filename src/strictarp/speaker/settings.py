@@ -2,8 +2,8 @@
 
 The defaults suit machines whose event loop is late by a few milliseconds. Where it is later (a virtual
 machine without KVM: tens of milliseconds) `hello`, `claim` and `late` must grow together: a hello that is
-late by `silence` loses every IP, and a claim that ends later than `late` starts again. There, 150 to 250 ms
-for `hello` and `claim` and a third of that for `late` work.
+late by `silence` loses every IP, and a claim that ends later than `late` starts again. There, 200 ms
+for `hello` and `claim` and half of that for `late` work.
 """
 
 from __future__ import annotations
