@@ -60,7 +60,9 @@ def sweep(seeds: range, kinds: tuple[str, ...], workers: int) -> int:
     outages: list[int] = []
     handovers: list[int] = []
     with ProcessPoolExecutor(workers) as pool:
-        for outcome in pool.map(partial(judged, kinds), seeds, chunksize=4):
+        for done, outcome in enumerate(pool.map(partial(judged, kinds), seeds, chunksize=4), start=1):
+            if done % 200 == 0:
+                print(f"{done} of {len(seeds)}, {len(failed)} fail", file=sys.stderr, flush=True)
             outages += outcome.outages
             handovers += outcome.handovers
             if outcome.broken:
