@@ -38,10 +38,11 @@ _LOOPBACK_ADDRESS = AddressSpec(0x7F000001, 0x7F000001, 8, SCOPE_HOST)
 
 
 class _Held(msgspec.Struct):
-    """An address on a device."""
+    """An address on a device; `born`: when it was added."""
 
     spec: AddressSpec
-    secondary: bool = False
+    secondary: bool
+    born: int
 
 
 class Builder:
@@ -60,6 +61,9 @@ class Builder:
         self._devices: dict[str, Device] = {}
         self._addresses: dict[str, list[_Held]] = {}
         self._routes: list[Route] = []
+        self._now = 0
+        self._raised: dict[str, int] = {}
+        """When a device came up last. Of equal routes the older one counts."""
         self.add_device(Device(LOOPBACK, bytes(6), mtu=65536))
         self.add_address(LOOPBACK, _LOOPBACK_ADDRESS)
 
@@ -78,6 +82,10 @@ class Builder:
         self.conf.remove_device(name)
         self._routes = [route for route in self._routes if name not in {hop.device for hop in route.hops}]
 
+    def _tick(self) -> int:
+        self._now += 1
+        return self._now
+
     def device(self, name: str) -> Device:
         """A device. Raises Unsupported without it."""
         if name not in self._devices:
@@ -89,6 +97,8 @@ class Builder:
         before = self.device(name)
         after = msgspec.structs.replace(before, **changes)
         self._devices[name] = after
+        if after.up and not before.up:
+            self._raised[name] = self._tick()
         if before.up and not after.up:
             self._routes = [
                 route
@@ -113,7 +123,7 @@ class Builder:
                 i for i, each in enumerate(held) if not each.secondary and spec.scope <= each.spec.scope
             ]
             at = fitting[-1] + 1 if fitting else 0
-        held.insert(at, _Held(spec, secondary))
+        held.insert(at, _Held(spec, secondary, self._tick()))
         self.conf.address_added(name)
 
     def remove_address(self, name: str, spec: AddressSpec) -> None:
@@ -197,7 +207,7 @@ class Builder:
         """The host as it is now."""
         devices = _settled(self._devices)
         addresses: list[Address] = []
-        routes: list[Route] = []
+        routes: list[tuple[int, int, Route]] = []
         for device in devices.values():
             held = self._addresses[device.name]
             addresses += [
@@ -214,12 +224,16 @@ class Builder:
             master = devices.get(device.master)
             vrf = device if device.kind == "vrf" else master
             table = vrf.table if vrf is not None and vrf.kind == "vrf" else 0
+            raised = self._raised.get(device.name, 0)
             for each in held:
-                routes += _routes_of(device, each, table)
+                local, *others = _routes_of(device, each, table)
+                source = each.spec.local
+                routes.append((each.born, source, local))
+                routes += [(max(each.born, raised), source, other) for other in others]
         return Host(
             devices=tuple(devices.values()),
             addresses=tuple(addresses),
-            routes=tuple(dict.fromkeys(routes)) + tuple(self._routes),
+            routes=(*_by_age(routes), *self._routes),
             rules=tuple(self.rules),
             sysctls=self.conf.snapshot(),
             proxy_delay=dict(self.proxy_delay),
@@ -227,6 +241,23 @@ class Builder:
             unmerged=self.unmerged,
             nft=self.nft,
         )
+
+
+def _by_age(routes: list[tuple[int, int, Route]]) -> list[Route]:
+    """Of (age, source address, route) those that the kernel takes: an address that was somebody's broadcast
+    address before it was local is no valid source (fib_valid_prefsrc).
+    """
+    taken: dict[Route, None] = {}
+    first: dict[tuple[int, int], str] = {}
+    for _, source, route in sorted(routes, key=lambda entry: entry[0]):
+        table = TABLE_LOCAL if route.table == TABLE_MAIN else route.table
+        itself = route.kind == LOCAL and route.destination == source
+        if not itself and first.get((table, source)) == BROADCAST:
+            continue
+        taken[route] = None
+        if route.prefix == 32:
+            first.setdefault((route.table, route.destination), route.kind)
+    return list(taken)
 
 
 def _same_subnet(one: AddressSpec, other: AddressSpec) -> bool:

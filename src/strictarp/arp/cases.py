@@ -27,7 +27,7 @@ _MACS = {
     "bcast": BROADCAST_MAC,
     "broadcast": BROADCAST_MAC,
     "other": bytes.fromhex("02000000dead"),
-    "mcast": bytes.fromhex("01005e000001"),
+    "mcast": bytes.fromhex("01005e7f0063"),
     "client": CLIENT_MAC,
     "zero": NO_MAC,
 }

@@ -18,6 +18,10 @@ from strictarp.arp.frames import BROADCAST_MAC
 from strictarp.arp.nft import Seen, run
 from strictarp.arp.packets import Packet, is_group
 
+_ALL_HOSTS_MAC = bytes.fromhex("01005e000001")
+_HEARD_BY_ALL = (BROADCAST_MAC, _ALL_HOSTS_MAC)
+"""Groups that every macvlan and ipvlan with IPv4 listens to."""
+
 
 def receive(host: Host, nic: str, packet: Packet) -> list[Decision]:
     """The decision of every device that a frame on `nic` reaches; of those that drop it below ARP, why.
@@ -117,7 +121,7 @@ def _shared(host: Host, device: Device, packet: Packet, kind: str) -> Iterator[D
             yield from _at(host, chosen, packet, kind)
             return
     yield decide(host, device.name, packet, kind=kind)
-    if packet.destination == BROADCAST_MAC:
+    if packet.destination in _HEARD_BY_ALL:
         for child in children:
             if child.up:
                 yield from _at(host, child, packet, kind)
