@@ -8,6 +8,8 @@ from strictarp.arp.frames import BROADCAST_MAC
 
 NETS = ("10.0.0", "10.0.1", "10.1.0", "192.0.2")
 TAILS = (1, 2, 5, 9, 50, 100, 127, 200, 254)
+ASKERS = (3, 77, 130, 201, 253)
+"""Last numbers of hosts that are nobody's address here."""
 ODD_ADDRESSES = ("169.254.1.1", "127.0.0.9", "198.51.100.7", "203.0.113.9", "10.5.0.77")
 LEVELS = (0, 0, 0, 0, 1, 1, 2, 3, 4, 8, 9, -1, 7, 12345)
 KEYS = {
@@ -67,18 +69,23 @@ def text(rng: random.Random) -> str:
     return f"{rng.choice(NETS)}.{rng.choice(TAILS)}"
 
 
+def asker(rng: random.Random) -> str:
+    return f"{rng.choice(NETS)}.{rng.choice(ASKERS)}"
+
+
 def make(rng: random.Random, kinds: frozenset[str], *, frames: int = 24) -> RandomHost:
     """A host of devices of `kinds` ("dummy", "bridge", "macvlan", "vlan", "bond", "vrf") besides its NICs."""
     devices = _devices(rng, kinds)
     named = [device.name for device in devices] + ["lo"]
     commands, held = _addresses(rng, named)
-    commands += _routes(rng, devices, held) + _proxies(rng, named) + _rules(rng, devices, held)
+    proxied = [asker(rng) for _ in range(3)] if rng.random() < 0.4 else []
+    commands += _routes(rng, devices) + _proxies(rng, named, proxied) + _rules(rng, devices, held)
     return RandomHost(
         devices=tuple(devices),
         commands=tuple(commands),
-        sysctls=tuple(_sysctls(rng, named)),
+        sysctls=tuple(_sysctls(rng, named, forwarding=bool(proxied))),
         nft=_nft(rng, devices, held) if rng.random() < 0.15 else "",
-        frames=tuple(_frame(rng, devices, held) for _ in range(frames)),
+        frames=tuple(_frame(rng, devices, held, proxied) for _ in range(frames)),
     )
 
 
@@ -98,9 +105,13 @@ def _devices(rng: random.Random, kinds: frozenset[str]) -> list[Dev]:
     if extra in ("bridge", "bond", "vrf"):
         master = Dev("m0", extra, _mac(64), table=10 if extra == "vrf" else 0)
         before.append(master)
-        nics[chosen] = msgspec.structs.replace(nics[chosen], master="m0")
+        inside = range(len(nics)) if extra == "bond" and rng.random() < 0.5 else [chosen]
+        for i in inside:
+            nics[i] = msgspec.structs.replace(nics[i], master="m0")
     elif extra == "macvlan":
         after.append(Dev("m0", extra, _mac(64), lower=nics[chosen].name, up=rng.random() < 0.9))
+    elif extra == "ipvlan":
+        after.append(Dev("m0", extra, nics[chosen].mac, lower=nics[chosen].name, up=rng.random() < 0.9))
     elif extra == "vlan":
         after.append(Dev("v0", extra, _mac(64), lower=nics[chosen].name, vlan=10, up=rng.random() < 0.9))
     return before + nics + after
@@ -130,7 +141,7 @@ def _some_net(rng: random.Random) -> str:
     return ".".join(str(byte) for byte in number.to_bytes(4, "big")) + f"/{prefix}"
 
 
-def _routes(rng: random.Random, devices: list[Dev], held: list[str]) -> list[str]:
+def _routes(rng: random.Random, devices: list[Dev]) -> list[str]:
     commands: list[str] = []
     up = [device.name for device in devices if device.up and not (device.master and device.kind != "vrf")]
     for _ in range(rng.choice((0, 0, 1, 2, 3))):
@@ -149,10 +160,10 @@ def _routes(rng: random.Random, devices: list[Dev], held: list[str]) -> list[str
     return commands
 
 
-def _proxies(rng: random.Random, named: list[str]) -> list[str]:
-    if rng.random() > 0.3:
-        return []
-    return [f"ip neigh add proxy {text(rng)} dev {rng.choice(named)}" for _ in range(rng.randint(1, 3))]
+def _proxies(rng: random.Random, named: list[str], proxied: list[str]) -> list[str]:
+    return [
+        f"ip neigh add proxy {address} dev {rng.choice(named)}" for address in proxied if rng.random() < 0.7
+    ]
 
 
 def _rules(rng: random.Random, devices: list[Dev], held: list[str]) -> list[str]:
@@ -162,10 +173,19 @@ def _rules(rng: random.Random, devices: list[Dev], held: list[str]) -> list[str]
     for _ in range(rng.randint(1, 3)):
         where = rng.choice(("", f" from {rng.choice(held)}", f" to {text(rng)}", " from 10.0.0.0/16"))
         where += rng.choice(("", "", f" iif {rng.choice(devices).name}", f" oif {rng.choice(devices).name}"))
-        where += rng.choice(("", "", "", " fwmark 7", " iif lo"[:0]))
+        where += rng.choice(("", "", "", " fwmark 7"))
         what = rng.choice(
-            ("table 100", "table main", "prohibit", "unreachable", "blackhole", "nop", "goto 32766")
-            + ("table main suppress_prefixlength 0", "table local")
+            (
+                "table 100",
+                "table main",
+                "prohibit",
+                "unreachable",
+                "blackhole",
+                "nop",
+                "goto 32766",
+                "table main suppress_prefixlength 0",
+                "table local",
+            )
         )
         negated = "not" if rng.random() < 0.1 else ""
         priority = rng.choice(("", " pref 10", " pref 50", " pref 32000"))
@@ -175,8 +195,10 @@ def _rules(rng: random.Random, devices: list[Dev], held: list[str]) -> list[str]
     return commands
 
 
-def _sysctls(rng: random.Random, named: list[str]) -> list[tuple[str, int]]:
-    values = [(f"conf.{name}.rp_filter", 0) for name in ("all", "default")]
+def _sysctls(rng: random.Random, named: list[str], *, forwarding: bool) -> list[tuple[str, int]]:
+    values = [("conf.all.forwarding", 1)] if forwarding else []
+    if forwarding and rng.random() < 0.5:
+        values.append((f"conf.{rng.choice(['all', *named])}.proxy_arp", 1))
     for key, choices in KEYS.items():
         if rng.random() < 0.35:
             values.append((f"conf.all.{key}", rng.choice(choices)))
@@ -222,12 +244,16 @@ def _nft(rng: random.Random, devices: list[Dev], held: list[str]) -> str:
 """
 
 
-def _frame(rng: random.Random, devices: list[Dev], held: list[str]) -> Frame:
+def _frame(rng: random.Random, devices: list[Dev], held: list[str], proxied: list[str]) -> Frame:
     doors = [device.name for device in devices if device.kind in ("nic", "vlan")]
     tip = rng.choice(held) if rng.random() < 0.6 else text(rng)
     if rng.random() < 0.08:
-        tip = rng.choice((*ODD_ADDRESSES, "10.0.0.255", "10.0.0.0", "255.255.255.255", "224.0.0.5", "0.0.0.0"))
-    sip = text(rng)
+        tip = rng.choice(
+            (*ODD_ADDRESSES, "10.0.0.255", "10.0.0.0", "255.255.255.255", "224.0.0.5", "0.0.0.0")
+        )
+    if proxied and rng.random() < 0.3:
+        tip = rng.choice(proxied)
+    sip = asker(rng) if rng.random() < 0.8 else text(rng)
     if rng.random() < 0.25:
         sip = rng.choice(("0.0.0.0", "0.0.0.0", tip, rng.choice(held), "255.255.255.255", "10.0.0.255"))
     if rng.random() < 0.06:

@@ -37,3 +37,17 @@ def solicit(host: Host, device: str, target: int, source: int, *, to: bytes = BR
         source=mac,
     )
     return run(host.nft, "arp", "output", request, Seen(oif=device))
+
+
+def announcements(host: Host, device: str) -> list[Packet]:
+    """What leaves by itself when the device comes up or changes its MAC (inetdev_send_gratuitous_arp).
+
+    Only with arp_notify, and never when an address is added.
+    """
+    if not host.conf("arp_notify", device):
+        return []
+    mac = host.by_name[device].mac
+    return [
+        Packet(each.local, each.local, mac, target_mac=mac, source=mac)
+        for each in host.on_device.get(device, ())
+    ]

@@ -32,16 +32,6 @@ _MACS = {
     "zero": NO_MAC,
 }
 _MODES = {"bond": "active-backup", "ipvlan": "l2", "macvlan": "bridge"}
-_PACKET_FIELDS = {
-    "op": "operation",
-    "hrd": "hardware_type",
-    "pro": "protocol_type",
-    "hln": "hardware_length",
-    "pln": "protocol_length",
-    "cut": "length",
-    "vlan": "vlan",
-}
-_PACKET_OTHERS = {"in", "sip", "tip", "sha", "tha", "dst", "src"}
 
 
 class Dev(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -62,6 +52,25 @@ class Dev(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     args: str = ""
 
 
+class Pkt(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"arrives": "in"}):
+    """The frame of a case; MAC addresses also by name: node, client, other, mcast, bcast, zero."""
+
+    arrives: str | list[str]
+    tip: str
+    sip: str = "0.0.0.0"
+    op: int = 1
+    sha: str = "client"
+    tha: str = "zero"
+    dst: str = "bcast"
+    src: str = "client"
+    hrd: int = 1
+    pro: int = 0x0800
+    hln: int = 6
+    pln: int = 4
+    cut: int = 46
+    vlan: int | None = None
+
+
 class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The host and the frame of a case; `steps` is a sequence instead of one frame."""
 
@@ -75,7 +84,7 @@ class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     neigh: list[str] = []
     nft: str = ""
     cmds: list[str] = []
-    pkt: dict[str, Any] = {}
+    pkt: Pkt | None = None
     steps: list[dict[str, Any]] | None = None
     nomodel: bool = False
     noop_rule: bool = False
@@ -113,7 +122,7 @@ def judge(text: str | bytes) -> Result:
         line = parse_line(text)
     except msgspec.ValidationError as error:
         return Result(msgspec.json.decode(text, type=_Named).id, unsupported=str(error))
-    if line.case.steps is not None or not line.case.pkt:
+    if line.case.pkt is None:
         return Result(line.id, unsupported="a sequence of steps, not one frame")
     try:
         decisions = decisions_of(line.case)
@@ -131,11 +140,10 @@ class _Named(msgspec.Struct):
 
 def decisions_of(case: Case) -> list[Decision]:
     """What every device does that the frame of the case reaches. Raises Unsupported."""
+    if case.pkt is None:
+        raise Unsupported("a sequence of steps, not one frame")
     host = host_of(case).build()
-    unknown = set(case.pkt) - set(_PACKET_FIELDS) - _PACKET_OTHERS
-    if unknown:
-        raise Unsupported(f"pkt: {sorted(unknown)[0]!r}")
-    arrivals = case.pkt["in"] if isinstance(case.pkt["in"], list) else [case.pkt["in"]]
+    arrivals = [case.pkt.arrives] if isinstance(case.pkt.arrives, str) else case.pkt.arrives
     return [
         decision
         for name in arrivals
@@ -149,23 +157,34 @@ def _device(host: Host, name: str) -> str:
     return name
 
 
-def packet_of(host: Host, name: str, pkt: dict[str, Any]) -> Packet:
-    """The frame of a case that arrives on a device."""
+def packet_of(host: Host, name: str, pkt: Pkt) -> Packet:
+    """The frame of a case that arrives on a device. Raises Unsupported."""
     return Packet(
-        sender_ip=address(pkt.get("sip", "0.0.0.0")),
-        target_ip=address(pkt["tip"]),
-        sender_mac=_mac(host, name, pkt.get("sha", "client")),
-        target_mac=_mac(host, name, pkt.get("tha", "zero")),
-        destination=_mac(host, name, pkt.get("dst", "bcast")),
-        source=_mac(host, name, pkt.get("src", "client")),
-        **{field: pkt[key] for key, field in _PACKET_FIELDS.items() if key in pkt},
+        sender_ip=address(pkt.sip),
+        target_ip=address(pkt.tip),
+        sender_mac=_mac(host, name, pkt.sha),
+        target_mac=_mac(host, name, pkt.tha),
+        operation=pkt.op,
+        destination=_mac(host, name, pkt.dst),
+        source=_mac(host, name, pkt.src),
+        hardware_type=pkt.hrd,
+        protocol_type=pkt.pro,
+        hardware_length=pkt.hln,
+        protocol_length=pkt.pln,
+        length=pkt.cut,
+        vlan=pkt.vlan,
     )
 
 
 def _mac(host: Host, name: str, text: str) -> bytes:
     if text == "node":
         return host.by_name[name].mac
-    return _MACS[text] if text in _MACS else parse_mac(text)
+    if text in _MACS:
+        return _MACS[text]
+    try:
+        return parse_mac(text)
+    except ValueError as error:
+        raise Unsupported(str(error)) from error
 
 
 def named(host: Host, decision: Decision) -> tuple[str, str]:

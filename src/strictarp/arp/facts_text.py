@@ -69,7 +69,7 @@ class RouteText(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_
     custom: bool = False
 
 
-class RuleText(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, rename="kebab"):
+class RuleText(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """As `facts.PolicyRule`."""
 
     priority: int
@@ -94,7 +94,7 @@ class ProxyText(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_
 
 
 class FactsText(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """The file. nft: text as `nft list ruleset` prints it; nft_tables: tables that were seen, but not read."""
+    """The file. nft: text as `nft list ruleset` prints it; nft_tables: tables that were seen, not read."""
 
     devices: tuple[DeviceText, ...]
     addresses: tuple[AddressText, ...] = ()

@@ -22,6 +22,8 @@ COMMANDS = {
     "controller": "give Services their addresses from pools",
     "disable": "switch strictARP off in a cluster",
     "enable": "switch strictARP on in a cluster, and verify it",
+    "explain": "why a host's kernel answers an ARP request, or not",
+    "facts": "what decides about ARP on this node, as JSON",
     "lab": "a cluster on this machine, and the scenarios that prove it",
     "probe": "ask on the wire who answers for an address",
     "proxy": "program IPVS for the Services of a cluster (a node's daemon)",

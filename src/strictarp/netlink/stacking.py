@@ -15,7 +15,7 @@ from strictarp.netlink.rtnl_encode import IFINFOMSG
 _IFLA_LINK, _IFLA_LINKINFO, _IFLA_LINK_NETNSID = 5, 18, 37
 _INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 2, 4, 5
 _FIRST = 1
-"""IFLA_VLAN_ID, IFLA_VRF_TABLE, IFLA_MACVLAN_MODE, IFLA_IPVLAN_MODE, IFLA_BOND_MODE, IFLA_BOND_SLAVE_STATE."""
+"""Of every kind the attribute that is read: IFLA_VLAN_ID, IFLA_VRF_TABLE, IFLA_BOND_MODE, ..."""
 _MACVLAN_MODES = {1: "private", 2: "vepa", 4: "bridge", 8: "passthru", 16: "source"}
 _IPVLAN_MODES = {0: "l2", 1: "l3", 2: "l3s"}
 _BOND_MODES = dict(
