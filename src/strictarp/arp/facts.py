@@ -61,6 +61,12 @@ class Address(msgspec.Struct, frozen=True, gc=False):
         """`address` is in the prefix, which is the peer's (inet_ifa_match)."""
         return (address ^ self.peer) >> (32 - self.prefix) == 0
 
+    @property
+    def network(self) -> str:
+        """The prefix as text, `192.0.2.0/24`."""
+        bits = 32 - self.prefix
+        return f"{dotted(self.peer >> bits << bits)}/{self.prefix}"
+
 
 class Hop(msgspec.Struct, frozen=True, gc=False):
     """A way out: a device, and a gateway or 0."""

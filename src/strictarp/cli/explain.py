@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from ipaddress import AddressValueError, IPv4Address
 from pathlib import Path
@@ -10,11 +9,8 @@ from pathlib import Path
 import click
 import msgspec
 
-from strictarp.arp.facts import Host
-from strictarp.arp.facts_text import host_of, parse_facts
-from strictarp.cli.facts import read_node
-from strictarp.cli.output import json_option, write_json
-from strictarp.errors import UserError
+from strictarp.cli.facts import host_from
+from strictarp.cli.output import json_option, read_text, write_json
 
 
 class _Address(click.ParamType[int]):
@@ -82,7 +78,7 @@ def command(
         raise click.UsageError("--in IFACE and --ip IP are needed: which request is to be explained?")
     from strictarp.arp.explaining import explain, text
 
-    host, unread = _facts(facts_file)
+    host, unread = host_from(facts_file)
     told = explain(host, interface, ip, asker=asker, unread=unread)
     if json_target is not None:
         write_json(json_target, told)
@@ -91,22 +87,11 @@ def command(
     return 0
 
 
-def _facts(path: Path | None) -> tuple[Host, tuple[str, ...]]:
-    """The host, and tables of nftables that are not among its facts."""
-    if path is None:
-        told = asyncio.run(read_node())
-        name = "this host"
-    else:
-        name = str(path)
-        told = parse_facts(_read(path), name=name)
-    return host_of(told, name=name), () if told.nft else told.nft_tables
-
-
 def _judge_cases(path: Path) -> int:
     from strictarp.arp.cases import judge
 
     code = 0
-    for number, line in enumerate(_read(path).splitlines(), 1):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         if not line.strip():
             continue
         try:
@@ -119,12 +104,3 @@ def _judge_cases(path: Path) -> int:
             continue
         sys.stdout.write(msgspec.json.encode(result).decode() + "\n")
     return code
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; name a file that can be read") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 ({error.reason}); a text file is expected") from error

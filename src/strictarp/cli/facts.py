@@ -4,25 +4,44 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 
 import click
 
-from strictarp.arp.facts_text import FactsText, text_of
-from strictarp.cli.output import json_option, write_json
+from strictarp.arp.facts import Host
+from strictarp.arp.facts_text import FactsText, host_of, parse_facts, text_of
+from strictarp.cli.output import json_option, read_text, write_json
 from strictarp.errors import UserError
 from strictarp.netlink.messages import MalformedMessage, Refusal
 from strictarp.netlink.socket import DumpInterrupted
 from strictarp.sysctl.files import SysctlError
 
 
-async def read_node() -> FactsText:
-    """The facts of the network namespace that this process is in. Raises UserError."""
+def read_node() -> tuple[Host, tuple[str, ...]]:
+    """The facts of the network namespace that this process is in, and names of nftables tables.
+
+    Raises UserError.
+    """
     from strictarp.arp.collecting import collect, nft_tables
 
+    async def read() -> tuple[Host, tuple[str, ...]]:
+        return await collect(), await nft_tables()
+
     try:
-        return text_of(await collect(), nft_tables=await nft_tables())
+        return asyncio.run(read())
     except (OSError, SysctlError, Refusal, DumpInterrupted, MalformedMessage) as error:
         raise UserError(f"cannot read this node: {error}; is /proc mounted, and is this Linux?") from error
+
+
+def host_from(path: Path | None) -> tuple[Host, tuple[str, ...]]:
+    """The host in a file of facts, or this node without one; and nftables tables that were not read.
+
+    Raises UserError.
+    """
+    if path is None:
+        return read_node()
+    told = parse_facts(read_text(path), name=str(path))
+    return host_of(told, name=str(path)), () if told.nft else told.nft_tables
 
 
 @click.command(name="facts")
@@ -43,7 +62,8 @@ def command(json_target: str | None) -> int:
       strictarp facts --json node1.json
     """
     began = time.monotonic()
-    told = asyncio.run(read_node())
+    host, tables = read_node()
+    told = text_of(host, nft_tables=tables)
     if json_target is not None:
         write_json(json_target, told)
         return 0

@@ -25,6 +25,7 @@ COMMANDS = {
     "explain": "why a host's kernel answers an ARP request, or not",
     "facts": "what decides about ARP on this node, as JSON",
     "lab": "a cluster on this machine, and the scenarios that prove it",
+    "preflight": "what strictARP would break on this node, before it is switched on",
     "probe": "ask on the wire who answers for an address",
     "proxy": "program IPVS for the Services of a cluster (a node's daemon)",
     "speaker": "answer ARP for the addresses this node owns (a node's daemon)",
