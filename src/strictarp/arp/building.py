@@ -30,6 +30,7 @@ from strictarp.arp.facts import (
 from strictarp.arp.fib import Flow, Found, lookup
 from strictarp.arp.iproute import AddressSpec
 from strictarp.arp.nft import NO_RULES, Ruleset, Table
+from strictarp.arp.nft_parse import parse_nft
 from strictarp.arp.unsupported import Unsupported
 from strictarp.sysctl.devconf import DeviceConf
 
@@ -61,6 +62,7 @@ class Builder:
         self._devices: dict[str, Device] = {}
         self._addresses: dict[str, list[_Held]] = {}
         self._routes: list[Route] = []
+        self._nft_text = ""
         self._now = 0
         self._raised: dict[str, int] = {}
         """When a device came up last. Of equal routes the older one counts."""
@@ -197,8 +199,13 @@ class Builder:
                 return
         raise Unsupported("ip rule del: there is no such rule")
 
+    def add_nft(self, text: str) -> None:
+        """Carry out a script of nftables, after those before it. Raises Unsupported."""
+        self._nft_text += text + "\n"
+        self.load_nft(parse_nft(self._nft_text))
+
     def load_nft(self, rules: Ruleset) -> None:
-        """Add tables of nftables; one of a name that is there is extended by replacing it."""
+        """Put tables of nftables in place; one of the same name is replaced."""
         tables: dict[tuple[str, str], Table] = {(each.family, each.name): each for each in self.nft.tables}
         tables.update({(each.family, each.name): each for each in rules.tables})
         self.nft = Ruleset(tuple(tables.values()))

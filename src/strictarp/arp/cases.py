@@ -17,7 +17,6 @@ from strictarp.arp.decision import Decision
 from strictarp.arp.facts import Device, Host
 from strictarp.arp.frames import BROADCAST_MAC, NO_MAC, parse_mac
 from strictarp.arp.iproute import address
-from strictarp.arp.nft_parse import parse_nft
 from strictarp.arp.packets import Packet
 from strictarp.arp.receiving import receive
 from strictarp.arp.unsupported import Unsupported
@@ -224,7 +223,7 @@ def host_of(case: Case) -> Builder:
         device = [] if len(words) < 2 or words[1] == "dev" else ["dev"]
         run(builder, " ".join(["ip neigh add proxy", words[0], *device, *words[1:]]))
     if case.nft:
-        builder.load_nft(parse_nft(case.nft))
+        builder.add_nft(case.nft)
     for command in case.cmds:
         run(builder, command)
     return builder

@@ -34,18 +34,29 @@ def run(builder: Builder, line: str) -> None:
         if name in _IP and len(words) > 1:
             _IP[name](builder, words[1], words[2:])
             return
-    elif words[0] == "sysctl":
-        for word in words[1:]:
-            if not word.startswith("-"):
-                key, equals, value = word.partition("=")
-                if not equals:
-                    raise Unsupported(f"command {line!r}")
-                sysctl(builder, key, value)
-        return
-    elif words[0].startswith("arptables"):
-        append_arptables(builder, words[1:])
+    elif words[0] in _PROGRAMS:
+        _PROGRAMS[words[0]](builder, words[1:])
         return
     raise Unsupported(f"command {line!r}")
+
+
+def _sysctl_command(builder: Builder, words: list[str]) -> None:
+    for word in words:
+        if word.startswith("-"):
+            continue
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise Unsupported(f"sysctl {word}")
+        sysctl(builder, key, value)
+
+
+_PROGRAMS: Mapping[str, Callable[[Builder, list[str]], None]] = {
+    "sysctl": _sysctl_command,
+    "nft": lambda builder, words: builder.add_nft(" ".join(words)),
+    "arptables": append_arptables,
+    "arptables-nft": append_arptables,
+    "sleep": lambda builder, words: None,
+}
 
 
 def sysctl(builder: Builder, key: str, value: str | int) -> None:

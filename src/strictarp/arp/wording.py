@@ -11,7 +11,7 @@ from strictarp.arp.packets import Packet
 from strictarp.sysctl.effective import RULES
 from strictarp.sysctl.effective import Rule as Combined
 
-_SENTENCES: Mapping[Rule, str] = {
+SENTENCES: Mapping[Rule, str] = {
     Rule.LINK_DOWN: "{device} is down, or has no carrier: no frame gets in.",
     Rule.ARP_OFF: "{device} has ARP switched off (NOARP): its kernel reads no ARP at all.",
     Rule.OTHER_HOST: "The frame is addressed to another MAC than that of {device}.",
@@ -101,7 +101,7 @@ _EFFECTS: Mapping[Effect, str] = {
 
 def sentence(host: Host, packet: Packet, decision: Decision) -> str:
     """Why it was decided so."""
-    return _SENTENCES[decision.rule].format_map(_words(host, packet, decision))
+    return SENTENCES[decision.rule].format_map(_words(host, packet, decision))
 
 
 def effect(host: Host, packet: Packet, decision: Decision) -> str:
