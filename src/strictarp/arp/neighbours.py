@@ -97,13 +97,12 @@ def update(
     if entry.state in _FIXED:
         return entry
     same = entry.valid and mac == entry.mac
-    if entry.valid:
-        if not same and not override:
-            return _confirmed(entry, state, now)
-        if same and state is State.STALE:
-            state = entry.state
-    entry = _confirmed(entry, state, now)
-    if state is entry.state and same:
+    if state is State.REACHABLE:
+        # Even a frame whose MAC is not taken confirms, when it is a reply to us.
+        entry = msgspec.structs.replace(entry, confirmed=now)
+    if entry.valid and not same and not override:
+        return entry
+    if same and state in (State.STALE, entry.state):
         return entry
     due = entry.due
     if state is not entry.state:
@@ -114,11 +113,6 @@ def update(
     return msgspec.structs.replace(
         entry, updated=now, state=state, mac=mac, due=due, confirmed=confirmed, waiting=(), probes=0
     )
-
-
-def _confirmed(entry: Entry, state: State, now: float) -> Entry:
-    """Even a frame whose MAC is not taken confirms, when it is a reply to us."""
-    return msgspec.structs.replace(entry, confirmed=now) if state is State.REACHABLE else entry
 
 
 def use(entry: Entry, now: float, *, source: int = 0, timing: Timing = DEFAULT_TIMING) -> Outcome:
