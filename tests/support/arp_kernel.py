@@ -194,7 +194,9 @@ def ask(host: RandomHost, wire: Wire, settle: float) -> list[list[Answer]]:
         nic = device.lower if device.kind == "vlan" else device.name
         raw = _tagged(frame_bytes(host, frame, number), device.vlan)
         wire.socket.sendto(raw, (f"p{wire.number}{nic}", 0x0806))
-    time.sleep(0.02 if any(device.kind in ("macvlan", "ipvlan") for device in host.devices) else 0.002)
+    # macvlan and ipvlan hand a broadcast on by a work queue.
+    queued = any(device.kind in ("macvlan", "ipvlan") for device in host.devices)
+    time.sleep((0.5 if settle else 0.03) if queued else 0.002)
     found: list[list[Answer]] = [[] for _ in host.frames]
     for raw in wire.drain():
         answer = decode_any(raw)

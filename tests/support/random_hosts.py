@@ -258,12 +258,15 @@ def _frame(rng: random.Random, devices: list[Dev], held: list[str], proxied: lis
         sip = rng.choice(("0.0.0.0", "0.0.0.0", tip, rng.choice(held), "255.255.255.255", "10.0.0.255"))
     if rng.random() < 0.06:
         sip = rng.choice((*ODD_ADDRESSES, "224.0.0.1", "0.0.0.7"))
+    kind = rng.choice(("bcast",) * 8 + ("node", "node", "other", "mcast"))
+    if kind == "mcast" and any(device.kind in ("macvlan", "ipvlan") for device in devices):
+        kind = "bcast"  # their filters are hashes: an unrelated group is heard by chance
     return Frame(
         rng.choice(doors),
         sip,
         tip,
         op=2 if rng.random() < 0.06 else 1,
-        kind=rng.choice(("bcast",) * 8 + ("node", "node", "other", "mcast")),
+        kind=kind,
         garp_reply=rng.random() < 0.3,
     )
 

@@ -234,7 +234,7 @@ class Builder:
             raised = self._raised.get(device.name, 0)
             for each in held:
                 local, *others = _routes_of(device, each, table)
-                source = each.spec.local
+                source = next(one for one in held if _same_subnet(one.spec, each.spec)).spec.local
                 routes.append((each.born, source, local))
                 routes += [(max(each.born, raised), source, other) for other in others]
         return Host(
@@ -252,7 +252,7 @@ class Builder:
 
 def _by_age(routes: list[tuple[int, int, Route]]) -> list[Route]:
     """Of (age, source address, route) those that the kernel takes: an address that was somebody's broadcast
-    address before it was local is no valid source (fib_valid_prefsrc).
+    address before it was local is no valid source (fib_valid_prefsrc). A secondary's source is its primary.
     """
     taken: dict[Route, None] = {}
     first: dict[tuple[int, int], str] = {}

@@ -20,7 +20,9 @@ from strictarp.arp.packets import Packet, is_group
 
 _ALL_HOSTS_MAC = bytes.fromhex("01005e000001")
 _HEARD_BY_ALL = (BROADCAST_MAC, _ALL_HOSTS_MAC)
-"""Groups that every macvlan and ipvlan with IPv4 listens to."""
+"""Groups that every macvlan and ipvlan with IPv4 listens to. The kernel's filter is a hash of 256 places: now
+and then one hears an unrelated group too, which nobody can foresee.
+"""
 
 
 def receive(host: Host, nic: str, packet: Packet) -> list[Decision]:
