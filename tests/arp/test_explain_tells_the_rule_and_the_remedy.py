@@ -171,12 +171,12 @@ def test_the_command_judges_cases_line_by_line(tmp_path: Path, capsys: pytest.Ca
             "pkt": {"in": "e0", "sip": "10.0.0.100", "tip": "10.0.0.1"},
         },
     }
-    odd = {"id": "B", "case": {**case["case"], "cmds": ["tc qdisc add dev e0 clsact"]}}  # type: ignore[dict-item]
+    odd = {"id": "B", "case": {**case["case"], "cmds": ["ebtables -L"]}}  # type: ignore[dict-item]
     path.write_text(f"{json.dumps(case)}\n\n{json.dumps(odd)}\nno json\n", encoding="utf-8")
     code, out, err = run(capsys, "explain", "--cases", str(path))
     first, second = (json.loads(line) for line in out.splitlines())
     assert first == {"id": "A", "answered": [["e0", "10.0.0.1"]]}
-    assert (second["id"], "tc qdisc" in second["unsupported"]) == ("B", True)
+    assert (second["id"], "ebtables" in second["unsupported"]) == ("B", True)
     assert (code, "line 4" in err) == (1, True)
 
 

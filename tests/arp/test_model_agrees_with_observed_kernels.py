@@ -36,7 +36,7 @@ def test_a_sequence_is_refused_by_name(text: str) -> None:
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"cmds": ["tc qdisc add dev e0 clsact"]}, "tc qdisc"),
+        ({"cmds": ["tc filter add dev e0 ingress bpf da obj a.o"]}, "tc bpf"),
         (
             {"nft": "table arp t { chain i { type filter hook input priority 0; fib saddr type 2 drop } }"},
             "fib",

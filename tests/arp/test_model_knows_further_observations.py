@@ -16,6 +16,9 @@ FORWARD = {"ipv4.ip_forward": 1, "conf.e0.proxy_arp": 1, "neigh.e0.proxy_delay":
 STRICT = {"conf.all.arp_ignore": 1, "conf.all.arp_announce": 2}
 DROP = "arp operation request arp daddr ip 10.0.0.200 drop"
 
+U32 = "match u32 0x0a0000c8 0xffffffff at 24"
+BYTECODE = "'6,40 0 0 12,21 0 3 2054,32 0 0 38,21 0 1 167772360,6 0 0 2,6 0 0 0'"
+
 
 def nft(body: str, hook: str = "input", family: str = "arp") -> str:
     head = f"type filter hook {hook} priority 0; policy accept;"
@@ -297,6 +300,70 @@ CASES: dict[str, tuple[list[dict[str, Any]], list[Any], dict[str, Any], dict[str
         {"tip": "10.0.0.200"},
         {"nft": nft(f'iifname "e0" {DROP}')},
         [["br0", "10.0.0.200"]],
+    ),
+    "tc flower at ingress": (
+        [E0, VIPS],
+        [NODE, VIP],
+        {"tip": "10.0.0.200"},
+        {
+            "cmds": [
+                "tc qdisc add dev e0 clsact",
+                "tc filter add dev e0 ingress protocol arp flower arp_tip 10.0.0.200/32 action drop",
+            ]
+        },
+        [],
+    ),
+    "tc flower for others": (
+        [E0, VIPS],
+        [NODE, VIP],
+        {"tip": "10.0.0.200"},
+        {
+            "cmds": [
+                "tc qdisc add dev e0 clsact",
+                "tc filter add dev e0 ingress protocol arp flower arp_tip 10.0.0.0/25 action drop",
+            ]
+        },
+        [["e0", "10.0.0.200"]],
+    ),
+    "tc u32": (
+        [E0, VIPS],
+        [NODE, VIP],
+        {"tip": "10.0.0.200"},
+        {
+            "cmds": [
+                "tc qdisc add dev e0 clsact",
+                f"tc filter add dev e0 parent ffff: protocol arp u32 {U32} action drop",
+            ]
+        },
+        [],
+    ),
+    "tc with classic BPF, direct action": (
+        [E0, VIPS],
+        [NODE, VIP],
+        {"tip": "10.0.0.200"},
+        {"cmds": ["tc qdisc add dev e0 clsact", f"tc filter add dev e0 ingress bpf da bytecode {BYTECODE}"]},
+        [],
+    ),
+    "tc at egress": (
+        [E0, VIPS],
+        [NODE, VIP],
+        {"tip": "10.0.0.200"},
+        {"cmds": ["tc qdisc add dev e0 clsact", "tc filter add dev e0 egress matchall action drop"]},
+        [],
+    ),
+    "nft netdev egress drops the reply": (
+        [E0],
+        [NODE],
+        {},
+        {"nft": nft("arp operation reply drop", 'egress device "e0"', "netdev")},
+        [],
+    ),
+    "the VIP's local route is deleted": (
+        [E0, VIPS],
+        [NODE, VIP],
+        {"tip": "10.0.0.200"},
+        {"cmds": ["ip route del local 10.0.0.200 dev kube-ipvs0 table local"]},
+        [],
     ),
     "rules that nft adds one by one": (
         [E0, VIPS],

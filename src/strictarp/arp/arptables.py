@@ -21,7 +21,8 @@ from strictarp.arp.nft import (
 from strictarp.arp.nft_rules import parse_range
 from strictarp.arp.unsupported import Unsupported
 
-_HOOKS = {"INPUT": "input", "OUTPUT": "output"}
+_HOOKS = {"INPUT": "input", "OUTPUT": "output", "FORWARD": "forward"}
+"""What a bridge forwards is not answered here: that hook is never run."""
 _TABLE = ("arp", "filter")
 _NUMBERS = {
     "--opcode": "arp operation",

@@ -31,6 +31,7 @@ from strictarp.arp.fib import Flow, Found, lookup
 from strictarp.arp.iproute import AddressSpec
 from strictarp.arp.nft import NO_RULES, Ruleset, Table
 from strictarp.arp.nft_parse import parse_nft
+from strictarp.arp.tc import Filter
 from strictarp.arp.unsupported import Unsupported
 from strictarp.sysctl.devconf import DeviceConf
 
@@ -59,9 +60,12 @@ class Builder:
         self.rules: list[PolicyRule] = list(DEFAULT_RULES)
         self.unmerged = False
         self.nft: Ruleset = NO_RULES
+        self.tc: list[Filter] = []
         self._devices: dict[str, Device] = {}
         self._addresses: dict[str, list[_Held]] = {}
         self._routes: list[Route] = []
+        self._unmade: set[Route] = set()
+        """Routes that the kernel made and somebody deleted."""
         self._nft_text = ""
         self._now = 0
         self._raised: dict[str, int] = {}
@@ -169,18 +173,16 @@ class Builder:
         return Hop(found.device, hop.gateway)
 
     def remove_route(self, route: Route, *, missing_is_fine: bool = False) -> None:
-        """Delete the first route with the destination, table and, where given, kind and metric."""
+        """Delete the first route that fits (`_same_route`), be it one that the kernel made."""
         for each in self._routes:
-            same = (each.table, each.destination, each.prefix) == (
-                route.table,
-                route.destination,
-                route.prefix,
-            )
-            if same and route.metric in (0, each.metric):
+            if _same_route(each, route):
                 self._routes.remove(each)
                 return
-        if not missing_is_fine:
-            raise Unsupported("ip route del: only routes that were added can be deleted")
+        made = next((each for each in self.build().routes if _same_route(each, route)), None)
+        if made is not None:
+            self._unmade.add(made)
+        elif not missing_is_fine:
+            raise Unsupported("ip route del: there is no such route")
 
     def add_rule(self, rule: PolicyRule) -> None:
         """Add a rule. Without a priority it comes before the second of the list (fib_default_rule_pref)."""
@@ -240,13 +242,14 @@ class Builder:
         return Host(
             devices=tuple(devices.values()),
             addresses=tuple(addresses),
-            routes=(*_by_age(routes), *self._routes),
+            routes=(*(each for each in _by_age(routes) if each not in self._unmade), *self._routes),
             rules=tuple(self.rules),
             sysctls=self.conf.snapshot(),
             proxy_delay=dict(self.proxy_delay),
             proxy_neighbours=tuple(self.proxy_neighbours),
             unmerged=self.unmerged,
             nft=self.nft,
+            tc=tuple(self.tc),
         )
 
 
@@ -265,6 +268,17 @@ def _by_age(routes: list[tuple[int, int, Route]]) -> list[Route]:
         if route.prefix == 32:
             first.setdefault((route.table, route.destination), route.kind)
     return list(taken)
+
+
+def _same_route(one: Route, other: Route) -> bool:
+    """As `ip route del` looks for it: `other` may leave the metric, the device and the type open."""
+    devices = {hop.device for hop in other.hops} - {""}
+    return (
+        (one.table, one.destination, one.prefix) == (other.table, other.destination, other.prefix)
+        and other.metric in (0, one.metric)
+        and other.kind in (UNICAST, one.kind)
+        and devices <= {hop.device for hop in one.hops}
+    )
 
 
 def _same_subnet(one: AddressSpec, other: AddressSpec) -> bool:

@@ -10,6 +10,7 @@ from strictarp.arp.building import Builder
 from strictarp.arp.facts import ProxyNeighbour
 from strictarp.arp.frames import parse_mac
 from strictarp.arp.iproute import address, parse_address, parse_route, parse_rule
+from strictarp.arp.tc import parse_tc
 from strictarp.arp.unsupported import Unsupported
 
 _OBJECTS = {
@@ -50,9 +51,16 @@ def _sysctl_command(builder: Builder, words: list[str]) -> None:
         sysctl(builder, key, value)
 
 
+def _tc(builder: Builder, words: list[str]) -> None:
+    made = parse_tc(words)
+    if made is not None:
+        builder.tc.append(made)
+
+
 _PROGRAMS: Mapping[str, Callable[[Builder, list[str]], None]] = {
     "sysctl": _sysctl_command,
     "nft": lambda builder, words: builder.add_nft(" ".join(words)),
+    "tc": _tc,
     "arptables": append_arptables,
     "arptables-nft": append_arptables,
     "sleep": lambda builder, words: None,

@@ -6,6 +6,8 @@ One device; which device of a host sees a frame that arrives on a NIC is told by
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from strictarp.arp.addresses import confirm
 from strictarp.arp.decision import Answer, Decision, Effect, Rule
 from strictarp.arp.facts import LOCAL, SCOPE_HOST, SCOPE_LINK, Host, is_loopback, is_multicast
@@ -14,6 +16,7 @@ from strictarp.arp.frames import BROADCAST_MAC, REPLY, REQUEST
 from strictarp.arp.nft import Seen, run
 from strictarp.arp.packets import Packet, is_group
 from strictarp.arp.routing import input_route, leaves_by_device
+from strictarp.arp.tc import passes
 from strictarp.sysctl.effective import Ignore, ignore_level
 
 _SMALLEST_MTU = 68
@@ -175,8 +178,25 @@ def _answer(
         destination=packet.sender_mac,
         source=mac,
     )
-    sent = run(host.nft, "arp", "output", reply, Seen(oif=device))
+    sent = _sent(host, device, reply)
     if sent is None:
         return Decision(device, Rule.FILTERED_OUTPUT, effect=effect)
     answer = Answer(device, sent.sender_mac, sent.sender_ip, sent.destination, sent.target_ip, delay)
     return Decision(device, rule, answer, effect)
+
+
+def _sent(host: Host, device: str, reply: Packet) -> Packet | None:
+    """The reply as it leaves, None when a filter drops it."""
+    sent = run(host.nft, "arp", "output", reply, Seen(oif=device))
+    for name in _way_out(host, device):
+        sent = run(host.nft, "netdev", "egress", sent, Seen(oif=name)) if sent is not None else None
+        if sent is None or not passes(host.tc, name, sent, ingress=False):
+            return None
+    return sent
+
+
+def _way_out(host: Host, device: str) -> Iterator[str]:
+    """The device and those below it that a reply passes; which port of a bridge it takes is not known."""
+    while device in host.by_name:
+        yield device
+        device = host.by_name[device].lower

@@ -12,6 +12,7 @@ from functools import cached_property
 import msgspec
 
 from strictarp.arp.nft import NO_RULES, Ruleset
+from strictarp.arp.tc import Filter
 from strictarp.sysctl.effective import effective
 
 SCOPE_GLOBAL, SCOPE_SITE, SCOPE_LINK, SCOPE_HOST, SCOPE_NOWHERE = 0, 200, 253, 254, 255
@@ -143,6 +144,7 @@ class Host(msgspec.Struct, frozen=True, dict=True):
     proxy_neighbours: tuple[ProxyNeighbour, ...] = ()
     unmerged: bool = False
     nft: Ruleset = NO_RULES
+    tc: tuple[Filter, ...] = ()
 
     @cached_property
     def by_name(self) -> Mapping[str, Device]:

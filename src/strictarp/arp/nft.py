@@ -1,8 +1,8 @@
 """What nftables makes of an ARP packet: rules as values, and their evaluation. Pure.
 
-Families `arp` (hooks input and output), `netdev` (ingress, before all else) and `bridge` (what a bridge hands
-up to its host). The text is read by `nft_parse`. Counters of limits and quotas are taken as fresh: the first
-packet after the rules were loaded is judged.
+Families `arp` (hooks input and output), `netdev` (ingress before all else, egress after all) and `bridge`
+(what a bridge hands up to its host). The text is read by `nft_parse`. Counters of limits and quotas are taken
+as fresh: the first packet after the rules were loaded is judged.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def run(rules: Ruleset, family: str, hook: str, packet: Packet, seen: Seen) -> P
         for table in rules.tables
         if table.family == family
         for chain in table.chains
-        if chain.hook == hook and (family != "netdev" or seen.iif in chain.devices)
+        if chain.hook == hook and (family != "netdev" or (seen.iif or seen.oif) in chain.devices)
     ]
     for table, chain in sorted(bases, key=lambda pair: pair[1].priority):
         verdict, packet = _walk(table, chain, packet, seen, depth=0)

@@ -17,6 +17,7 @@ from strictarp.arp.facts import Device, Host
 from strictarp.arp.frames import BROADCAST_MAC
 from strictarp.arp.nft import Seen, run
 from strictarp.arp.packets import Packet, is_group
+from strictarp.arp.tc import passes
 
 _ALL_HOSTS_MAC = bytes.fromhex("01005e000001")
 _HEARD_BY_ALL = (BROADCAST_MAC, _ALL_HOSTS_MAC)
@@ -41,7 +42,7 @@ def receive(host: Host, nic: str, packet: Packet) -> list[Decision]:
 
 def _at(host: Host, device: Device, packet: Packet, kind: str) -> Iterator[Decision]:
     filtered = run(host.nft, "netdev", "ingress", packet, Seen(iif=device.name, kind=kind))
-    if filtered is None:
+    if filtered is None or not passes(host.tc, device.name, packet, ingress=True):
         yield Decision(device.name, Rule.FILTERED_INPUT)
         return
     packet = filtered
