@@ -133,7 +133,7 @@ async def play(script: list[tuple]) -> None:
 @example(script=[("list", EMPTY), ("put", "a", "1"), ("wait", 0.05)])  # at a version that has the object
 @example(script=[("list", EMPTY), ("wait", 0.0), ("put", "a", "1"), ("wait", 0.0)])
 @example(script=[("put", "a", "1"), ("wait", 1.0), *[("list", EMPTY)] * 4, ("gone",), ("wait", 7.0)])
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_interleaving_of_writes_and_failures_ends_with_cache_equal_to_server(script: list[tuple]) -> None:
     with asyncio.Runner(loop_factory=_virtual_loop) as runner:
         runner.run(play(script))
