@@ -4,7 +4,7 @@ import asyncio
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strictarp.proxy.operations import AddReal, BindAddress, Operation, SetReal
@@ -129,7 +129,7 @@ async def _play(sequence: list[object]) -> None:
 turn = st.just(("turn", 1.0))
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200)
 @given(
     st.lists(services, min_size=1, max_size=3),
     st.lists(slices, min_size=1, max_size=3),
