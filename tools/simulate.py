@@ -1,4 +1,4 @@
-"""Runs the speaker's protocol under simulated networks. SEEDS=a:b says which seeds fail; SEED=n prints a trace.
+"""Runs the speaker's protocol under simulated networks: many seeds, or one as a readable trace.
 
     python tools/simulate.py 0:500            seeds 0 to 499, on all processors
     python tools/simulate.py 17               one seed, as a readable trace
@@ -19,10 +19,11 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+_ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(_ROOT / "src"), str(_ROOT / "tests")]
 
-from simulation.run import readable, run
-from simulation.schedule import KINDS, draw
+from simulation.run import readable, run  # noqa: E402
+from simulation.schedule import KINDS, draw  # noqa: E402
 
 
 class Outcome(NamedTuple):
@@ -83,7 +84,8 @@ def spread(times: list[int]) -> str:
     ordered = sorted(times)
     middle, most = ordered[len(ordered) // 2], ordered[len(ordered) * 99 // 100]
     figures = ", ".join(
-        f"{name} {value / 1000:.1f} ms" for name, value in (("p50", middle), ("p99", most), ("max", ordered[-1]))
+        f"{name} {value / 1000:.1f} ms"
+        for name, value in (("p50", middle), ("p99", most), ("max", ordered[-1]))
     )
     return f"{len(ordered)}, {figures}"
 

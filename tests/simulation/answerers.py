@@ -60,7 +60,9 @@ class Answerers:
         """
         deaf = now - self.picture.deaf_since.get(proc.member.port, now)
         if deaf > self.bounds.hearing_nothing:
-            self.found.append(Violation("I1", now, vip, f"{proc.label} becomes owner though it hears nothing"))
+            self.found.append(
+                Violation("I1", now, vip, f"{proc.label} becomes owner though it hears nothing")
+            )
         for other in self.picture.owners.get(vip, ()):
             if other is proc or not other.entitled(vip, now):
                 continue
@@ -73,18 +75,18 @@ class Answerers:
 
     def _track(self, now: int) -> None:
         """Which pairs of owners answer the same hearer now."""
-        current = set()
+        current: set[tuple[bytes, str, str]] = set()
         for vip, owners in self.picture.owners.items():
             if len(owners) < 2:
                 continue
             able = [proc for proc in owners if proc.running and proc.entitled(vip, now)]
             for a, b in combinations(able, 2):
                 if self.picture.common_hearer(a, b):
-                    current.add((vip, *sorted((a.label, b.label))))
+                    current.add((vip, min(a.label, b.label), max(a.label, b.label)))
         for gone in self.open.keys() - current:
             del self.open[gone]
         for new in current:
-            self.open.setdefault((new[0], new[1], new[2]), now)
+            self.open.setdefault(new, now)
 
     def _judge(self, now: int) -> None:
         for key, since in self.open.items():
@@ -94,7 +96,9 @@ class Answerers:
             first, second = self.picture.procs[a], self.picture.procs[b]
             until = min(now, first.lease_end, second.lease_end)
             start = max(since, self.picture.bad_since_or_until(first, second, until))
-            lost = sum(start - self.bounds.hello <= time <= until for time in self.lost.get(frozenset((a, b)), ()))
+            lost = sum(
+                start - self.bounds.hello <= time <= until for time in self.lost.get(frozenset((a, b)), ())
+            )
             if until > start + self.bounds.healing + lost * self.bounds.hello:
                 self.told.add(key)
                 words = f"{a} and {b} both answer for {(until - start) / 1000:.1f} ms"

@@ -135,7 +135,9 @@ class Api:
             return
         now = watcher.local()
         live = [
-            name for name, at in watcher.seen.items() if watcher.away or now - at <= self.expiry or name == watcher.name
+            name
+            for name, at in watcher.seen.items()
+            if watcher.away or now - at <= self.expiry or name == watcher.name
         ]
         members = {
             name: Member(name, (self.leases[name][0],), self.leases[name][1], name in objects.not_ready)

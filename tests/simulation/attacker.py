@@ -66,5 +66,9 @@ def _changed(world: World, data: bytes) -> bytes:
         return data[:6] + world.segment.ports[world.attacker].mac + data[12:]
     if way == 1:
         at = chance.randrange(14, 70)
-        return data[:at] + bytes((data[at] ^ (1 << chance.randrange(8)),)) + data[at + 1 :] if at < len(data) else data
+        return (
+            data[:at] + bytes((data[at] ^ (1 << chance.randrange(8)),)) + data[at + 1 :]
+            if at < len(data)
+            else data
+        )
     return data[: chance.randrange(14, len(data))]

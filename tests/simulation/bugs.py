@@ -13,12 +13,13 @@ from simulation.node import Node
 from strictarp.hello import ids, replay
 from strictarp.hello.messages import Offer, Witness
 from strictarp.speaker import claims, handover, hearing, presence
+from strictarp.speaker.actions import Kind
 from strictarp.speaker.core import Core
 from strictarp.speaker.events import Event, TimerDue
 from strictarp.speaker.machine import Machine
 from strictarp.speaker.ownership import disown, own
 from strictarp.speaker.peers import Peer
-from strictarp.speaker.settings import MS
+from strictarp.speaker.settings import MS, Settings
 from strictarp.speaker.slots import Slot
 
 
@@ -101,7 +102,11 @@ def lease_only_in_timers(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
         Core,
         "lease_holds",
-        property(lambda core: core.last_hello is not None and (not timer or core.now - core.last_hello <= core.lease)),
+        property(
+            lambda core: (
+                core.last_hello is not None and (not timer or core.now - core.last_hello <= core.lease)
+            )
+        ),
     )
     patch.setattr(Machine, "may_answer", lambda machine, now: True)
 
@@ -122,7 +127,7 @@ def rank_for_epoch(patch: pytest.MonkeyPatch) -> None:
         slot.saw_epoch(epoch)
         if ids.tie_rank(peer.node, slot.vip) < ids.tie_rank(core.sender.node, slot.vip):
             disown(core, slot)
-            core.report(hearing.Kind.YIELDED, slot, node=peer.node)
+            core.report(Kind.YIELDED, slot, node=peer.node)
         else:
             core.urgent_hello()
 
@@ -137,7 +142,7 @@ def slots_missing(patch: pytest.MonkeyPatch) -> None:
     """Only the node that its own order names claims; a better one that does not want it leaves a hole."""
     may = claims.may_claim_slot
     patch.setattr(
-        claims, "may_claim_slot", lambda core, slot: may(core, slot) and claims._going_first(core, slot) == 0
+        claims, "may_claim_slot", lambda core, slot: may(core, slot) and not claims._going_first(core, slot)
     )
 
 
@@ -169,11 +174,9 @@ def witness_by_age(patch: pytest.MonkeyPatch) -> None:
 def claim_shorter_than_the_way(patch: pytest.MonkeyPatch) -> None:
     """P < 2 D: no objection arrives in time."""
 
-    def hasty(identity: object, **given: object) -> Node:
-        settings = msgspec.structs.replace(
-            given["settings"], claim=12 * MS, delay=MS, late=5 * MS, accept=5 * MS
-        )
-        return Node(identity, **{**given, "settings": settings})  # type: ignore[arg-type]
+    def hasty(identity: object, *, settings: Settings, **given: object) -> Node:
+        settings = msgspec.structs.replace(settings, claim=12 * MS, delay=MS, late=5 * MS, accept=5 * MS)
+        return Node(identity, settings=settings, **given)  # type: ignore[arg-type]
 
     patch.setattr(simulation.world, "Node", hasty)
 

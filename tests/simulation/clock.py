@@ -19,7 +19,7 @@ class Clock:
         self._heap: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
         self._count = 0
 
-    def at(self, time: int, action: Callable[..., None], *args: Any) -> None:
+    def at(self, time: int, action: Callable[..., None], *args: Any) -> None:  # noqa: ANN401 - whatever it takes
         """Have `action(*args)` happen at `time`, or now if that is past."""
         self._count += 1
         heapq.heappush(self._heap, (max(time, self.now), self._count, action, args))

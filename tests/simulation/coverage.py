@@ -46,7 +46,9 @@ class Coverage:
 
     def after(self, entry: Entry) -> None:
         """The picture has taken the entry in."""
-        if entry.what in _LOOK and (entry.what is not What.HELLO or self.uncovered or self._lapsed(entry.time)):
+        if entry.what in _LOOK and (
+            entry.what is not What.HELLO or self.uncovered or self._lapsed(entry.time)
+        ):
             self._look(entry.time)
 
     def _lapsed(self, now: int) -> bool:
@@ -93,19 +95,23 @@ class Coverage:
             bound = self._bound(vip, self.picture.hearers[hearer], start)
             if now > start + bound:
                 self.told.add(place)
-                words = f"{hearer} gets no answer for {(now - start) / 1000:.0f} ms, {bound / 1000:.0f} allowed"
+                words = (
+                    f"{hearer} gets no answer for {(now - start) / 1000:.0f} ms, {bound / 1000:.0f} allowed"
+                )
                 self.found.append(Violation("I2", now, vip, words))
 
     def _bound(self, vip: bytes, hearer: int, start: int) -> int:
         """T + P + 2 D, and S for each position that differs or is taken by a node that has just gone; more
-        where an owner must first find out that it is isolated, or where all are joining.
+        where an owner must first find out that it is isolated, all are joining, or frames are lost.
         """
         bounds, picture = self.bounds, self.picture
         able = self._able(vip, hearer)
         bound = bounds.failure
         orders = {proc.view.vips[vip].candidates for proc in able if proc.view}
         everybody = [proc for proc in picture.procs.values() if proc.alive and proc.view is not None]
-        orders |= {proc.view.vips[vip].candidates for proc in everybody if proc.view and vip in proc.view.vips}
+        orders |= {
+            proc.view.vips[vip].candidates for proc in everybody if proc.view and vip in proc.view.vips
+        }
         if len(orders) > 1 or not any(proc.state is State.SEASONED for proc in able):
             bound += bounds.all_slots
         else:
@@ -117,10 +123,12 @@ class Coverage:
             bound += bounds.slot * len(lately)
         if picture.conditions.deaf:
             bound += bounds.isolation
+        if picture.conditions.lossy or picture.lossy_until > start - bounds.silence:
+            bound += 2 * bounds.another_round
         return bound
 
     def _able(self, vip: bytes, hearer: int) -> list[Proc]:
-        """Speakers that may own it by their own view, that reach the hearer, and that rule 12 does not hold."""
+        """Speakers that may own it by their own view, reach the hearer, and need not wait for a deaf peer."""
         return [
             proc
             for proc in self.picture.procs.values()
@@ -155,10 +163,9 @@ class Coverage:
         able = [proc for proc in self._able(vip, hearer) if self._is_not_alone(proc)]
         if any(proc.state is State.SEASONED for proc in able):
             return True
-        settled = self.bounds.settings.settle * 102 // 100 + self.bounds.hello
-        return any(
-            now - proc.joined_at >= settled and not self._sees_seasoned(proc, vip) for proc in able
-        )
+        # Joining nodes wait for the settling of those that order before them, once.
+        settled = 2 * self.bounds.settings.settle * 102 // 100 + self.bounds.hello
+        return any(now - proc.joined_at >= settled and not self._sees_seasoned(proc, vip) for proc in able)
 
     def _sees_seasoned(self, proc: Proc, vip: bytes) -> bool:
         """A joining node leaves it to a live seasoned candidate (rule 4)."""

@@ -274,7 +274,9 @@ def _split_vote(world: World, fault: Fault, name: str) -> None:
     chosen = world.chance.choice(others)
     for node in world.nodes:
         world.api.watchers[node.identity.name].delay = 10 * MS if node is chosen else fault.until - fault.at
-    world.api.change(world.api.objects._replace(vips={**world.api.objects.vips, vip: {**scores, chosen.identity.name: 9}}))
+    world.api.change(
+        world.api.objects._replace(vips={**world.api.objects.vips, vip: {**scores, chosen.identity.name: 9}})
+    )
     world.clock.at(world.clock.now + 100 * MS, owner.kill)
     world.clock.at(fault.until, owner.start)
     pairs = frozenset((a, b) for a in _ports(world) for b in _ports(world) if a != b)
@@ -323,9 +325,7 @@ def _ineligible(world: World, fault: Fault, name: str) -> None:
         return now._replace(vips=vips)
 
     def again(now: Objects) -> Objects:
-        return now._replace(
-            vips={vip: dict.fromkeys(names, 0) | scores for vip, scores in now.vips.items()}
-        )
+        return now._replace(vips={vip: dict.fromkeys(names, 0) | scores for vip, scores in now.vips.items()})
 
     _change(world, without)
     world.clock.at(fault.until, _change, world, again)

@@ -1,4 +1,4 @@
-"""Hosts that are no speakers: a gateway, a client that asks for the VIPs, a foreign host that has one of them."""
+"""Hosts that are no speakers: a gateway, a client that asks for VIPs, a foreign host that has one of them."""
 
 from __future__ import annotations
 

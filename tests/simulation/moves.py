@@ -20,23 +20,28 @@ class Moves:
         self.disturbances = disturbances
         self.bounds = bounds
         self.found: list[Violation] = []
-        self.moved: dict[tuple[bytes, str], list[int]] = {}
+        self.moved: dict[tuple[bytes, str, bool], list[int]] = {}
+        """VIP, hearer, whether it was handed over → when. A planned move after a failure is another move."""
+        self.given: dict[bytes, str] = {}
+        """VIP → node that it was handed to last."""
         self.owned_until: dict[bytes, list[tuple[str, int, int]]] = {}
         """VIP → (owner, epoch, until) of those that stopped."""
         self.epochs: dict[tuple[str, bytes], int] = {}
         self.draining: set[str] = set()
         self.moving: dict[tuple[str, bytes], int] = {}
-        self.handovers: dict[bytes, tuple[int, int, str]] = {}
-        """VIP → when it was released, until when the target must own it, and the target."""
+        self.handovers: dict[bytes, tuple[int, int, str, str]] = {}
+        """VIP → when it was released, until when the target must own it, the target, and the giver."""
         self.gaps: list[int] = []
         self.seasoned_at = 0
 
     def before(self, entry: Entry) -> None:
         """The state so far lasts until this entry."""
-        for vip, (since, deadline, target) in list(self.handovers.items()):
+        for vip, (since, deadline, target, _) in list(self.handovers.items()):
             if entry.time > deadline:
                 del self.handovers[vip]
-                words = f"{target} was to take it over, but does not within {(deadline - since) / 1000:.1f} ms"
+                words = (
+                    f"{target} was to take it over, but does not within {(deadline - since) / 1000:.1f} ms"
+                )
                 self.found.append(Violation("I4", entry.time, vip, words))
         now, what, who, address, info = entry
         if what is What.DISOWNS:
@@ -63,7 +68,7 @@ class Moves:
             case What.STARTED:
                 self.draining.discard(who)
             case What.DIED | What.STOPPED:
-                self._forget_target(who)
+                self._forget_target(who, giver=True)
             case What.SEES:
                 self._forget_target(who)
             case What.LINKS if self.picture.conditions.bad:
@@ -76,11 +81,17 @@ class Moves:
     def end(self, now: int) -> None:
         """The run is over."""
 
-    def _forget_target(self, who: str) -> None:
-        for vip in [vip for vip, handover in self.handovers.items() if handover[2] == who]:
+    def _forget_target(self, who: str, *, giver: bool = False) -> None:
+        """The target, or the giver amid its RELEASE, can not do its part any more."""
+        for vip in [
+            vip
+            for vip, (_, _, target, source) in self.handovers.items()
+            if who == target or (giver and who == source)
+        ]:
             del self.handovers[vip]
 
     def _owns(self, now: int, proc: Proc, vip: bytes) -> None:
+        planned = self.given.pop(vip, None) == proc.label
         handover = self.handovers.pop(vip, None)
         if handover is not None and handover[2] == proc.label:
             self.gaps.append(now - handover[0])
@@ -90,15 +101,16 @@ class Moves:
             since = max(self.disturbances.last(vip), self.seasoned_at)
             # Nodes that see different scores may move it to and fro, but not sooner than this.
             since = max(since, now - self.bounds.settings.season * 98 // 100)
-            times = [time for time in self.moved.get((vip, hearer), ()) if time >= since]
-            self.moved[vip, hearer] = [*times, now]
+            key = (vip, hearer, planned)
+            times = [time for time in self.moved.get(key, ()) if time >= since]
+            self.moved[key] = [*times, now]
             if times and not self.picture.conditions.unclean:
                 words = f"{proc.label} becomes owner, the second move since the last failure"
                 self.found.append(Violation("I3", now, vip, words))
 
     def _froze(self, now: int, proc: Proc, vip: bytes) -> None:
         """An owner that starts over must have been silent for its lease."""
-        if proc.frozen_at == now and now <= proc.lease_end - 4:
+        if proc.frozen_at == now and not proc.frozen_amid and now <= proc.lease_end - 4:
             self.found.append(Violation("I3", now, vip, f"{proc.label} starts over though its lease holds"))
 
     def _report(self, now: int, proc: Proc, report: Report) -> None:
@@ -115,7 +127,9 @@ class Moves:
     def _yielded(self, now: int, proc: Proc, vip: bytes) -> None:
         """Healing: the higher epoch wins, of equal ones the lower rank."""
         mine = (-self.epochs.get((proc.label, vip), 0), _rank(proc, vip))
-        others = [(other.label, other.owned[vip]) for other in self.picture.owners.get(vip, ()) if other is not proc]
+        others = [
+            (other.label, other.owned[vip]) for other in self.picture.owners.get(vip, ()) if other is not proc
+        ]
         recent = now - _RECENT
         others += [
             (label, epoch)
@@ -123,7 +137,9 @@ class Moves:
             if until >= recent and label != proc.label
         ]
         if not any((-epoch, _rank(self.picture.procs[label], vip)) < mine for label, epoch in others):
-            self.found.append(Violation("healing", now, vip, f"{proc.label} yields, but its epoch is the highest"))
+            self.found.append(
+                Violation("healing", now, vip, f"{proc.label} yields, but its epoch is the highest")
+            )
 
     def _has_reason(self, now: int, proc: Proc, vip: bytes) -> bool:
         if proc.label in self.draining or now - self.moving.get((proc.label, vip), -(10**12)) < _RECENT:
@@ -136,11 +152,12 @@ class Moves:
 
     def _handed_over(self, now: int, proc: Proc, vip: bytes, name: str) -> None:
         target = self.picture.procs[self.picture.by_name[(proc.member.cluster, name)]]
+        self.given[vip] = target.label
         if not target.running or self.picture.conditions.bad or self.picture.conditions.reorders:
             return
         lossy = self.picture.conditions.lossy
         bound = self.bounds.handover_lossy if lossy else self.bounds.handover
-        self.handovers[vip] = (now, now + bound, target.label)
+        self.handovers[vip] = (now, now + bound, target.label, proc.label)
 
 
 def _rank(proc: Proc, vip: bytes) -> int:

@@ -1,4 +1,4 @@
-"""A node: its kernel, its speaker's process, and the real machine in it, driven as the real shell drives it."""
+"""A node: its kernel, its speaker's process, and the real machine, driven as the real shell drives it."""
 
 from __future__ import annotations
 
@@ -45,6 +45,8 @@ _TIMER_FIRST = 0.25
 """A loop that was stopped mostly takes the frames that waited before a timer that is due, but not always: its
 socket hands it a bounded number at a time.
 """
+_ORDER_OF_SOCKETS = 0.5
+"""ARP and hellos wait in two sockets, which may be emptied one after the other."""
 _SOCKET_BUFFER = 256
 """Frames that wait for a stopped process; the kernel drops what comes after them."""
 
@@ -62,7 +64,9 @@ class Identity:
 
     __slots__ = ("address", "cluster", "cluster_id", "label", "mac", "name")
 
-    def __init__(self, label: str, name: str, cluster: int, cluster_id: int, mac: bytes, address: bytes) -> None:
+    def __init__(
+        self, label: str, name: str, cluster: int, cluster_id: int, mac: bytes, address: bytes
+    ) -> None:
         self.label = label
         self.name = name
         self.cluster = cluster
@@ -148,7 +152,9 @@ class Node:
         self.feed(GatewayKnown(self.gateway))
         self.feed(LinkChanged(self.mac, self.link_up))
         self.api.connect(
-            Watcher(self.identity.name, self.take_view, lambda: self.time.local(self.clock.now), self.api_delay)
+            Watcher(
+                self.identity.name, self.take_view, lambda: self.time.local(self.clock.now), self.api_delay
+            )
         )
         self._renew(self.births)
 
@@ -166,7 +172,8 @@ class Node:
         if self.process is Process.RUNNING:
             self.process = Process.STOPPED
             self.steps_left = None
-            self.trace.add(self.clock.now, What.STOPPED, self.label)
+            amid = self.said_at if any(isinstance(each, (Send, Answer)) for each in self.unfinished) else None
+            self.trace.add(self.clock.now, What.STOPPED, self.label, info=amid)
 
     def wake(self, *, steps: int | None = None, then: Callable[[], None] | None = None) -> None:
         """SIGCONT. steps: be stopped again after so many steps, and call `then`."""
@@ -185,6 +192,8 @@ class Node:
             self._take_queued()
 
     def _take_queued(self) -> None:
+        if self.chance.random() < _ORDER_OF_SOCKETS:
+            self.queue = deque(sorted(self.queue, key=_is_arp, reverse=self.chance.random() < 0.5))
         while self.queue and self.process is Process.RUNNING:
             self._handle(self.queue.popleft())
         while self.events and self.process is Process.RUNNING:
@@ -286,9 +295,16 @@ class Node:
             then()
 
     def _perform(self, actions: Iterable[Action]) -> None:
-        """Do what the machine has just said."""
+        """Do what the machine has just said. What it tells is so at once, whenever the shell hears it."""
         self.said_at = self.clock.now
-        self._carry_out(actions)
+        frames = []
+        for action in actions:
+            if isinstance(action, (Send, Answer, DiscardQueued)):
+                frames.append(action)
+            else:
+                self._tell(action)
+        if frames:
+            self._carry_out(frames)
 
     def _carry_out(self, actions: Iterable[Action]) -> None:
         """In order; a process may be stopped in between."""
@@ -313,6 +329,12 @@ class Node:
                 self._send(data)
             case Answer():
                 self._answer(action.data, action.address, announcement=action.announcement)
+            case DiscardQueued():
+                self.queue.clear()
+
+    def _tell(self, action: Action) -> None:
+        now = self.clock.now
+        match action:
             case Report():
                 self.trace.add(now, What.REPORTS, self.label, info=action)
                 if self.on_report is not None:
@@ -321,8 +343,6 @@ class Node:
                 self.trace.add(now, What.OWNS, self.label, action.address, action.epoch)
             case Disowned():
                 self.trace.add(now, What.DISOWNS, self.label, action.address)
-            case DiscardQueued():
-                self.queue.clear()
             case Finished():
                 if self.gone_when_finished:
                     # The last hello of this very step is still to be sent.
@@ -364,6 +384,10 @@ class Node:
         if due == self.due and birth == self.births and self.process is Process.RUNNING:
             self.due = None
             self._step(TimerDue())
+
+
+def _is_arp(data: bytes) -> bool:
+    return data[12:14] == _ARP
 
 
 def _hello_head(data: bytes) -> tuple[int, bool, int]:

@@ -28,16 +28,20 @@ class Violation(NamedTuple):
 class Proc:
     """A node's speaker process. owned: VIP → epoch. lease_end: until when its last hello lets it answer."""
 
-    def __init__(self, member: Member, lease: int) -> None:
+    def __init__(self, member: Member, settings: Settings) -> None:
+        clock = LocalClock(0, member.drift)
         self.member = member
         self.label = member.label
-        self.lease = lease
+        self.lease = clock.span(settings.silence) + _ROUNDING
+        self.late = clock.span(settings.late) + _ROUNDING
         self.alive = False
         self.born(0)
 
     def born(self, now: int) -> None:
         """A new process."""
         self.stopped = False
+        self.amid: int | None = None
+        """When the machine said what it was then stopped from doing."""
         self.woke_at = now
         self.last_hello = -1
         self.lease_end = -1
@@ -46,6 +50,7 @@ class Proc:
         self.incarnation = 0
         self.joined_at = now
         self.frozen_at = -1
+        self.frozen_amid = False
         self.owned: dict[bytes, int] = {}
         self.view: View | None = None
         self.heard: set[str] = set()
@@ -56,7 +61,9 @@ class Proc:
         return self.alive and not self.stopped
 
     def entitled(self, vip: bytes, now: int) -> bool:
-        """Whether it may answer for the VIP, if it runs."""
+        """Whether it may answer for the VIP, if it runs. Stopped amid its actions, it starts over."""
+        if self.amid is not None and now - self.amid > self.late:
+            return False
         return self.alive and vip in self.owned and now <= self.lease_end
 
 
@@ -64,10 +71,7 @@ class Picture:
     """What is so after the entries seen so far. hearers: ports of those who ask, by label."""
 
     def __init__(self, members: Sequence[Member], settings: Settings, hearers: dict[str, int]) -> None:
-        self.procs = {
-            member.label: Proc(member, LocalClock(0, member.drift).span(settings.silence) + _ROUNDING)
-            for member in members
-        }
+        self.procs = {member.label: Proc(member, settings) for member in members}
         self.by_name = {
             (member.cluster, name): member.label
             for member in members
@@ -79,6 +83,7 @@ class Picture:
         self.bad_until: dict[tuple[int, int], int] = {}
         self.owners: dict[bytes, list[Proc]] = {}
         self.deaf_since: dict[int, int] = {}
+        self.lossy_until = -(10**12)
 
     def apply(self, entry: Entry) -> None:  # noqa: C901, PLR0912 - one case a kind of entry
         """Take in the next entry."""
@@ -86,6 +91,8 @@ class Picture:
         if what is What.LINKS:
             for pair in self.conditions.bad:
                 self.bad_until[pair] = now
+            if self.conditions.lossy:
+                self.lossy_until = now
             self.deaf_since = {port: self.deaf_since.get(port, now) for port in info.deaf}
             self.conditions = info
             return
@@ -118,14 +125,18 @@ class Picture:
                 proc.alive = False
             case What.STOPPED:
                 proc.stopped = True
+                proc.amid = info
             case What.WOKE:
                 proc.stopped = False
                 proc.woke_at = now
+                if proc.amid is not None and now - proc.amid <= proc.late:
+                    proc.amid = None
             case What.SEES:
                 proc.view = info
             case What.REPORTS if isinstance(info, Report):
                 if info.kind is Kind.FROZEN:
                     proc.frozen_at = now
+                    proc.frozen_amid, proc.amid = proc.amid is not None, None
                 elif info.kind is Kind.PEER_HEARD:
                     # By its id while the API has not told the name yet.
                     proc.heard.add(self.by_name[proc.member.cluster, info.node])

@@ -47,7 +47,7 @@ def run(schedule: Schedule, *, verbose: bool = False) -> Run:
 
 @contextmanager
 def without_collection() -> Iterator[None]:
-    """A run makes a hundred thousand short-lived tuples and no cycles worth looking for: a third of the time."""
+    """A run makes many short-lived tuples and no cycles worth looking for, which took a third of the time."""
     was = gc.isenabled()
     gc.disable()
     try:

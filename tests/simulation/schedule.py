@@ -1,4 +1,4 @@
-"""A seed's plan: who is there, what goes wrong when. A value: printed, compared, and carried out by `world`."""
+"""A seed's plan: who is there, what goes wrong when. A value: printed, compared, carried out by `world`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 from strictarp.speaker.settings import MS, SECOND, Settings
 
 QUICK = Settings(settle=SECOND, season=4 * SECOND, season_most=16 * SECOND)
-"""The protocol's intervals, with a short seasoning so that a node comes of age several times in a schedule."""
+"""The protocol's intervals with a short seasoning, so that a node comes of age several times in a run."""
 SLOW_START = Settings()
 """The intervals in force."""
 
@@ -114,7 +114,7 @@ class Schedule(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         head = (
             f"seed {self.seed}: {self.nodes} nodes, {self.vips} VIPs, {self.length / SECOND:.1f} s, delay "
-            f"{self.delay[0] / MS:.1f} to {self.delay[1] / MS:.1f} ms, season {self.settings.season / SECOND:.0f} s"
+            f"{self.delay[0] / MS:.1f} to {self.delay[1] / MS:.1f} ms, season {self.settings.season // MS} ms"
         )
         more = f", {self.strangers} nodes of another cluster" if self.strangers else ""
         gateway = "" if self.gateway else ", no gateway known"

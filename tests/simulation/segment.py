@@ -132,7 +132,10 @@ class Segment:
 
     def transmit(self, port: int, data: bytes) -> None:
         """A frame leaves a host."""
-        if self.recorded is not None and not self.ports[port].deaf:
+        # What somebody has never heard is news to it, also from a recording: nothing tells a frame's age.
+        # So only frames that everybody hears are recorded.
+        heard_by_all = not (self._down or self._filtered or self._loss)
+        if self.recorded is not None and heard_by_all and not self.ports[port].deaf:
             self.recorded.append((self.clock.now, data))
             if len(self.recorded) > 4096:
                 oldest = self.clock.now - _KEEP

@@ -15,7 +15,7 @@ class What(enum.StrEnum):
 
     STARTED = "started"
     DIED = "died"
-    STOPPED = "stopped"
+    STOPPED = "stopped"  # when the machine said what was then not done; None: all was done
     WOKE = "woke"
     HELLO = "hello"  # (state, isolated, incarnation, when the machine said it)
     OWNS = "owns"  # epoch
@@ -47,9 +47,9 @@ class Conditions(NamedTuple):
 
     down: ordered pairs of ports between which nothing passes. bad: pairs for which the promise of one
     answerer does not hold: down, filtered, loss above 5 %, or delay of P/2 and more. unclean: it is not
-    just a partition, so nobody promises that somebody answers. lossy: a light loss is on. slowest: the largest
-    one-way delay of pairs that are not bad, µs. deaf: ports that receive nothing. reorders: frames between
-    two hosts may overtake each other.
+    just a partition, so nobody promises that somebody answers. lossy: a light loss is on. slowest: the
+    largest one-way delay of pairs that are not bad, µs. deaf: ports that receive nothing. reorders: frames
+    between two hosts may overtake each other.
     """
 
     down: frozenset[tuple[int, int]] = frozenset()
@@ -80,7 +80,7 @@ class Trace:
         self.entries: list[Entry] = []
         self.verbose = verbose
 
-    def add(self, time: int, what: What, who: str = "", address: bytes = b"", info: Any = None) -> None:
+    def add(self, time: int, what: What, who: str = "", address: bytes = b"", info: Any = None) -> None:  # noqa: ANN401
         """Note something that happened."""
         self.entries.append(Entry(time, what, who, address, info))
 
@@ -92,7 +92,7 @@ def text(entry: Entry) -> str:
     return " ".join(word for word in words if word)
 
 
-def _info(entry: Entry) -> str:
+def _info(entry: Entry) -> str:  # noqa: PLR0911 - one case a kind
     match entry.what, entry.info:
         case What.HELLO, (state, isolated, incarnation, _):
             flag = " ISOLATED" if isolated else ""

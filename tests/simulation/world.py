@@ -44,9 +44,7 @@ class World:
         half_claim = (schedule.settings.claim - schedule.settings.late) // 2
         self.segment = Segment(self.clock, self.chance, self.trace, schedule.delay, half_claim=half_claim)
         self.gateway = Host(self.segment, "gw", b"\x02\0\0\0\0\x01", GATEWAY)
-        self.client = Client(
-            self.segment, "client", b"\x02\0\0\0\0\xfa", CLIENT, self.clock, self.chance
-        )
+        self.client = Client(self.segment, "client", b"\x02\0\0\0\0\xfa", CLIENT, self.clock, self.chance)
         self.foreign = Host(self.segment, "foreign", b"\x02\0\0\0\0\xfb", bytes((192, 0, 2, 251)))
         self.attacker = self.segment.plug("attacker", b"\x02\0\0\0\0\xfc", lambda data: None, deaf=True)
         self.clusters = [self._cluster(0, schedule.nodes, schedule.vips)]
@@ -133,6 +131,8 @@ class World:
 
 
 def _vip(cluster: int, number: int) -> bytes:
-    return bytes((203, 0, 113, 1 + 100 * cluster + number)) if number < 100 else (
-        (0xCB00_0000 + 0x2000 + number).to_bytes(4, "big")
+    return (
+        bytes((203, 0, 113, 1 + 100 * cluster + number))
+        if number < 100
+        else ((0xCB00_0000 + 0x2000 + number).to_bytes(4, "big"))
     )

@@ -1,4 +1,4 @@
-"""What a machine asks of its shell, in order."""
+"""What a machine asks of its shell, in order: frames first."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from strictarp.arp import frames as arp
 from strictarp.hello import ids
 from strictarp.hello.frames import Frame
-from strictarp.hello.messages import MAX_CLAIM_ENTRIES, Claim, Entry, Witness
+from strictarp.hello.messages import MAX_CLAIM_ENTRIES, Claim, Entry, State, Witness
 from strictarp.speaker.actions import Kind
 from strictarp.speaker.agenda import Timer
 from strictarp.speaker.core import Core
@@ -32,9 +32,14 @@ def may_claim_slot(core: Core, slot: Slot) -> bool:
 
 
 def _any_seasoned(core: Core, slot: Slot) -> bool:
-    return any(
-        core.peers.live_seasoned(ids.node_id(candidate.node), core.now) for candidate in slot.view.candidates
-    )
+    peers = [_live_candidate(core, candidate.node) for candidate in slot.view.candidates]
+    return any(peer is not None and peer.state is State.SEASONED for peer in peers)
+
+
+def _live_candidate(core: Core, node: str) -> Peer | None:
+    """The live peer of a candidate, if it may claim: one that calls itself isolated cannot."""
+    peer = core.peers.live_of(ids.node_id(node), core.now)
+    return peer if peer is not None and (core.isolated or not peer.isolated) else None
 
 
 def _waits_for_deaf(core: Core, slot: Slot) -> bool:
@@ -53,25 +58,41 @@ def _waits_for_deaf(core: Core, slot: Slot) -> bool:
 def start_time(core: Core, slot: Slot) -> int:
     """When this node's turn comes: a slot for each live candidate that goes first."""
     first = _going_first(core, slot)
-    free_since = slot.free_since if slot.free_since is not None else core.now
-    return max(free_since + first * core.settings.slot, slot.defer_until)
+    since = slot.free_since if slot.free_since is not None else core.now
+    if not core.seasoned:
+        since = max(since, _cold_start(core, first))
+    slots = len(first)
+    if first and core.now < slot.penalty_until:
+        slots += 1  # one of them may leave a slot to this node, not knowing of its penalty
+    return max(since + slots * core.settings.slot, slot.defer_until)
 
 
-def _going_first(core: Core, slot: Slot) -> int:
+def _cold_start(core: Core, first: Sequence[Peer]) -> int:
+    """When a cluster without any seasoned node may begin: those that go first must have settled, too, so that
+    nodes started one after another still begin in order. One that starts again and again is not waited for.
+    """
+    joined = core.joined_at if core.joined_at is not None else core.now
+    settle = core.settings.settle
+    latest = max([peer.since for peer in first], default=joined)
+    return min(max(joined, latest), joined + settle) + settle
+
+
+def _going_first(core: Core, slot: Slot) -> list[Peer]:
     """Live candidates of this node's standing that order before it; with a penalty, all of them.
 
     A joining node meets no seasoned one here, so it counts the joining: a cold cluster starts in order.
     """
-    count = 0
+    found = []
     penalised = core.now < slot.penalty_until
     for candidate in slot.view.candidates:
         if candidate.node == core.node:
             if not penalised:
                 break
             continue
-        peer = core.peers.live_of(ids.node_id(candidate.node), core.now)
-        count += peer is not None and peer.state is core.state
-    return count
+        peer = _live_candidate(core, candidate.node)
+        if peer is not None and peer.state is core.state:
+            found.append(peer)
+    return found
 
 
 def begin(core: Core, slot: Slot) -> None:

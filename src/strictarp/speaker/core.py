@@ -32,6 +32,11 @@ class Core:
         self.chance = chance
         self.now = 0
         self.out: list[Action] = []
+        """Frames of the step in progress."""
+        self.told: list[Action] = []
+        """What it has to tell the shell; after the frames, which must not wait for a log."""
+        self.stalled = False
+        """Frames of the last step were not sent in time."""
         self.agenda = Agenda()
         self.announcements = Announcements(settings.announce_rate)
         self.counters: Counter[str] = Counter()
@@ -139,7 +144,7 @@ class Core:
     ) -> None:
         """Something for logs and metrics."""
         address = slot.address if slot is not None else b""
-        self.out.append(Report(kind, address, self.name_of(node) if node else "", mac, detail, micros))
+        self.told.append(Report(kind, address, self.name_of(node) if node else "", mac, detail, micros))
 
     def say(self, message: Message, *, to: bytes = GROUP_MAC) -> None:
         """Send a message, if there is a link and a key."""

@@ -32,6 +32,8 @@ def consider(core: Core, slot: Slot) -> None:
 def offer(core: Core, slot: Slot, cause: Cause, *, node: str | None = None) -> None:
     """Offer an own IP: to `node`, or to the first live seasoned candidates."""
     targets = _targets(core, slot, cause, node)
+    if cause is Cause.SCORE and not targets:
+        return  # the preferred node is not seasoned yet: its hello will tell
     slot.phase = Phase.OFFERING
     slot.offering = Offering(cause, targets, slot.highest + 1)
     _say_offer(core, slot, slot.offering)
@@ -254,4 +256,4 @@ def finish_drain(core: Core) -> None:
         core.leaving = True
         say_hello(core)
         core.left = True
-    core.out.append(Finished())
+    core.told.append(Finished())

@@ -110,7 +110,7 @@ def _hear_unproven(core: Core, frame: Frame) -> None:
     pending = core.pending.get(key)
     if isinstance(frame.message, Response) and pending is not None and frame.message.nonce == pending.nonce:
         del core.pending[key]
-        peer = core.peers.add(key, frame.source)
+        peer = core.peers.add(key, frame.source, core.now)
         peer.window.accept(frame.seq)
         if pending.hello is not None and isinstance(pending.hello.message, Hello):
             hear_hello(core, peer, pending.hello, pending.hello.message)

@@ -59,7 +59,9 @@ class Machine:
         return {address: slot.epoch for address, slot in self._core.owned.items()}
 
     def step(self, event: Event, now: int) -> list[Action]:
-        """What follows from the event, to be done in order. now: µs of a clock that counts suspend.
+        """What follows from the event, to be done in order: the frames, then what there is to tell.
+
+        now: µs of a clock that counts suspend.
 
         Before anything else the lease is checked: a node that has not said HELLO for too long owns nothing
         any more, whatever the event is.
@@ -67,13 +69,14 @@ class Machine:
         core = self._core
         core.now = now
         core.out = []
+        core.told = []
         presence.lose_stale_lease(core)
         _handle(core, event)
         look_at_all(core)
         handover.finish_drain(core)
         core.flush_claims()
         presence.flush_hello(core)
-        return core.out
+        return core.out + core.told
 
     def answer(self, data: bytes, now: int) -> bytes | None:
         """The answer to an ARP request for an owned IP, to be sent at once; None: give the frame to `step`.
@@ -82,7 +85,7 @@ class Machine:
         """
         core = self._core
         core.now = now
-        if not core.lease_holds or core.isolated:
+        if not core.lease_holds or core.stalled or core.isolated:
             return None
         found = arping.answer(core, data)
         if found is None:
@@ -91,8 +94,15 @@ class Machine:
         return found[0]
 
     def may_answer(self, now: int) -> bool:
-        """Whether the last hello is fresh enough for anything that says "I own this IP"."""
+        """Whether a frame of the last step may still be sent: asked right before each.
+
+        The last hello must be fresh, and the step as well. A process that was stopped between a step and
+        its frames has said nothing of what the machine believes to be said: it starts over at its next step.
+        """
         core = self._core
+        if now - core.now > core.settings.late:
+            core.stalled = True
+            return False
         return core.last_hello is not None and now - core.last_hello <= core.lease
 
     def next_deadline(self) -> int | None:

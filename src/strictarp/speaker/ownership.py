@@ -69,7 +69,7 @@ def own(core: Core, slot: Slot, epoch: int) -> None:
     core.waiting.discard(slot.vip)
     core.owned[slot.address] = slot
     _changed(core, slot)
-    core.out.append(Owning(slot.address, epoch, core.name_of(previous) if previous else ""))
+    core.told.append(Owning(slot.address, epoch, core.name_of(previous) if previous else ""))
     core.report(Kind.TOOK_OVER, slot, node=previous, micros=without)
     core.urgent_hello()
     announce_rounds(core, slot)
@@ -86,7 +86,7 @@ def disown(core: Core, slot: Slot) -> None:
     core.outscored.discard(slot.vip)
     del core.owned[slot.address]
     _changed(core, slot)
-    core.out.append(Disowned(slot.address))
+    core.told.append(Disowned(slot.address))
     core.urgent_hello(at_once=True)
     core.look((slot.vip,))
 

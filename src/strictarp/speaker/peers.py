@@ -38,7 +38,8 @@ class Peer:
     """One proven incarnation.
 
     heard: when its last HELLO came, or came to a witness. hello_seq: the number of that HELLO, as far as
-    this node heard it itself. interval: its h. owned: {VIP: epoch}. version, set_hash, set_size: of its
+    this node heard it itself. since: when it proved to live. interval: its h.
+    owned: {VIP: epoch}. version, set_hash, set_size: of its
     set as its last HELLO told it; synced: `owned` is that set; collected: pages of it, while it is not.
     """
 
@@ -55,16 +56,18 @@ class Peer:
         "set_hash",
         "set_size",
         "silent_reported",
+        "since",
         "state",
         "synced",
         "version",
         "window",
     )
 
-    def __init__(self, key: Key, number: int, mac: bytes) -> None:
+    def __init__(self, key: Key, number: int, mac: bytes, since: int) -> None:
         self.key = key
         self.number = number
         self.mac = mac
+        self.since = since
         self.window = Window()
         self.heard = 0
         self.hello_seq = -1
@@ -109,10 +112,10 @@ class Peers:
         self.by_node.clear()
         self.listing.clear()
 
-    def add(self, key: Key, mac: bytes) -> Peer:
+    def add(self, key: Key, mac: bytes, now: int) -> Peer:
         """A peer that has just proven that it lives."""
         self._numbers += 1
-        peer = Peer(key, self._numbers, mac)
+        peer = Peer(key, self._numbers, mac, now)
         self.by_key[key] = peer
         self.by_number[peer.number] = peer
         self.by_node.setdefault(key[0], []).append(peer)

@@ -17,9 +17,10 @@ _TELLINGS = 4
 def lose_stale_lease(core: Core) -> bool:
     """Rule 1, the first line of every step: a node that was silent for its lease starts from nothing.
 
-    Others may own its IPs by now. Returns whether that happened.
+    Others may own its IPs by now. The same for one that was stopped amid the actions of its last step: a
+    hello that it counts as said was not. Returns whether that happened.
     """
-    if core.last_hello is None or core.lease_holds:
+    if core.last_hello is None or (core.lease_holds and not core.stalled):
         return False
     start_over(core, core.now - core.last_hello)
     return True
@@ -30,7 +31,7 @@ def start_over(core: Core, micros: int) -> None:
     core.out.append(DiscardQueued())
     core.report(Kind.FROZEN, micros=micros, detail=f"{len(core.owned)} IPs given up")
     for slot in core.owned.values():
-        core.out.append(Disowned(slot.address))
+        core.told.append(Disowned(slot.address))
     for slot in core.slots.values():
         slot.leave_phase()
         slot.free_since = None
@@ -54,6 +55,7 @@ def start_over(core: Core, micros: int) -> None:
     core.seasoned = False
     core.joined_at = core.now if core.speaking else None
     core.last_hello = None
+    core.stalled = False
     core.isolated = False
     core.heard_any = core.now
     core.interval = core.settings.told_interval(len(core.names))

@@ -1,0 +1,189 @@
+"""Rule 9: the successor is named and ready before the owner stops."""
+
+from __future__ import annotations
+
+from strictarp.hello.messages import Accept, Claim, Offer, Release, State
+from strictarp.speaker.actions import Kind
+from strictarp.speaker.events import DrainEnded, DrainRequested, MoveRequested
+from strictarp.speaker.settings import MS, SECOND
+from support.speakers import SETTINGS, VIP, WAY, Table
+
+
+def _handed_over(table: Table, since: int) -> tuple[int, int]:
+    """When the old owner stopped and when the new one began."""
+    (given,) = [at for at, _, report in table.reports if report.kind is Kind.HANDED_OVER and at >= since]
+    (taken,) = [at for at, _, report in table.reports if report.kind is Kind.TOOK_OVER and at >= since]
+    return given, taken
+
+
+def test_a_move_goes_to_the_node_that_was_named_with_the_gap_of_one_way() -> None:
+    table = Table().settled()
+    first, _, third = table.first()
+    before = table.now
+    table.feed(first, MoveRequested(VIP, third))
+    table.after(20 * MS)
+    given, taken = _handed_over(table, before)
+    assert taken - given == WAY
+    assert table.owners() == [third]
+    assert not table.messages(Claim, since=before)
+
+
+def test_a_move_without_a_name_goes_to_the_next_of_the_order() -> None:
+    table = Table().settled()
+    first, second, _ = table.first()
+    table.feed(first, MoveRequested(VIP))
+    table.after(20 * MS)
+    assert table.owners() == [second]
+
+
+def test_the_target_answers_only_after_release() -> None:
+    table = Table().settled()
+    first, second, _ = table.first()
+    table.feed(first, MoveRequested(VIP, second))
+    table.after(2 * WAY - 1)
+    assert table.messages(Accept, second)
+    assert table.owners() == [first]
+
+
+def test_an_offer_is_repeated_and_goes_to_the_next_candidate_when_nobody_accepts() -> None:
+    table = Table().settled()
+    first, second, third = table.first()
+    table.cut.add((first, second))
+    before = table.now
+    table.feed(first, MoveRequested(VIP))
+    table.after(SETTINGS.offer * 3 + 2 * WAY + MS)
+    assert len(table.messages(Offer, first, since=before)) == 4
+    assert table.owners() == [third]
+
+
+def test_an_owner_that_finds_nobody_keeps_the_ip() -> None:
+    table = Table().settled()
+    first, second, third = table.first()
+    table.cut |= {(first, second), (first, third)}
+    table.feed(first, MoveRequested(VIP))
+    table.after(SETTINGS.offer * 7)
+    assert table.owners() == [first]
+    assert table.reported(Kind.NOT_TAKEN, first)
+
+
+def test_a_release_that_is_lost_is_said_again() -> None:
+    table = Table().settled()
+    first, second, _ = table.first()
+    before = table.now
+    table.feed(first, MoveRequested(VIP, second))
+    table.after(2 * WAY - 1)
+    table.cut.add((first, second))
+    table.after(4 * MS)
+    assert table.owners() == []
+    table.cut.clear()
+    table.after(12 * MS)
+    assert table.owners() == [second]
+    assert len(table.messages(Release, first, since=before)) >= 2
+
+
+def test_a_release_that_comes_too_late_leads_to_an_ordinary_claim() -> None:
+    table = Table().settled()
+    first, second, third = table.first()
+    before = table.now
+    table.feed(first, MoveRequested(VIP, second))
+    table.after(2 * WAY - 1)
+    table.cut |= {(first, second), (first, third)}
+    table.after(SETTINGS.accept + 20 * MS)
+    assert table.owners() == []
+    table.cut.clear()
+    table.after(SECOND)
+    assert len(table.owners()) == 1
+    assert table.messages(Claim, since=before)
+
+
+def test_a_node_that_is_not_seasoned_accepts_nothing() -> None:
+    table = Table().settled()
+    first, second, _ = table.first()
+    table.kill(second)
+    table.after(SECOND)
+    table.start(second, seed="again", view=table.view(second))
+    table.after(SECOND)
+    before = table.now
+    table.feed(first, MoveRequested(VIP, second))
+    table.after(100 * MS)
+    assert table.owners() == [first]
+    assert not table.messages(Accept, since=before)
+
+
+def test_a_node_of_higher_score_gets_the_ip_once_it_is_seasoned() -> None:
+    table = Table().settled()
+    first, second, _ = table.first()
+    table.kill(second)
+    table.after(SECOND)
+    table.start(second, seed="again")
+    table.show(scores={second: 7})
+    table.after(SECOND)
+    assert table.owners() == [first]
+    table.after(2 * SECOND)
+    assert table.owners() == [second]
+
+
+def test_nodes_that_see_different_scores_do_not_hand_an_ip_to_and_fro() -> None:
+    table = Table().settled()
+    first, second, third = table.first()
+    table.show(first, third, scores={second: 5})
+    table.show(second, scores={first: 5})
+    before = table.now
+    table.after(SETTINGS.season - 100 * MS)
+    assert len(table.reported(Kind.HANDED_OVER, since=before)) == 1
+    assert table.owners() == [second]
+
+
+def test_a_drain_hands_everything_over_and_the_node_owns_nothing_until_it_ends() -> None:
+    table = Table(vips=[VIP, bytes((203, 0, 113, 2)), bytes((203, 0, 113, 3))]).settled()
+    table.feed("a", DrainRequested(leave=False))
+    table.after(100 * MS)
+    assert not table.owned["a"]
+    assert all(len(table.owners(vip)) == 1 for vip in table.vips)
+    assert list(table.hellos("a"))[-1].state is State.DRAINING
+    table.feed("a", DrainEnded())
+    table.after(SETTINGS.season + SECOND)
+    assert list(table.hellos("a"))[-1].state is State.SEASONED
+
+
+def test_a_node_that_leaves_says_so_and_is_not_waited_for() -> None:
+    table = Table().settled()
+    first, second, third = table.first()
+    table.feed(second, DrainRequested())
+    table.after(10 * MS)
+    assert list(table.hellos(second))[-1].state is State.LEAVING
+    before = table.now
+    table.kill(second)
+    table.kill(first)
+    table.after(SECOND)
+    assert table.owners() == [third]
+    (report,) = table.reported(Kind.TOOK_OVER, third, since=before)
+    assert report.micros <= SETTINGS.claim + 2 * MS
+
+
+def test_a_draining_owner_that_nobody_relieves_answers_until_its_grace_is_over() -> None:
+    table = Table(("a",)).settled()
+    table.feed("a", DrainRequested(leave=False))
+    table.after(SETTINGS.drain_grace - 100 * MS)
+    assert table.owners() == ["a"]
+    table.after(200 * MS)
+    assert table.owners() == []
+
+
+def test_an_owner_that_is_no_longer_eligible_gives_the_ip_to_another() -> None:
+    table = Table().settled()
+    first, second, _ = table.first()
+    table.show(first, eligible=False)
+    table.after(20 * MS)
+    assert table.owners() == [second]
+
+
+def test_an_owner_that_is_no_longer_eligible_and_finds_nobody_stops() -> None:
+    table = Table(("a", "b")).settled()
+    first, second = table.first()
+    table.kill(second)
+    table.after(SECOND)
+    table.show(first, eligible=False)
+    table.after(SECOND)
+    assert table.owners() == []
+    assert table.reported(Kind.RELEASED, first)
