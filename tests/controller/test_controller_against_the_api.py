@@ -12,6 +12,7 @@ from strictarp.controller import elector
 from strictarp.controller.configuring import Rules
 from strictarp.controller.daemon import Controller, Options
 from strictarp.kube.objects import (
+    ADDRESSCONFLICTS,
     CONFIGURATIONSTATES,
     EVENTS,
     IPADDRESSPOOLS,
@@ -393,3 +394,30 @@ async def test_overlaps_and_faults_are_reported_on_the_pool_and_in_the_configura
     state = (await bench.client.get(CONFIGURATIONSTATES, "controller", NS)).status
     assert state.result == "Invalid"
     assert state.error_summary.startswith("IPAddressPool lab: spec.addresses: ")
+
+
+async def test_an_address_found_taken_is_replaced_by_another(bench: Bench) -> None:
+    await bench.pool("lab", "192.0.2.100-192.0.2.103")
+    await bench.service("web")
+    bench.start()
+    await bench.until_ips("web", "192.0.2.100")
+    conflict = {"metadata": {"name": "ip-192.0.2.100"}, "spec": {"address": "192.0.2.100"}}
+    await bench.client.create(ADDRESSCONFLICTS, conflict, NS)
+    await bench.until_ips("web", "192.0.2.101")
+    await bench.quiet()
+    assert [event[0] for event in await bench.events("AddressTaken")] == ["web"]
+    await bench.client.delete(ADDRESSCONFLICTS, "ip-192.0.2.100", NS)
+    await bench.service("next")
+    await bench.until_ips("next", "192.0.2.100")
+
+
+async def test_it_works_where_only_metallbs_definitions_are_installed(bench: Bench) -> None:
+    for path in (
+        "/apis/strictarp.io/",
+        "/apis/metallb.io/v1beta1/namespaces/metallb-system/configurationstates",
+    ):
+        await bench.api.fault(kind="status", status=404, path=path, count=100_000)
+    await bench.pool("lab", "192.0.2.100-192.0.2.103")
+    await bench.service("web")
+    bench.start()
+    await bench.until_ips("web", "192.0.2.100")

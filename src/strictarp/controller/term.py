@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import logging
-import secrets
 from collections import ChainMap
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -14,18 +12,22 @@ from strictarp.controller.configuring import Configuration, Rules, configure
 from strictarp.controller.counting import Counting
 from strictarp.controller.exposition import Figures
 from strictarp.controller.guard import overlaps
+from strictarp.controller.hello_key import keep_key
+from strictarp.controller.pools import with_taken
 from strictarp.controller.reconcile import Book, Decision, Notice, refusal, settle, stand_still
 from strictarp.controller.reporting import COMPONENT, Reporting
+from strictarp.controller.requests import conflicts
 from strictarp.kube.cache import Cache, Delta
 from strictarp.kube.client import Client
 from strictarp.kube.errors import Conflict, KubeError, NotFound
 from strictarp.kube.events import emit
 from strictarp.kube.objects import (
+    ADDRESSCONFLICTS,
     IPADDRESSPOOLS,
     NAMESPACES,
     NODES,
-    SECRETS,
     SERVICES,
+    AddressConflict,
     IPAddressPool,
     Namespace,
     Node,
@@ -34,9 +36,7 @@ from strictarp.kube.objects import (
 
 log = logging.getLogger(__name__)
 
-SECRET = "strictarp-hello"  # noqa: S105 - a name
-KEY_BYTES = 32
-SECRET_PERIOD = 60.0
+KIND_PERIOD = 60.0
 WRITERS = 16
 RETRY_FIRST, RETRY_LAST = 0.2, 10.0
 
@@ -72,6 +72,10 @@ class Term:
         self.pools = Cache(client, IPADDRESSPOOLS, namespace=rules.namespace, on_delta=self._on_pool)
         self.namespaces = Cache(client, NAMESPACES, on_delta=self._on_namespace)
         self.nodes = Cache(client, NODES, on_delta=self._on_node)
+        self.conflicts = Cache(
+            client, ADDRESSCONFLICTS, namespace=rules.namespace, on_delta=self._on_conflict
+        )
+        self._conflicts_known = asyncio.Event()
         self.reporting = Reporting(client, rules.namespace, self.pools.objects, may_write)
         self.counting = Counting(client, self.pools.objects, may_write)
         # Services as the watch shows them, overlaid by answers to our own writes that it has not brought yet.
@@ -84,12 +88,14 @@ class Term:
         async with asyncio.TaskGroup() as group:
             for cache in caches:
                 group.create_task(cache.run())
-            group.create_task(self._keep_secret())
+            group.create_task(keep_key(self._client, self._rules.namespace, self._may_write))
             group.create_task(self.nodes.run())  # not waited for: they only matter for what is reported
             group.create_task(self.reporting.run())
             group.create_task(self.counting.run())
+            group.create_task(self._follow_conflicts())
             for cache in caches:
                 await cache.synced.wait()
+            await self._conflicts_known.wait()
             log.info("objects known", extra={"fields": {"services": len(self.services.objects)}})
             self._wake.set()
             while True:
@@ -117,6 +123,27 @@ class Term:
     def _on_namespace(self, delta: Delta[Namespace]) -> None:
         old, new = (each.metadata.labels if each else None for each in (delta.old, delta.new))
         if old != new:
+            self._everything = True
+            self._wake.set()
+
+    async def _follow_conflicts(self) -> None:
+        """Follow the addresses found taken, where that kind is installed."""
+        while True:
+            try:
+                await self._client.list(ADDRESSCONFLICTS, self._rules.namespace)
+                break
+            except NotFound:
+                self._conflicts_known.set()
+                await asyncio.sleep(KIND_PERIOD)
+            except KubeError:
+                await asyncio.sleep(RETRY_LAST)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.conflicts.run())
+            await self.conflicts.synced.wait()
+            self._conflicts_known.set()
+
+    def _on_conflict(self, delta: Delta[AddressConflict]) -> None:
+        if delta.old is None or delta.new is None or delta.old.spec.address != delta.new.spec.address:
             self._everything = True
             self._wake.set()
 
@@ -181,6 +208,7 @@ class Term:
                 self._book, self._view, why=refusal(faults), lb_class=lb_class, now=now
             )
             return decisions
+        pools = with_taken(pools, conflicts(self.conflicts.objects.values()))
         self._book, decisions = settle(self._book, pools, self._view, changed, lb_class=lb_class, now=now)
         self._figures.book = self._book
         self.counting.want({pool.name: pool.counters(self._book.state.runs) for pool in pools})
@@ -246,28 +274,3 @@ class Term:
             self._wake.set()
 
         group.create_task(later())
-
-    async def _keep_secret(self) -> None:
-        """See that the speakers have a key for their hellos."""
-        while True:
-            try:
-                await self._make_secret()
-            except KubeError as error:
-                log.warning("Secret %s not made", SECRET, extra={"fields": {"error": str(error)}})
-                await asyncio.sleep(RETRY_LAST)
-                continue
-            await asyncio.sleep(SECRET_PERIOD)
-
-    async def _make_secret(self) -> None:
-        try:
-            await self._client.get(SECRETS, SECRET, self._rules.namespace)
-        except NotFound:
-            if not self._may_write():
-                return
-            key = base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()
-            body = {"metadata": {"name": SECRET}, "type": "Opaque", "data": {"key": key}}
-            try:
-                await self._client.create(SECRETS, body, self._rules.namespace)
-            except Conflict:
-                return  # made by another
-            log.info("Secret %s made", SECRET)
