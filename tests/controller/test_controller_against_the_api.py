@@ -421,3 +421,25 @@ async def test_it_works_where_only_metallbs_definitions_are_installed(bench: Ben
     await bench.service("web")
     bench.start()
     await bench.until_ips("web", "192.0.2.100")
+
+
+async def test_an_address_never_stands_in_two_statuses_although_clearing_fails(bench: Bench) -> None:
+    await bench.pool("lab", "192.0.2.100/32")
+    await bench.service("first")
+    bench.start()
+    await bench.until_ips("first", "192.0.2.100")
+    await bench.service("second")
+    await bench.quiet()
+    path = "/api/v1/namespaces/default/services/first/status"
+    await bench.api.fault(kind="status", verb="patch", path=path, count=3)
+    asks = {"metadata": {"annotations": {"metallb.io/loadBalancerIPs": "192.0.2.222"}}}
+    await bench.client.merge_patch(SERVICES, "first", asks, "default")
+    seen = []
+    for _ in range(200):
+        seen.append((await bench.ips("first"), await bench.ips("second")))
+        if seen[-1] == ([], ["192.0.2.100"]):
+            break
+        await asyncio.sleep(0.02)
+    assert seen[-1] == ([], ["192.0.2.100"])
+    assert seen.count((["192.0.2.100"], [])) > 10  # the failures were there
+    assert (["192.0.2.100"], ["192.0.2.100"]) not in seen

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import ChainMap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 
+from strictarp.controller.addresses import ip_text
 from strictarp.controller.configuring import Configuration, Rules, configure
 from strictarp.controller.counting import Counting
 from strictarp.controller.exposition import Figures
@@ -16,10 +17,10 @@ from strictarp.controller.hello_key import keep_key
 from strictarp.controller.pools import with_taken
 from strictarp.controller.reconcile import Book, Decision, Notice, refusal, settle, stand_still
 from strictarp.controller.reporting import COMPONENT, Reporting
-from strictarp.controller.requests import conflicts
+from strictarp.controller.requests import conflicts, current
 from strictarp.kube.cache import Cache, Delta
 from strictarp.kube.client import Client
-from strictarp.kube.errors import Conflict, KubeError, NotFound
+from strictarp.kube.errors import ApiError, Conflict, KubeError, NotFound
 from strictarp.kube.events import emit
 from strictarp.kube.objects import (
     ADDRESSCONFLICTS,
@@ -64,9 +65,11 @@ class Term:
         self._configuration = Configuration()
         self._changed: set[str] = set()
         self._everything = True
+        self._report_due = False
         self._wake = asyncio.Event()
         self._unsaid: dict[str, tuple[Notice, ...]] = {}
         self._delays: dict[str, float] = {}
+        self._clinging: set[str] = set()  # Services whose status could not be cleared yet
         self._written: dict[str, Service] = {}
         self.services = Cache(client, SERVICES, on_delta=self._on_service, doubt_empty_start=True)
         self.pools = Cache(client, IPADDRESSPOOLS, namespace=rules.namespace, on_delta=self._on_pool)
@@ -132,11 +135,13 @@ class Term:
             try:
                 await self._client.list(ADDRESSCONFLICTS, self._rules.namespace)
                 break
-            except NotFound:
+            except ApiError as error:  # not installed, or not allowed: the rest works without
+                if not self._conflicts_known.is_set():
+                    log.info("AddressConflicts are not followed", extra={"fields": {"why": str(error)}})
                 self._conflicts_known.set()
                 await asyncio.sleep(KIND_PERIOD)
             except KubeError:
-                await asyncio.sleep(RETRY_LAST)
+                await asyncio.sleep(RETRY_FIRST)
         async with asyncio.TaskGroup() as group:
             group.create_task(self.conflicts.run())
             await self.conflicts.synced.wait()
@@ -150,7 +155,8 @@ class Term:
     def _on_node(self, delta: Delta[Node]) -> None:
         old, new = (each.status.addresses if each else None for each in (delta.old, delta.new))
         if old != new:
-            self._report()
+            self._report_due = True
+            self._wake.set()
 
     def _configure(self) -> None:
         """Take the pools as they are now, if they are sound; else what was good last stays in force."""
@@ -171,12 +177,11 @@ class Term:
             log.info("pools in force", extra={"fields": {"pools": [pool.name for pool in now.pools or ()]}})
         self._figures.pools = now.pools or ()
         self._figures.loaded, self._figures.stale = now.pools is not None, bool(now.faults)
-        self._report()
+        self._report_due = True
 
     def _report(self) -> None:
+        self._report_due = False
         now, around = self._configuration, self._rules.surroundings
-        if now.pools is None and not now.faults:
-            return
         found = overlaps(now.pools or (), self.nodes.objects.values(), self.services.objects.values(), around)
         self._figures.overlaps = len(found)
         self.reporting.tell(now.faults, found)
@@ -190,12 +195,45 @@ class Term:
             self._configure()
         if self._configuration == Configuration():
             return
-        decisions = self._decide()
+        if self._report_due:
+            self._report()
+        await self._carry_out_all(self._decide(), group)
+
+    async def _carry_out_all(self, decisions: Mapping[str, Decision], group: asyncio.TaskGroup) -> None:
+        """First what Services lose, then what they get: no address stands in two statuses in between."""
+        due = [
+            each
+            for each in decisions.values()
+            if each.patch is not None or each.events or each.key in self._unsaid
+        ]
+        losers = {each.key for each in due if self._clings_to(each.key)}
+        self._clinging |= losers
         limit = asyncio.Semaphore(WRITERS)
+        await self._write_wave([each for each in due if each.key in losers], limit, group)
+        clung = {key: ips for key in self._clinging if (ips := self._clings_to(key))}
+        self._clinging = set(clung)
+        in_two = set[str]().union(*clung.values())
+        rest = [each for each in due if each.key not in losers]
+        for each in rest:
+            if in_two.intersection(each.ips):
+                self._unsaid[each.key] = (*self._unsaid.get(each.key, ()), *each.events)
+                self._later(each.key, group)
+        await self._write_wave([each for each in rest if not in_two.intersection(each.ips)], limit, group)
+
+    async def _write_wave(
+        self, decisions: Iterable[Decision], limit: asyncio.Semaphore, group: asyncio.TaskGroup
+    ) -> None:
         async with asyncio.TaskGroup() as writers:
-            for decision in decisions.values():
-                if decision.patch is not None or decision.events or decision.key in self._unsaid:
-                    writers.create_task(self._carry_out(decision, limit, group))
+            for each in decisions:
+                writers.create_task(self._carry_out(each, limit, group))
+
+    def _clings_to(self, key: str) -> set[str]:
+        """The addresses that stand in its status and are no longer its own."""
+        service = self._view.get(key)
+        held = self._book.state.holdings.get(key)
+        if service is None:
+            return set()
+        return {ip_text(ip) for ip in current(service)} - set(map(ip_text, held.ips if held else ()))
 
     def _decide(self) -> dict[str, Decision]:
         pools, faults = self._configuration.pools, self._configuration.faults
@@ -260,13 +298,17 @@ class Term:
         log.info("status written", extra={"fields": fields})
 
     def _again(self, key: str, error: KubeError, group: asyncio.TaskGroup) -> None:
-        """Decide anew in a while, longer each time; by then the watch has brought what we did not know."""
-        delay = self._delays.get(key, RETRY_FIRST)
-        self._delays[key] = min(2 * delay, RETRY_LAST)
+        """The write failed; by the next try the watch has brought what we did not know."""
+        delay = self._later(key, group)
         if not isinstance(error, Conflict):
             self._figures.update_errors += 1
             fields = {"service": key, "error": str(error), "again": delay}
             log.warning("status not written", extra={"fields": fields})
+
+    def _later(self, key: str, group: asyncio.TaskGroup) -> float:
+        """Decide anew in a while, longer each time; returns the seconds."""
+        delay = self._delays.get(key, RETRY_FIRST)
+        self._delays[key] = min(2 * delay, RETRY_LAST)
 
         async def later() -> None:
             await asyncio.sleep(delay)
@@ -274,3 +316,4 @@ class Term:
             self._wake.set()
 
         group.create_task(later())
+        return delay
