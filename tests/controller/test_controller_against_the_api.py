@@ -443,3 +443,21 @@ async def test_an_address_never_stands_in_two_statuses_although_clearing_fails(b
     assert seen[-1] == ([], ["192.0.2.100"])
     assert seen.count((["192.0.2.100"], [])) > 10  # the failures were there
     assert (["192.0.2.100"], ["192.0.2.100"]) not in seen
+
+
+async def test_before_there_is_a_pool_nobody_loses_anything_and_who_waits_is_told(bench: Bench) -> None:
+    await bench.service("has")
+    ingress = {"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.100"}]}}}
+    await bench.client.merge_patch(SERVICES, "has", ingress, "default", subresource="status")
+    await bench.service("waits")
+    bench.start()
+    for _ in range(100):
+        if told := await bench.events("AllocationFailed"):
+            break
+        await asyncio.sleep(0.05)
+    assert told == [("waits", 'Failed to allocate IP for "default/waits": there is no IPAddressPool', 1)]
+    await bench.quiet()
+    assert await bench.ips("has") == ["192.0.2.100"]
+    await bench.pool("lab", "192.0.2.100-192.0.2.103")
+    await bench.until_ips("waits", "192.0.2.101")
+    assert await bench.ips("has") == ["192.0.2.100"]

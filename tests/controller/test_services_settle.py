@@ -456,7 +456,7 @@ SERVICES = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(SERVICES, st.integers(0, 5))
 def test_the_result_does_not_depend_on_the_order_of_the_objects(services: list[Service], seed: int) -> None:
     expected = decide(DUAL, *services)
@@ -465,7 +465,7 @@ def test_the_result_does_not_depend_on_the_order_of_the_objects(services: list[S
     assert decide(DUAL, *shuffled) == expected
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(SERVICES)
 def test_a_restart_after_everything_was_written_changes_nothing(services: list[Service]) -> None:
     decisions = decide(DUAL, *services)
@@ -482,7 +482,7 @@ def test_a_restart_after_everything_was_written_changes_nothing(services: list[S
     assert all((each.patch, each.events) == (None, ()) for each in decide(DUAL, *after).values())
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.data(), SERVICES)
 def test_one_by_one_with_crashes_nobody_has_an_address_twice(
     data: st.DataObject, services: list[Service]

@@ -19,6 +19,9 @@ from strictarp.kube.objects import Service
 Severity: TypeAlias = Literal["Normal", "Warning"]
 
 
+NO_POOL = "there is no IPAddressPool"
+
+
 class Lost(msgspec.Struct, frozen=True, gc=False):
     """A Service does not keep what it has. Without `event` nothing is said: what follows tells it."""
 
@@ -52,7 +55,7 @@ def take_again(
 def _possible(pools: tuple[Pool, ...], service: Service, ips: tuple[Ip, ...]) -> Request | Lost:
     """The request of a Service that may have such addresses at all."""
     if not pools:
-        return Lost("there is no IPAddressPool", "ClearAssignment")
+        return Lost(NO_POOL, "ClearAssignment")
     try:
         request = read_request(service)
     except Unservable:

@@ -1,27 +1,25 @@
-"""One term of the leading controller: its own fresh lists, its decisions, its writes."""
+"""One term of the leading controller: its own fresh lists and what it decides from them."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import ChainMap
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 
-from strictarp.controller.addresses import ip_text
 from strictarp.controller.configuring import Configuration, Rules, configure
 from strictarp.controller.counting import Counting
 from strictarp.controller.exposition import Figures
 from strictarp.controller.guard import overlaps
 from strictarp.controller.hello_key import keep_key
 from strictarp.controller.pools import with_taken
-from strictarp.controller.reconcile import Book, Decision, Notice, refusal, settle, stand_still
-from strictarp.controller.reporting import COMPONENT, Reporting
-from strictarp.controller.requests import conflicts, current
+from strictarp.controller.reconcile import Book, Decision, refusal, settle, stand_still
+from strictarp.controller.reporting import Reporting
+from strictarp.controller.requests import conflicts
+from strictarp.controller.writer import Writer
 from strictarp.kube.cache import Cache, Delta
 from strictarp.kube.client import Client
-from strictarp.kube.errors import ApiError, Conflict, KubeError, NotFound
-from strictarp.kube.events import emit
+from strictarp.kube.errors import ApiError, KubeError
 from strictarp.kube.objects import (
     ADDRESSCONFLICTS,
     IPADDRESSPOOLS,
@@ -38,8 +36,7 @@ from strictarp.kube.objects import (
 log = logging.getLogger(__name__)
 
 KIND_PERIOD = 60.0
-WRITERS = 16
-RETRY_FIRST, RETRY_LAST = 0.2, 10.0
+RETRY = 0.2
 
 
 class Term:
@@ -67,10 +64,6 @@ class Term:
         self._everything = True
         self._report_due = False
         self._wake = asyncio.Event()
-        self._unsaid: dict[str, tuple[Notice, ...]] = {}
-        self._delays: dict[str, float] = {}
-        self._clinging: set[str] = set()  # Services whose status could not be cleared yet
-        self._written: dict[str, Service] = {}
         self.services = Cache(client, SERVICES, on_delta=self._on_service, doubt_empty_start=True)
         self.pools = Cache(client, IPADDRESSPOOLS, namespace=rules.namespace, on_delta=self._on_pool)
         self.namespaces = Cache(client, NAMESPACES, on_delta=self._on_namespace)
@@ -81,8 +74,10 @@ class Term:
         self._conflicts_known = asyncio.Event()
         self.reporting = Reporting(client, rules.namespace, self.pools.objects, may_write)
         self.counting = Counting(client, self.pools.objects, may_write)
-        # Services as the watch shows them, overlaid by answers to our own writes that it has not brought yet.
-        self._view = ChainMap(self._written, self.services.objects)  # type: ignore[arg-type]
+        self._writer = Writer(
+            client, self.services.objects, figures=figures, may_write=may_write, again=self._look_at
+        )
+        self._view = self._writer.view
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -109,11 +104,15 @@ class Term:
     # --- what is seen -------------------------------------------------------------------------------------
 
     def _on_service(self, delta: Delta[Service]) -> None:
-        self._written.pop(delta.key, None)
+        self._writer.seen(delta.key)
         self._changed.add(delta.key)
         self._figures.updates += 1
         if self._configuration.faults and self._rules.refuse_edits:
             self._everything = True  # it may have been what stood against the pools
+        self._wake.set()
+
+    def _look_at(self, key: str) -> None:
+        self._changed.add(key)
         self._wake.set()
 
     def _on_pool(self, delta: Delta[IPAddressPool]) -> None:
@@ -141,7 +140,7 @@ class Term:
                 self._conflicts_known.set()
                 await asyncio.sleep(KIND_PERIOD)
             except KubeError:
-                await asyncio.sleep(RETRY_FIRST)
+                await asyncio.sleep(RETRY)
         async with asyncio.TaskGroup() as group:
             group.create_task(self.conflicts.run())
             await self.conflicts.synced.wait()
@@ -162,7 +161,9 @@ class Term:
         """Take the pools as they are now, if they are sound; else what was good last stays in force."""
         before = self._configuration
         if not self.pools.objects and before.pools is None:
-            return  # nothing was ever configured: nobody loses anything
+            # Nothing was ever in force: nobody loses anything.
+            self._configuration, self._figures.stale, self._report_due = Configuration(), False, True
+            return
         now = self._configuration = configure(
             before,
             self.pools.objects.values(),
@@ -193,47 +194,10 @@ class Term:
             return
         if self._everything:
             self._configure()
-        if self._configuration == Configuration():
-            return
         if self._report_due:
             self._report()
-        await self._carry_out_all(self._decide(), group)
-
-    async def _carry_out_all(self, decisions: Mapping[str, Decision], group: asyncio.TaskGroup) -> None:
-        """First what Services lose, then what they get: no address stands in two statuses in between."""
-        due = [
-            each
-            for each in decisions.values()
-            if each.patch is not None or each.events or each.key in self._unsaid
-        ]
-        losers = {each.key for each in due if self._clings_to(each.key)}
-        self._clinging |= losers
-        limit = asyncio.Semaphore(WRITERS)
-        await self._write_wave([each for each in due if each.key in losers], limit, group)
-        clung = {key: ips for key in self._clinging if (ips := self._clings_to(key))}
-        self._clinging = set(clung)
-        in_two = set[str]().union(*clung.values())
-        rest = [each for each in due if each.key not in losers]
-        for each in rest:
-            if in_two.intersection(each.ips):
-                self._unsaid[each.key] = (*self._unsaid.get(each.key, ()), *each.events)
-                self._later(each.key, group)
-        await self._write_wave([each for each in rest if not in_two.intersection(each.ips)], limit, group)
-
-    async def _write_wave(
-        self, decisions: Iterable[Decision], limit: asyncio.Semaphore, group: asyncio.TaskGroup
-    ) -> None:
-        async with asyncio.TaskGroup() as writers:
-            for each in decisions:
-                writers.create_task(self._carry_out(each, limit, group))
-
-    def _clings_to(self, key: str) -> set[str]:
-        """The addresses that stand in its status and are no longer its own."""
-        service = self._view.get(key)
-        held = self._book.state.holdings.get(key)
-        if service is None:
-            return set()
-        return {ip_text(ip) for ip in current(service)} - set(map(ip_text, held.ips if held else ()))
+        decisions = self._decide()
+        await self._writer.carry_out(decisions, self._book.state.holdings, group)
 
     def _decide(self) -> dict[str, Decision]:
         pools, faults = self._configuration.pools, self._configuration.faults
@@ -251,69 +215,3 @@ class Term:
         self._figures.book = self._book
         self.counting.want({pool.name: pool.counters(self._book.state.runs) for pool in pools})
         return decisions
-
-    async def _carry_out(
-        self, decision: Decision, limit: asyncio.Semaphore, group: asyncio.TaskGroup
-    ) -> None:
-        key = decision.key
-        service = self._view.get(key)
-        notices = (*self._unsaid.pop(key, ()), *decision.events)
-        if service is None:
-            return
-        async with limit:
-            if not self._may_write():
-                return  # the term ends; the next one decides anew
-            if decision.patch is not None:
-                try:
-                    await self._write(service, decision)
-                except NotFound:
-                    return
-                except KubeError as error:
-                    self._unsaid[key] = notices
-                    self._again(key, error, group)
-                    return
-            self._delays.pop(key, None)
-            for notice in notices:
-                await emit(
-                    self._client,
-                    about=service,
-                    reason=notice.reason,
-                    message=notice.message,
-                    type=notice.type,
-                    component=COMPONENT,
-                )
-
-    async def _write(self, service: Service, decision: Decision) -> None:
-        meta = service.metadata
-        patch = decision.patch or {}
-        done = await self._client.merge_patch(
-            SERVICES, meta.name, patch, meta.namespace, subresource="status"
-        )
-        # Unless the watch has been faster: then what it brought is as new or newer.
-        if self._view.get(decision.key) is service:
-            self._written[decision.key] = done
-        fields = {"service": decision.key, "ips": decision.ips, "pool": decision.pool}
-        if decision.reason:
-            fields["reason"] = decision.reason
-        log.info("status written", extra={"fields": fields})
-
-    def _again(self, key: str, error: KubeError, group: asyncio.TaskGroup) -> None:
-        """The write failed; by the next try the watch has brought what we did not know."""
-        delay = self._later(key, group)
-        if not isinstance(error, Conflict):
-            self._figures.update_errors += 1
-            fields = {"service": key, "error": str(error), "again": delay}
-            log.warning("status not written", extra={"fields": fields})
-
-    def _later(self, key: str, group: asyncio.TaskGroup) -> float:
-        """Decide anew in a while, longer each time; returns the seconds."""
-        delay = self._delays.get(key, RETRY_FIRST)
-        self._delays[key] = min(2 * delay, RETRY_LAST)
-
-        async def later() -> None:
-            await asyncio.sleep(delay)
-            self._changed.add(key)
-            self._wake.set()
-
-        group.create_task(later())
-        return delay
