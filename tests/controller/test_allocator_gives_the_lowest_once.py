@@ -103,7 +103,7 @@ def _play(steps: list[tuple[str, Request | None]]) -> State:
     return state
 
 
-@settings(max_examples=300)
+@settings(max_examples=120, deadline=None)
 @given(histories())
 def test_no_address_is_given_twice_unless_it_is_shared_by_the_rules(
     steps: list[tuple[str, Request | None]],
@@ -126,6 +126,7 @@ def test_no_address_is_given_twice_unless_it_is_shared_by_the_rules(
     assert flat == set(used)
 
 
+@settings(max_examples=60, deadline=None)
 @given(histories())
 def test_the_lowest_free_address_comes_first_items_as_listed(steps: list[tuple[str, Request | None]]) -> None:
     state = _play(steps)

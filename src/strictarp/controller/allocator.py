@@ -201,19 +201,24 @@ def _lowest(state: State, pool: Pool, request: Request, version: int) -> Ip | No
     for item in pool.ranges:
         if item.version != version:
             continue
-        free = _free_in(state.runs[version], item, avoid_buggy=pool.avoid_buggy)
-        joined = next((ip for ip in shared if item.holds(ip) and pool.holds(ip)), None)
+        free = _free_in(state.runs[version], item, pool)
+        joined = next((ip for ip in shared if item.holds(ip) and _gives(pool, ip)), None)
         candidates = [ip for ip in (free, joined) if ip is not None]
         if candidates:
             return min(candidates)
     return None
 
 
-def _free_in(runs: Runs, item: Range, *, avoid_buggy: bool) -> Ip | None:
+def _free_in(runs: Runs, item: Range, pool: Pool) -> Ip | None:
     number = next_free(runs, item.first)
-    while number <= item.last and avoid_buggy and is_buggy((item.version, number)):
+    while number <= item.last and not _gives(pool, (item.version, number)):
         number = next_free(runs, number + 1)
     return (item.version, number) if number <= item.last else None
+
+
+def _gives(pool: Pool, ip: Ip) -> bool:
+    """An address of one of its items may be given without having been asked for."""
+    return ip not in pool.taken and not (pool.avoid_buggy and is_buggy(ip))
 
 
 def _sharable(state: State, request: Request) -> Iterator[Ip]:
