@@ -69,18 +69,20 @@ def plan_command(
     from strictarp.proxy.addresses import pack
     from strictarp.proxy.documents import read_objects
     from strictarp.proxy.plan import document, plan_objects
-    from strictarp.proxy.situation import NodeFacts, first_of_each_family, situation
+    from strictarp.proxy.situation import NodeFacts, first_of_each_family, situation, zone_of
 
-    config, _ = _load(config_file, settings_file)
+    config, settings = _load(config_file, settings_file)
     packed = []
     for text in addresses:
         address = pack(text)
         if address is None:
             raise click.UsageError(f"--node-address: {text!r} is no IP address.")
         packed.append(address)
-    services, slices = read_objects(objects)
-    facts = NodeFacts(node, tuple(packed), first_of_each_family(packed))
-    desired, warnings = plan_objects(services, slices, situation(config, facts))
+    found = read_objects(objects)
+    own = next((each for each in found.nodes if each.metadata.name == node), None)
+    facts = NodeFacts(node, tuple(packed), first_of_each_family(packed), zone_of(own))
+    desired, warnings = plan_objects(found.services, found.slices, situation(config, facts))
+    warnings = [*settings.warnings, *found.warnings, *warnings]
     sys.stdout.write(json.dumps(document(desired, config, warnings), indent=2) + "\n")
     return 0
 

@@ -34,7 +34,6 @@ from strictarp.kube.objects import (
 )
 from strictarp.netlink.ipvs import Timeouts
 from strictarp.proxy import health, nftables, peers, status, sysctls
-from strictarp.proxy.addresses import pack
 from strictarp.proxy.config import Config
 from strictarp.proxy.engine import Engine
 from strictarp.proxy.fields import Network, parse_network
@@ -123,12 +122,13 @@ class Proxy:
         config = options.config
         self._config = config
         self._kernel = kernel
-        self._facts = NodeFacts(options.node)
         self._node = options.node
+        self._families = families()
         self._host = HostLinks((), ())
         self._pod_networks: tuple[Network, ...] = ()
         self.metrics = Metrics()
-        self.engine = Engine(config, situation(config, self._facts), options.settings.drain_limit)
+        facts = NodeFacts(options.node, families=self._families)
+        self.engine = Engine(config, situation(config, facts), options.settings.drain_limit)
         self.syncer = Syncer(
             self.engine,
             kernel,
@@ -215,7 +215,7 @@ class Proxy:
             await self._kernel.set_timeouts(timeouts)
 
     def _table(self, elements: Iterable[Element]) -> str:
-        return nftables.whole_table(self._config, self._pod_networks, elements)
+        return nftables.whole_table(self._config, self._pod_networks, elements, self._families)
 
     async def _look_at_host(self) -> None:
         self._host = await self._kernel.host_links()
@@ -265,9 +265,7 @@ class Proxy:
     def _see(self) -> None:
         """Work out the node's facts anew."""
         node = self.nodes.objects.get(self._node)
-        addresses = (node.status.addresses or ()) if node else ()
-        internal = [pack(entry.address) for entry in addresses if entry.type == "InternalIP"]
-        facts = node_facts(self._node, self._host, [address for address in internal if address])
+        facts = node_facts(self._node, self._host, node, self._families)
         self.engine.see(situation(self._config, facts, self.engine.facts.dead))
         if len(self.engine.store):
             self.syncer.wake()
@@ -335,6 +333,11 @@ class Proxy:
             "strictarp_proxy_draining": ("Real servers that drain", lambda: len(engine.drains)),
             "strictarp_proxy_dead_nodes": ("Nodes given up", lambda: len(engine.facts.dead)),
         }
+
+
+def families() -> tuple[int, ...]:
+    """Widths of addresses that the kernel serves in this thread's namespace: IPv6 may be missing."""
+    return (4, 16) if Path("/proc/thread-self/net/if_inet6").exists() else (4,)
 
 
 def _network(text: str) -> Network | None:

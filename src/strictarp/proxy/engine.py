@@ -115,6 +115,15 @@ class Engine:
                 self.failed.unite(parts_of(operation))
         return reasons
 
+    def without_new(self, servers: Sequence[Operation]) -> list[Operation]:
+        """What may be done to virtual servers when set elements were refused; new ones are noted as refused.
+
+        Without SNAT they would send traffic astray, and a later process could not tell that they are ours.
+        """
+        new = {operation.server.key for operation in servers if isinstance(operation, AddServer)}
+        self.failed.keys |= new
+        return [operation for operation in servers if not parts_of(operation).keys <= new]
+
     def follow_drains(self, touched: Touched, now: float) -> None:
         """Note which real servers of the touched virtual servers are draining."""
         for key in touched.keys:
