@@ -1,9 +1,7 @@
 """What one node would program for example objects, by the plan command's own function."""
 
-import ipaddress
 import json
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
@@ -14,43 +12,10 @@ from strictarp.cli.main import main
 from strictarp.kube.objects import EndpointSlice, Service
 from strictarp.proxy.config import Config, NodePortAddresses
 from strictarp.proxy.fields import parse_network
-from strictarp.proxy.plan import document, plan_objects
 from strictarp.proxy.services import plan_service
 from strictarp.proxy.situation import NodeFacts, situation
+from support.planning import HERE, Document, backends, plan, servers
 from support.proxy_objects import endpoint_slice, service, service_body, slice_body
-
-Document = dict[str, Any]
-HERE = "192.0.2.11"
-
-
-def plan(
-    *objects: Service | EndpointSlice,
-    config: Config = Config(),  # noqa: B008 - a frozen value
-    addresses: tuple[str, ...] = (HERE,),
-    dead: tuple[str, ...] = (),
-) -> Document:
-    packed = tuple(ipaddress.ip_address(address).packed for address in addresses)
-    facts = situation(config, NodeFacts("node1", packed, packed[:1]), frozenset(dead))
-    desired, warnings = plan_objects(
-        [each for each in objects if isinstance(each, Service)],
-        [each for each in objects if isinstance(each, EndpointSlice)],
-        facts,
-    )
-    made: Document = json.loads(json.dumps(document(desired, config, warnings)))
-    return made
-
-
-def servers(made: Document) -> set[str]:
-    return {f"{each['protocol']} {each['address']}:{each['port']}" for each in made["virtualServers"]}
-
-
-def backends(made: Document, address: str) -> dict[str, int]:
-    return {
-        real["address"]: real["weight"]
-        for each in made["virtualServers"]
-        if each["address"] == address
-        for real in each["realServers"]
-    }
 
 
 def ready(address: str, node: str, **conditions: bool) -> Document:

@@ -192,7 +192,8 @@ class Proxy:
     # --- the kernel ---------------------------------------------------------------------------------------
 
     async def _prepare_sysctls(self) -> None:
-        for name, value in sysctls.wanted_sysctls(self._config).items():
+        wanted = sysctls.wanted_sysctls(self._config) | sysctls.kernel_sysctls(os.uname().release)
+        for name, value in wanted.items():
             try:
                 before = self._ensure(name, int(value))
             except SysctlError as error:
@@ -200,7 +201,10 @@ class Proxy:
             if before is not None:
                 log.info("sysctl set", extra={"fields": {"name": name, "from": before, "to": value}})
         cpus = len(os.sched_getaffinity(0))
-        for name, value in sysctls.optional_sysctls(self._config.conntrack, cpus).items():
+        conntrack = self._config.conntrack
+        for name, value in (
+            sysctls.conntrack_size(conntrack, cpus) | sysctls.conntrack_sysctls(conntrack)
+        ).items():
             try:
                 self._ensure(name, int(value))
             except SysctlError as error:

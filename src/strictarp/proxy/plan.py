@@ -13,7 +13,7 @@ from strictarp.proxy.services import PROTOCOLS, Exposure, is_ours, plan_service
 from strictarp.proxy.situation import Situation
 from strictarp.proxy.state import Desired
 from strictarp.proxy.store import Store
-from strictarp.proxy.sysctls import wanted_sysctls
+from strictarp.proxy.sysctls import conntrack_sysctls, wanted_sysctls
 
 _NAMES = {number: name for name, number in PROTOCOLS.items()}
 
@@ -46,7 +46,7 @@ def document(desired: Desired, config: Config, warnings: Iterable[str]) -> dict[
         "virtualServers": [_virtual_server(exposure) for exposure in exposures if exposure is not None],
         "addresses": [show(address) for address in sorted(desired.bound, key=_width_first)],
         "sets": sets,
-        "sysctls": dict(sorted(wanted_sysctls(config).items())),
+        "sysctls": dict(sorted({**wanted_sysctls(config), **conntrack_sysctls(config.conntrack)}.items())),
         "healthCheckNodePorts": _health(desired),
         "warnings": list(dict.fromkeys((*config.warnings, *warnings))),
     }
