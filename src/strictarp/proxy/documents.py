@@ -128,7 +128,7 @@ def _convert(document: dict[str, object], kind: str, objects: Objects) -> None:
 
 def _without_nulls(document: Mapping[object, object]) -> dict[str, object]:
     """null is absent, as in the API."""
-    return {str(key): _clean(entry) for key, entry in document.items() if entry is not None}
+    return {_text_of(str(key)): _clean(entry) for key, entry in document.items() if entry is not None}
 
 
 def _clean(value: object) -> object:
@@ -136,7 +136,12 @@ def _clean(value: object) -> object:
         return _without_nulls(value)
     if isinstance(value, list):
         return [_clean(entry) for entry in value]
-    return value
+    return _text_of(value) if isinstance(value, str) else value
+
+
+def _text_of(value: str) -> str:
+    """Without halves of surrogate pairs, which JSON can write and nobody can encode."""
+    return value if value.isascii() else value.encode("utf-8", "replace").decode()
 
 
 def _show(value: object) -> str:

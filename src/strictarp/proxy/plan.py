@@ -48,8 +48,15 @@ def document(desired: Desired, config: Config, warnings: Iterable[str]) -> dict[
         "sets": sets,
         "sysctls": dict(sorted({**wanted_sysctls(config), **conntrack_sysctls(config.conntrack)}.items())),
         "healthCheckNodePorts": _health(desired),
-        "warnings": list(dict.fromkeys((*config.warnings, *warnings))),
+        "warnings": list(dict.fromkeys(map(_one_line, (*config.warnings, *warnings)))),
     }
+
+
+def _one_line(text: str) -> str:
+    """Names may hold anything."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
 def _by_address(key: Key) -> tuple[int, bytes, Key]:
