@@ -59,8 +59,11 @@ class ModelKernel:
         self.elements.clear()
         self._flushed = True
 
-    async def prepare(self) -> None:
+    async def prepare(self, *, make: bool = True) -> None:
         """There already."""
+
+    async def remove_device(self) -> None:
+        self.bound.clear()
 
     async def apply(self, operations: Sequence[Operation]) -> list[str | None]:
         outcomes = []

@@ -38,7 +38,10 @@ NODE_PORTS = range(30000, 32768)
 
 
 class Engine:
-    """Store, desired state, mirror and drains of one node, and what is still to do."""
+    """Store, desired state, mirror and drains of one node, and what is still to do.
+
+    health: Service → its healthCheckNodePort and the number of its endpoints here.
+    """
 
     def __init__(self, config: Config, facts: Situation, drain_limit: float) -> None:
         self.store = Store()
@@ -48,6 +51,11 @@ class Engine:
         self.facts = facts
         self.failed = Touched()
         self.warnings: dict[str, tuple[str, ...]] = {}
+        self.health: dict[str, tuple[int, int]] = {}
+        self._config = config
+
+    def reconfigure(self, config: Config) -> None:
+        """What is decided here by the configuration alone; `see` follows with new facts."""
         self._config = config
 
     def see(self, facts: Situation) -> None:
@@ -72,8 +80,15 @@ class Engine:
             service = self.store.services.get(key)
             new = plan_service(service, self.store.slices(key), self.facts) if service else None
             touched.unite(self.desired.put(key, new))
+            self._note_health(key, new)
             news += self._news(key, new)
         return touched, news
+
+    def _note_health(self, key: str, new: Contribution | None) -> None:
+        if new is not None and new.health is not None:
+            self.health[key] = new.health
+        else:
+            self.health.pop(key, None)
 
     def _news(self, key: str, new: Contribution | None) -> list[str]:
         """Warnings of a Service that were not told before: each part that is refused is logged once."""

@@ -49,11 +49,15 @@ class HostLinks(msgspec.Struct, frozen=True):
 class Kernel(Protocol):
     """See the module. Methods raise KernelRefused, and OSError when a socket breaks."""
 
-    async def prepare(self) -> None:
+    async def prepare(self, *, make: bool = True) -> None:
         """Make sure that IPVS is there (its module may load) and that kube-ipvs0 exists, DOWN and NOARP.
 
         KernelRefused tells which module is missing. Called again after kube-ipvs0 was seen to be gone.
+        Without `make` a kube-ipvs0 that is missing stays so.
         """
+
+    async def remove_device(self) -> None:
+        """Delete kube-ipvs0, if it is there, with all its addresses."""
 
     async def apply(self, operations: Sequence[Operation]) -> list[str | None]:
         """Carry operations out in order; for each None, or why it was refused, for people.

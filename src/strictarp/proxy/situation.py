@@ -8,7 +8,7 @@ import msgspec
 
 from strictarp.kube.objects import Node, NodeAddress
 from strictarp.netlink.rtnl import IFF_LOOPBACK
-from strictarp.proxy.addresses import inside, loopback_or_link_local, pack
+from strictarp.proxy.addresses import inside, loopback_or_link_local, pack, show
 from strictarp.proxy.config import Config, NodePortAddresses
 from strictarp.proxy.seam import DEVICE, HostLinks
 
@@ -85,6 +85,13 @@ def node_port_addresses(wanted: NodePortAddresses, node: NodeFacts) -> tuple[byt
         if wanted.primary or not networks or inside(address, networks):
             chosen.append(address)
     return tuple(sorted(set(chosen)))
+
+
+def health_hosts(wanted: NodePortAddresses, facts: Situation) -> tuple[str, ...]:
+    """Where healthCheckNodePorts listen: everywhere, or on the addresses that serve NodePorts."""
+    if wanted == NodePortAddresses():
+        return tuple("0.0.0.0" if width == 4 else "::" for width in facts.families)
+    return tuple(show(address) for address in facts.health_addresses)
 
 
 def node_facts(name: str, host: HostLinks, node: Node | None, families: tuple[int, ...]) -> NodeFacts:

@@ -26,7 +26,8 @@ _OUTSIDE = (KernelRefused, BadListing, OSError, TimeoutError)
 
 
 class Syncer:
-    """One node's loop. `table`: text of our whole nftables table with given elements.
+    """One node's loop. `table`: text of our whole nftables table with given elements. `on_turn`: called after
+    each turn. `min_period`: seconds from the begin of a turn to that of the next.
 
     `failing`: why the last turn did not do everything. `settled` is set when a first turn did everything.
     """
@@ -40,6 +41,7 @@ class Syncer:
         min_period: float,
         full_look: float,
         metrics: Metrics,
+        on_turn: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.engine = engine
@@ -48,9 +50,10 @@ class Syncer:
         self._kernel = kernel
         self._table = table
         self._clock = clock
-        self._min_period = min_period
+        self.min_period = min_period
         self._full_look = full_look
         self._metrics = metrics
+        self._on_turn = on_turn
         self._caution = Caution(DOUBT_SECONDS)
         self._rules: Listing | None = None
         self._table_due = True
@@ -101,6 +104,7 @@ class Syncer:
             self.settled.set()
             self._working_on = None
         self._metrics.synced(self._clock() - started)
+        self._on_turn()
 
     async def skeleton(self) -> None:
         """Make our tables, without elements, on a node that has none: SNAT is there before anything else.
@@ -123,7 +127,7 @@ class Syncer:
                     await self._wake.wait()
             except TimeoutError:
                 pass
-        pause = started + self._min_period - self._clock()
+        pause = started + self.min_period - self._clock()
         if pause > 0:
             await asyncio.sleep(pause)
 
