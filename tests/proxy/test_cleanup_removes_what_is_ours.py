@@ -5,6 +5,7 @@ from strictarp.proxy.config import Config
 from strictarp.proxy.fields import parse_network
 from strictarp.proxy.once import clean_up, looked_at, tell
 from strictarp.proxy.operations import ChangeSets
+from strictarp.proxy.seam import IpvsMissing
 from support.model_kernel import ModelKernel
 from support.proxy_objects import endpoint_slice, service
 from support.syncing import Node
@@ -51,6 +52,17 @@ async def test_a_dry_cleanup_says_the_same_and_changes_nothing() -> None:
 
 async def test_an_empty_node_has_nothing_to_clean_but_tables_and_device() -> None:
     assert len(await clean_up(ModelKernel(), Config(), "node1", dry_run=False)) == 2
+
+
+class WithoutIpvs(ModelKernel):
+    async def prepare(self, *, make: bool = True) -> None:
+        raise IpvsMissing("no IPVS")
+
+
+async def test_a_kernel_without_ipvs_still_loses_our_tables() -> None:
+    kernel = WithoutIpvs()
+    assert len(await clean_up(kernel, Config(), "node1", dry_run=False)) == 2
+    assert kernel.loads == 1
 
 
 async def test_a_first_look_tells_what_is_ours() -> None:

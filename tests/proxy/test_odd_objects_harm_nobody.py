@@ -164,6 +164,13 @@ def test_what_is_no_object_is_named_and_skipped() -> None:
     assert backends(made, "203.0.113.99") == {"198.51.100.99": 1}
 
 
+def test_items_of_a_typed_list_have_its_kind() -> None:
+    body = {name: value for name, value in GOOD[0].items() if name not in ("kind", "apiVersion")}
+    objects = Objects()
+    parse_objects(json.dumps({"kind": "ServiceList", "apiVersion": "v1", "items": [body]}), "f", objects)
+    assert [each.key for each in objects.services] == ["default/good"]
+
+
 def test_ten_thousand_ports_and_a_neighbour_are_planned_in_seconds() -> None:
     ports = [{"name": f"p{n}", "port": n, "nodePort": 0} for n in range(1, 10_001)]
     ends = [{"name": f"p{n}", "port": n} for n in range(1, 10_001)]

@@ -97,10 +97,18 @@ def _take(document: object, where: str, objects: Objects) -> None:
             objects.warnings.append(f"{where}.items: a list is expected, not {_show(items)}, ignored")
             return
         for index, item in enumerate(items):
-            _take(item, f"{where}.items[{index}]", objects)
+            _take(_named(item, document), f"{where}.items[{index}]", objects)
         return
     if kind in _KINDS:
         _convert(_without_nulls(document), kind, objects)
+
+
+def _named(item: object, parent: dict[object, object]) -> object:
+    """An item of a typed list (`kind: ServiceList`) has its kind from the list."""
+    kind = str(parent["kind"]).removesuffix("List")
+    if not isinstance(item, dict) or not kind or "kind" in item:
+        return item
+    return {"apiVersion": parent.get("apiVersion"), "kind": kind, **item}
 
 
 def _convert(document: dict[str, object], kind: str, objects: Objects) -> None:

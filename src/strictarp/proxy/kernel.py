@@ -43,7 +43,15 @@ from strictarp.proxy.kernel_messages import (
     ipvs_outcome,
 )
 from strictarp.proxy.operations import BindAddress, ChangeSets, Operation, UnbindAddress
-from strictarp.proxy.seam import DEVICE, HeldServer, HostLinks, KernelRefused, KernelView, Place
+from strictarp.proxy.seam import (
+    DEVICE,
+    HeldServer,
+    HostLinks,
+    IpvsMissing,
+    KernelRefused,
+    KernelView,
+    Place,
+)
 
 _GROUPS = (GROUP_LINK, GROUP_IPV4_ADDRESS, GROUP_IPV6_ADDRESS)
 
@@ -81,7 +89,7 @@ class LinuxKernel:
         try:
             self._family = (await genl.resolve(self._generic, FAMILY_NAME)).number
         except genl.FamilyMissing:
-            raise KernelRefused("IPVS is not in this kernel: load module ip_vs (modprobe ip_vs)") from None
+            raise IpvsMissing("IPVS is not in this kernel: load module ip_vs (modprobe ip_vs)") from None
         except (Refusal, MalformedMessage) as error:
             raise KernelRefused(f"looking for IPVS: {error}") from None
         self._index = await self._ensure_device() if make else await self._device_index()

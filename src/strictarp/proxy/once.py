@@ -10,7 +10,7 @@ from strictarp.proxy.daemon import Proxy
 from strictarp.proxy.engine import Engine
 from strictarp.proxy.nft_listing import BadListing, parse_listings
 from strictarp.proxy.operations import ChangeSets, Operation, describe_operation
-from strictarp.proxy.seam import DEVICE, Kernel, KernelRefused
+from strictarp.proxy.seam import DEVICE, IpvsMissing, Kernel, KernelRefused
 from strictarp.proxy.situation import node_facts, situation
 
 
@@ -36,14 +36,17 @@ async def clean_up(kernel: Kernel, config: Config, name: str, *, dry_run: bool) 
 
     Other virtual servers, excludeCIDRs and sysctls stay. Raises KernelRefused, OSError.
     """
-    engine = await looked_at(kernel, config, name)
-    steps = engine.steps(engine.everything())
-    told = list(tell(steps.removals))
+    try:
+        engine = await looked_at(kernel, config, name)
+        removals = engine.steps(engine.everything()).removals
+    except IpvsMissing:
+        removals = []
+    told = list(tell(removals))
     told += [f"delete nftables tables {nftables.TABLE}", f"delete device {DEVICE}"]
     if dry_run:
         return told
-    failed = [reason for reason in await kernel.apply(steps.removals) if reason is not None]
-    await kernel.load_rules(nftables.no_table(engine.facts.families))
+    failed = [reason for reason in await kernel.apply(removals) if reason is not None]
+    await kernel.load_rules(nftables.no_table(host.families()))
     await kernel.remove_device()
     if failed:
         raise KernelRefused("; ".join(failed[:5]))

@@ -25,6 +25,10 @@ class KernelRefused(Exception):
     """The kernel, or nft, would not do something; the message says what and, if known, how to mend it."""
 
 
+class IpvsMissing(KernelRefused):
+    """There is no IPVS in this kernel, and so no virtual server either."""
+
+
 class HeldServer(msgspec.Struct, frozen=True):
     """A virtual server as the kernel holds it, with its real servers."""
 
