@@ -14,7 +14,8 @@ from strictarp.netlink.ipvs import Key
 from strictarp.proxy.addresses import inside
 from strictarp.proxy.config import Config
 from strictarp.proxy.diff import Steps, diff, draining
-from strictarp.proxy.drains import Drains
+from strictarp.proxy.drains import FIRST_LOOK, Drains
+from strictarp.proxy.lingering import leftovers, may_linger
 from strictarp.proxy.mirror import Mirror
 from strictarp.proxy.operations import (
     AddServer,
@@ -27,7 +28,7 @@ from strictarp.proxy.operations import (
     UnbindAddress,
 )
 from strictarp.proxy.seam import KernelView
-from strictarp.proxy.services import FRONTS, Contribution, place_of, plan_service
+from strictarp.proxy.services import FRONTS, Contribution, Exposure, place_of, plan_service
 from strictarp.proxy.situation import Situation
 from strictarp.proxy.state import Desired, Touched
 from strictarp.proxy.store import Store
@@ -79,10 +80,19 @@ class Engine:
         for key in self.store.take(limit):
             service = self.store.services.get(key)
             new = plan_service(service, self.store.slices(key), self.facts) if service else None
-            touched.unite(self.desired.put(key, new))
+            touched.unite(self.desired.put(key, new, self._lingers))
             self._note_health(key, new)
             news += self._news(key, new)
         return touched, news
+
+    def _lingers(self, exposure: Exposure) -> bool:
+        """Connections through a virtual server that is not wanted any more may end by themselves.
+
+        Those of TCP, since others have no end; not those through an address of a load balancer, which may be
+        given to another Service, on another node, at once.
+        """
+        held = self.mirror.servers.get(exposure.server.key)
+        return may_linger(exposure) and held is not None and bool(held.reals)
 
     def _note_health(self, key: str, new: Contribution | None) -> None:
         if new is not None and new.health is not None:
@@ -142,7 +152,16 @@ class Engine:
     def follow_drains(self, touched: Touched, now: float) -> None:
         """Note which real servers of the touched virtual servers are draining."""
         for key in touched.keys:
-            self.drains.set(key, draining(key, self.desired, self.mirror), now)
+            # Most deleted Services have no connection: one look, now, and they are gone.
+            first_look = 0.0 if key in self.desired.leaving else FIRST_LOOK
+            self.drains.set(key, draining(key, self.desired, self.mirror), now, first_look)
+
+    def left(self, key: Key) -> Touched:
+        """What has to be done about a virtual server after its real servers were looked at."""
+        held = self.mirror.servers.get(key)
+        if key not in self.desired.leaving or (held is not None and held.reals):
+            return Touched()
+        return self.desired.left(key)
 
     def take_failed(self) -> Touched:
         """What was refused and is to be tried again."""
@@ -157,8 +176,13 @@ class Engine:
         on the node's own within the NodePort range; but never those of excludeCIDRs unless we want them.
         `elements_are` comes before.
         """
-        known = self.mirror.servers.keys() | self.desired.keys()
+        known = self.mirror.servers.keys() | set(self.desired.keys())
         self.mirror.look(view, self._ours(view, known, adopt=adopt))
+        for key in tuple(self.desired.leaving):
+            self.left(key)
+        if adopt:
+            for exposure in leftovers(view, self.mirror, self.desired):
+                self.desired.linger(exposure)
 
     def _ours(self, view: KernelView, known: set[Key], *, adopt: bool) -> Callable[[Key], bool]:
         journal = {element for name, element in self.mirror.elements if name in FRONTS} if adopt else set()

@@ -254,6 +254,8 @@ class Syncer:
             gone = engine.drains.seen(key, await self._kernel.reals(key), now)
             await self._apply(gone)
             engine.follow_drains(Touched(keys={key}), now)
+            if touched := engine.left(key):
+                await self._carry_out(engine.steps(touched), touched)
 
     def _fail(self, reason: str) -> None:
         if reason != self.failing:
