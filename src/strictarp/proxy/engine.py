@@ -27,7 +27,7 @@ from strictarp.proxy.operations import (
     SetServer,
     UnbindAddress,
 )
-from strictarp.proxy.seam import KernelView
+from strictarp.proxy.seam import KernelView, SchedulerMissing
 from strictarp.proxy.services import FRONTS, Contribution, Exposure, place_of, plan_service
 from strictarp.proxy.situation import Situation
 from strictarp.proxy.state import Desired, Touched
@@ -64,7 +64,8 @@ class Engine:
 
         Endpoints of nodes that died or came back concern only the Services that have some there.
         """
-        before, self.facts = self.facts, facts
+        before = self.facts
+        self.facts = facts = msgspec.structs.replace(facts, missing=before.missing)
         if before == facts:
             return
         if msgspec.structs.replace(before, dead=facts.dead) != facts:
@@ -135,10 +136,31 @@ class Engine:
         for operation, reason in zip(operations, outcomes, strict=True):
             if reason is None:
                 self.mirror.record(operation)
-            else:
+                continue
+            self.failed.unite(parts_of(operation))
+            if not (isinstance(reason, SchedulerMissing) and self._do_without(operation)):
                 reasons.append(reason)
-                self.failed.unite(parts_of(operation))
         return reasons
+
+    def _do_without(self, operation: Operation) -> bool:
+        """A Service asks for a scheduler that the kernel lacks: those that do are planned again without it.
+
+        False for the configuration's own scheduler, which nothing can stand in for.
+        """
+        if not isinstance(operation, AddServer | SetServer):
+            return False
+        name = operation.server.scheduler
+        if name == self.facts.scheduler:
+            return False
+        self.facts = msgspec.structs.replace(self.facts, missing=self.facts.missing | {name})
+        self.store.mark(
+            *(
+                key
+                for key, contribution in self.desired.contributions.items()
+                if any(exposure.server.scheduler == name for exposure in contribution.exposures.values())
+            )
+        )
+        return True
 
     def without_new(self, servers: Sequence[Operation]) -> list[Operation]:
         """What may be done to virtual servers when set elements were refused; new ones are noted as refused.

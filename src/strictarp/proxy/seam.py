@@ -29,6 +29,10 @@ class IpvsMissing(KernelRefused):
     """There is no IPVS in this kernel, and so no virtual server either."""
 
 
+class SchedulerMissing(str):
+    """Why a virtual server was refused: its scheduler is not in this kernel."""
+
+
 class HeldServer(msgspec.Struct, frozen=True):
     """A virtual server as the kernel holds it, with its real servers."""
 

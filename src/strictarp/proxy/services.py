@@ -148,15 +148,7 @@ def _ports(service: Service, warnings: list[str]) -> list[ServicePort]:
 
 def _balancing(service: Service, facts: Situation, warnings: list[str]) -> _Balancing:
     """Scheduler, flags and affinity. Scheduler mh hashes ports and falls back, always."""
-    scheduler = facts.scheduler
-    asked = (service.metadata.annotations or {}).get(SCHEDULER_ANNOTATION, "").strip()
-    if asked in SCHEDULERS:
-        scheduler = asked or scheduler
-    else:
-        warnings.append(
-            f"Service {service.key}: metadata.annotations[{SCHEDULER_ANNOTATION}]: {asked!r} is none of "
-            f"{', '.join(SCHEDULERS[1:])}; {scheduler} is used"
-        )
+    scheduler = _scheduler(service, facts, warnings)
     flags = FLAG_SCHED1 | FLAG_SCHED2 if scheduler == "mh" else 0
     if service.spec.session_affinity != "ClientIP":
         return _Balancing(scheduler, flags, 0)
@@ -169,6 +161,22 @@ def _balancing(service: Service, facts: Situation, warnings: list[str]) -> _Bala
         )
         seconds = None
     return _Balancing(scheduler, flags | FLAG_PERSISTENT, seconds or AFFINITY_SECONDS)
+
+
+def _scheduler(service: Service, facts: Situation, warnings: list[str]) -> str:
+    asked = (service.metadata.annotations or {}).get(SCHEDULER_ANNOTATION, "").strip()
+    if asked in SCHEDULERS and asked not in facts.missing:
+        return asked or facts.scheduler
+    reason = (
+        f"is not in this kernel (module ip_vs_{asked})"
+        if asked in facts.missing
+        else f"is none of {', '.join(SCHEDULERS[1:])}"
+    )
+    warnings.append(
+        f"Service {service.key}: metadata.annotations[{SCHEDULER_ANNOTATION}]: {asked!r} {reason}; "
+        f"{facts.scheduler} is used"
+    )
+    return facts.scheduler
 
 
 _WORDS = (

@@ -34,7 +34,8 @@ class Situation(msgspec.Struct, frozen=True):
     families: address widths that are programmed. host: addresses that are on other interfaces and so are
     never bound. own: those that stand for the node in source ranges. node_ports: those that serve NodePorts.
     health_addresses: those where healthCheckNodePorts are. scheduler: where a Service asks for no other.
-    zone: empty when unknown. dead: nodes whose endpoints get weight 0.
+    missing: schedulers that the kernel does not have. zone: empty when unknown. dead: nodes whose endpoints
+    get weight 0.
     """
 
     node: str
@@ -46,6 +47,7 @@ class Situation(msgspec.Struct, frozen=True):
     scheduler: str
     zone: str = ""
     dead: frozenset[str] = frozenset()
+    missing: frozenset[str] = frozenset()
 
 
 def situation(config: Config, node: NodeFacts, dead: frozenset[str] = frozenset()) -> Situation:

@@ -103,6 +103,8 @@ class Syncer:
         if not self.failing:
             self.settled.set()
             self._working_on = None
+        if len(self.engine.store):
+            self._wake.set()  # the kernel's answers changed plans
         self._metrics.synced(self._clock() - started)
         self._on_turn()
 
