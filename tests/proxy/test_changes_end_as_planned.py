@@ -106,10 +106,7 @@ async def _play(sequence: list[object]) -> None:
             case ("refuse", every):
                 _refuse_some(kernel, every)
             case ("flush", _):
-                kernel.servers.clear()
-                kernel.bound.clear()
-                kernel.rules = ""
-                kernel.elements.clear()
+                kernel.flush()
             case ("restart", _):
                 node = _restarted(node)
             case _:
