@@ -15,6 +15,7 @@ import msgspec
 
 from strictarp.controller.addresses import Ip, Runs, added, ip_text, is_buggy, next_free, removed
 from strictarp.controller.pools import Pool, Range, pool_of, pool_text
+from strictarp.controller.shelves import Shelves
 
 Ports: TypeAlias = frozenset[tuple[str, int]]
 
@@ -65,8 +66,8 @@ class Refused(msgspec.Struct, frozen=True, gc=False):
 class State(msgspec.Struct, frozen=True, gc=False):
     """Who holds what: by Service, by address, and the used addresses of each family as runs."""
 
-    holdings: Mapping[str, Holding] = {}
-    users: Mapping[Ip, tuple[str, ...]] = {}
+    holdings: Shelves[str, Holding] = msgspec.field(default_factory=Shelves)
+    users: Shelves[Ip, tuple[str, ...]] = msgspec.field(default_factory=Shelves)
     runs: Mapping[int, Runs] = msgspec.field(default_factory=lambda: {4: (), 6: ()})
 
 
@@ -75,25 +76,24 @@ def release(state: State, key: str) -> State:
     held = state.holdings.get(key)
     if held is None:
         return state
-    holdings, users, runs = dict(state.holdings), dict(state.users), dict(state.runs)
-    del holdings[key]
+    users, runs = state.users, dict(state.runs)
     for ip in held.ips:
         others = tuple(each for each in users[ip] if each != key)
         if others:
-            users[ip] = others
+            users = users.put(ip, others)
         else:
-            del users[ip]
+            users = users.without(ip)
             runs[ip[0]] = removed(runs[ip[0]], ip[1])
-    return State(holdings, users, runs)
+    return State(state.holdings.without(key), users, runs)
 
 
 def _hold(state: State, key: str, holding: Holding) -> State:
     state = release(state, key)
-    users, runs = dict(state.users), dict(state.runs)
+    users, runs = state.users, dict(state.runs)
     for ip in holding.ips:
-        users[ip] = (*users.get(ip, ()), key)
+        users = users.put(ip, (*users.get(ip, ()), key))
         runs[ip[0]] = added(runs[ip[0]], ip[1])
-    return State({**state.holdings, key: holding}, users, runs)
+    return State(state.holdings.put(key, holding), users, runs)
 
 
 def assign(
