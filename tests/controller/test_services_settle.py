@@ -388,9 +388,11 @@ def test_while_pools_are_wrong_everybody_keeps_and_nobody_gets() -> None:
     book, decisions = stand_still(Book(), by_key(has, waits), why="the pools are wrong")
     assert (decisions["default/a"].ips, decisions["default/a"].patch) == (("198.51.100.7",), None)
     assert (decisions["default/b"].ips, decisions["default/b"].reason) == ((), "the pools are wrong")
-    assert reasons(decisions["default/b"]) == ["AllocationFailed"]
-    _, again = stand_still(book, by_key(has, waits), why="the pools are wrong")
-    assert again["default/b"].events == ()
+    assert decisions["default/b"].events == ()
+    after = written(waits, decisions["default/b"])
+    assert [each.message for each in after.status.conditions or ()] == ["the pools are wrong"]
+    _, again = stand_still(book, by_key(has, after), why="the pools are wrong")
+    assert again["default/b"].patch is None
 
 
 def test_without_ip_mode_in_the_status_nothing_is_written() -> None:

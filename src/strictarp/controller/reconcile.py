@@ -121,7 +121,8 @@ def stand_still(
 ) -> tuple[Book, dict[str, Decision]]:
     """While no pools may be used, wrong or not there yet: everybody keeps what he has, nobody gets anything.
 
-    `why` is told to those who have nothing.
+    `why` is the condition of those who have nothing. No Event: nothing changes for a Service, and what is
+    wrong is told about the pools.
     """
     decisions, waiting = {}, {}
     for service in services.values():
@@ -132,11 +133,9 @@ def stand_still(
         if ips:
             decisions[service.key] = Decision(service.key, ips, pool)
             continue
-        wait = Wait("AllocationFailed", why)
-        events = () if _told(service, book.waiting, wait) else (_failed(service.key, why),)
         waiting[service.key] = why
-        patch = status_patch(service, (), pool, wait=wait, now=now)
-        decisions[service.key] = Decision(service.key, (), "", why, events, patch)
+        patch = status_patch(service, (), pool, wait=Wait("NoPoolInForce", why), now=now)
+        decisions[service.key] = Decision(service.key, (), "", why, patch=patch)
     return Book(book.state, waiting), decisions
 
 
