@@ -3,22 +3,20 @@
 Backends tell who called them.
 """
 
-import asyncio
 import json
 import signal
 import socket
+import time
 import urllib.request
 
 import pytest
 
-from strictarp.kube.client import Client
-from strictarp.kube.config import ClientConfig
 from strictarp.kube.objects import ENDPOINTSLICES, SERVICES
 from strictarp.lab.namespaces import entered
 from support.forked import until
 from support.traffic import (
-    API,
     BOTH,
+    BRIEF_IP,
     CLIENT,
     CLUSTER_IP,
     CLUSTER_IP6,
@@ -37,6 +35,7 @@ from support.traffic import (
     VIP,
     VIP6,
     World,
+    dns_slice,
     web_slice,
 )
 
@@ -141,7 +140,7 @@ def test_the_health_port_of_policy_local_tells_the_endpoints_here(world: World) 
 def test_affinity_sends_a_client_to_the_same_endpoint(world: World) -> None:
     assert len(world.callers(STICKY, 80, count=8)) == 1
     (line,) = [line for line in world.run("cat", "/proc/net/ip_vs").splitlines() if "C0000267" in line]
-    assert line.split()[2:5] == ["mh", "(mh-fallback,mh-port)", "persistent"]
+    assert line.split()[2:4] == ["mh", "persistent"]
 
 
 def test_sctp_goes_through_a_cluster_ip(world: World) -> None:
@@ -162,13 +161,57 @@ def test_ipv6_goes_through_every_way_in_and_host_ports_stay_closed(world: World)
         world.connect(VIP6, 10256)
 
 
-def test_a_deleted_service_leaves_nothing(world: World) -> None:
-    async def work() -> None:
-        async with Client(ClientConfig(server=f"http://{API}")) as client:
-            await client.delete(SERVICES, "dns", "default")
+def test_a_changed_configuration_is_taken_over_and_disturbs_no_connection(world: World) -> None:
+    file = world.folder / "config"
+    text = file.read_text()
+    connection, _ = world.connect(VIP, 80)
+    file.write_text(text.replace("strictARP: true", "strictARP: true, scheduler: lc"))
+    until(lambda: "C0000264:0050 lc" in world.run("cat", "/proc/net/ip_vs"), 20, "another scheduler")
+    file.write_text(text + "metricsBindAddress: 0.0.0.0:10250\n")
 
+    def mode() -> bool:
+        with entered(world.spaces["client"]):
+            answer: bytes = urllib.request.urlopen(f"http://{NODE}:10250/proxyMode", timeout=3).read()
+        return answer == b"ipvs"
+
+    until(mode, 40, "its own server at another port")
+    until(lambda: "C0000264:0050 rr" in world.run("cat", "/proc/net/ip_vs"), 20, "the scheduler as before")
+    connection.sendall(b"still here\n")
+    assert connection.recv(100) == b"still here\n"
+    connection.close()
+    file.write_text(text)
+
+
+def test_a_udp_client_follows_to_the_new_endpoint(world: World) -> None:
     with entered(world.spaces["client"]):
-        asyncio.run(work())
+        asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with asking:
+        asking.settimeout(1)
+
+        def answered_by(caller: str) -> bool:
+            asking.sendto(b"hello", (UDP_IP, 53))
+            return asking.recv(100) == f"{caller} hello".encode()
+
+        assert answered_by(POD_GATEWAY)
+        world.put(ENDPOINTSLICES, dns_slice(OTHER))
+        until(lambda: answered_by(NODE), 10, "the same socket reaches the new endpoint")
+
+
+def test_a_deleted_service_lets_its_connections_end(world: World) -> None:
+    connection, _ = world.connect(BRIEF_IP, 80)
+    world.delete(SERVICES, "brief")
+    world.delete(ENDPOINTSLICES, "brief-1")
+    time.sleep(3)
+    connection.sendall(b"still here\n")
+    assert connection.recv(100) == b"still here\n"
+    with pytest.raises(OSError):  # noqa: PT011 - refused or unreachable
+        world.connect(BRIEF_IP, 80)
+    assert BRIEF_IP in world.run("ip", "addr", "show", "kube-ipvs0")
+    connection.close()
+
+
+def test_a_deleted_service_leaves_nothing(world: World) -> None:
+    world.delete(SERVICES, "dns")
     until(lambda: UDP_IP not in world.run("ip", "addr", "show", "kube-ipvs0"), 5, "the address goes")
     assert UDP_IP not in world.run("nft", "list", "table", "ip", "strictarp")
-    assert "UDP" not in world.run("cat", "/proc/net/ip_vs").splitlines()
+    assert not any(line.startswith("UDP") for line in world.run("cat", "/proc/net/ip_vs").splitlines())

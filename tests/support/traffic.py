@@ -33,6 +33,7 @@ LIMITED, LOCAL, STICKY, SCTP_IP = "192.0.2.101", "192.0.2.102", "192.0.2.103", "
 CLIENT6, NODE6, POD6, POD_GATEWAY6 = (
     "2001:db8:1::1", "2001:db8:1::11", "2001:db8:2::12", "2001:db8:2::11",
 )  # fmt: skip
+BRIEF_IP = "203.0.113.146"
 VIP6, CLUSTER_IP6 = "2001:db8:1::100", "2001:db8:9::10"
 SERVICE_CIDRS = "203.0.113.128/25,2001:db8:9::/112"
 HEALTH_PORT = 32000
@@ -160,6 +161,17 @@ class World:
         with entered(self.spaces["client"]):
             asyncio.run(work())
 
+    def delete(self, res: Resource, *names: str) -> None:  # type: ignore[type-arg]
+        """Delete objects."""
+
+        async def work() -> None:
+            async with Client(ClientConfig(server=f"http://{API}")) as client:
+                for name in names:
+                    await client.delete(res, name, "default")
+
+        with entered(self.spaces["client"]):
+            asyncio.run(work())
+
     def connect(self, address: str, port: int, space: str = "client") -> tuple[socket.socket, str]:
         """A connection and who the backend says is calling."""
         with entered(self.spaces[space]):
@@ -216,6 +228,11 @@ def web_slice(*endpoints: object) -> dict[str, object]:
     return slice_body("web", endpoints)
 
 
+def dns_slice(address: str) -> dict[str, object]:
+    """The one endpoint of the UDP Service."""
+    return slice_body("dns", [address], ports=[{"name": "dns", "port": 5353, "protocol": "UDP"}])
+
+
 BOTH = web_slice((POD, "node1"), (OTHER, "node2"))
 
 
@@ -229,6 +246,7 @@ def services() -> list[dict[str, object]]:
         service_body(
             "dns", UDP_IP, ports=[{"name": "dns", "port": 53, "protocol": "UDP", "targetPort": 5353}]
         ),
+        service_body("brief", BRIEF_IP, ports=[port]),
         service_body("stream", SCTP_IP, ports=[{**port, "protocol": "SCTP"}]),
         service_body(
             "limited", "203.0.113.143", type="LoadBalancer", ingress=[LIMITED], ports=[port],
@@ -254,9 +272,9 @@ def slices() -> list[dict[str, object]]:
     both = [(POD, "node1"), (OTHER, "node2")]
     return [
         BOTH,
-        slice_body("dns", [POD], ports=[{"name": "dns", "port": 5353, "protocol": "UDP"}]),
+        dns_slice(POD),
         slice_body("stream", [POD], ports=[{"name": "http", "port": 8080, "protocol": "SCTP"}]),
-        *(slice_body(name, both) for name in ("limited", "local", "sticky")),
+        *(slice_body(name, both) for name in ("limited", "local", "sticky", "brief")),
         slice_body("six", [(POD6, "node1")], kind="IPv6"),
     ]
 
@@ -277,6 +295,7 @@ def start(folder: Path) -> World:
         made.child("pod", lambda: _udp_backend(POD), "pod-udp")
         made.child("pod", lambda: _sctp_backend(POD), "pod-sctp")
         made.child("other", lambda: _tcp_backend(OTHER), "other-tcp")
+        made.child("other", lambda: _udp_backend(OTHER), "other-udp")
         with entered(made.spaces["client"]):
             until(lambda: urllib.request.urlopen(f"http://{API}/readyz", timeout=2), 30, "API server")
         made.put(NODES, {"metadata": {"name": "node1"}})

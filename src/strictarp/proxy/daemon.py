@@ -168,15 +168,20 @@ class Proxy:
             if self._liveness.enabled:
                 group.create_task(self._hear())
 
-    async def read_everything(self) -> None:
+    async def read_everything(self, patience: float = 30.0) -> None:
         """Read the node and all objects once, so that they can be planned. Changes nothing.
 
-        Raises KernelRefused, and what the API's client raises.
+        Raises KernelRefused, and UserError when the API does not answer in time.
         """
         await self._look_at_host()
-        following = [asyncio.create_task(cache.run()) for cache in (self.services, self.slices, self.nodes)]
+        caches = (self.services, self.slices, self.nodes)
+        following = [asyncio.create_task(cache.run()) for cache in caches]
         try:
-            await self._synced()
+            async with asyncio.timeout(patience):
+                await self._synced()
+        except TimeoutError:
+            trouble = next((cache.trouble for cache in caches if cache.trouble is not None), "no answer")
+            raise UserError(f"the API server: {trouble}") from None
         finally:
             for task in following:
                 task.cancel()
@@ -238,8 +243,8 @@ class Proxy:
                 self.syncer.look_soon()  # kube-ipvs0 may be among those that went
 
     async def _status(self) -> dict[str, object]:
-        host = await self._kernel.host_links()
-        return status.read_status(host.links, requested=self._config.strict_arp)
+        seen = await self._kernel.host_links()
+        return status.read_status(seen.links, requested=self._config.strict_arp)
 
     # --- objects ------------------------------------------------------------------------------------------
 

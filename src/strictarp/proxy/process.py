@@ -132,7 +132,7 @@ async def follow_configuration(options: Options, proxy: Proxy) -> Options:
                     proxy.say(TAKEN, "the configuration file changed; starting anew in this process")
                     return again
                 await proxy.reconfigure(config)
-            except (UserError, KernelRefused) as error:
+            except (UserError, KernelRefused, OSError) as error:
                 reason = "; ".join(str(error).splitlines())
                 proxy.say(REFUSED, f"the last good configuration stays: {reason}", warning=True)
                 continue
