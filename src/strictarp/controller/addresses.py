@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 from bisect import bisect_right
+from functools import lru_cache
 from typing import TypeAlias
 
 Ip: TypeAlias = tuple[int, int]
@@ -16,8 +17,10 @@ Runs: TypeAlias = tuple[tuple[int, int], ...]
 
 BITS = {4: 32, 6: 128}
 _TOP = 1 << 129  # above every address
+_KNOWN = 1 << 15  # the same few thousand addresses are read and written again and again
 
 
+@lru_cache(maxsize=_KNOWN)
 def parse_ip(text: str) -> Ip:
     """An address; raises ValueError. A scope (%eth0) or an IPv4 address in IPv6 clothes is refused."""
     found = ipaddress.ip_address(text)
@@ -26,6 +29,7 @@ def parse_ip(text: str) -> Ip:
     return found.version, int(found)
 
 
+@lru_cache(maxsize=_KNOWN)
 def ip_text(ip: Ip) -> str:
     """Canonical text (RFC 5952 for IPv6)."""
     version, number = ip

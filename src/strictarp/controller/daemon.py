@@ -1,8 +1,8 @@
 """The controller: gives Services of type LoadBalancer their addresses.
 
-RBAC: list, watch services, namespaces, nodes, ipaddresspools; patch services/status, ipaddresspools/status;
-create, get, patch events; in its namespace get, create, patch leases; get, create secrets and
-configurationstates; patch configurationstates/status. Needs no capability.
+RBAC: list, watch services, namespaces, nodes; patch services/status; create, get, patch events. In its
+namespace: list, watch ipaddresspools, addressconflicts; patch the status of ipaddresspools and
+configurationstates; get, create, patch leases; get, create secrets, configurationstates. Needs no capability.
 """
 
 from __future__ import annotations

@@ -47,6 +47,7 @@ class Pool(msgspec.Struct, frozen=True, gc=False):
 
     `reserved`: it has a serviceAllocation, so it is tried before the others and by those alone that it
     suits. `namespaces`: those it is for, None where none are asked for. `priority` 0 comes last.
+    `taken`: addresses that somebody outside answers for; they are given to those alone who ask by name.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Pool(msgspec.Struct, frozen=True, gc=False):
     priority: int = 0
     namespaces: frozenset[str] | None = None
     service_selectors: tuple[LabelSelector, ...] = ()
+    taken: frozenset[Ip] = frozenset()
 
     def holds(self, ip: Ip) -> bool:
         """The address may be given from this pool."""
@@ -252,6 +254,15 @@ def _overlaps(pools: Iterable[Pool]) -> Iterator[str]:
 def pool_of(pools: Iterable[Pool], ip: Ip) -> Pool | None:
     """The pool that an address may be given from."""
     return next((pool for pool in pools if pool.holds(ip)), None)
+
+
+def with_taken(pools: Iterable[Pool], taken: Iterable[Ip]) -> tuple[Pool, ...]:
+    """The pools, knowing which of their addresses somebody outside answers for."""
+    found = frozenset(taken)
+    return tuple(
+        msgspec.structs.replace(pool, taken=frozenset(filter(pool.holds, found))) if found else pool
+        for pool in pools
+    )
 
 
 def pool_text(pool: Pool) -> str:

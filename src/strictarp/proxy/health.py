@@ -35,14 +35,14 @@ class Health:
         self, queued_at: Callable[[], float | None], limit: float, node: Callable[[], Node | None]
     ) -> None:
         self._queued_at = queued_at
-        self._limit = limit
+        self.limit = limit
         self._node = node
         self._updated = datetime.now(UTC)
 
     def verdict(self, now: float) -> tuple[bool, bool]:
         """Whether programming keeps up, and whether the node may get traffic from outside."""
         queued = self._queued_at()
-        alive = queued is None or now - queued <= self._limit
+        alive = queued is None or now - queued <= self.limit
         return alive, node_eligible(self._node())
 
     def body(self, *, alive: bool, eligible: bool | None) -> bytes:
