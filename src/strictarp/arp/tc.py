@@ -1,7 +1,7 @@
 """Filters of `tc` at the ingress or egress of a device, as far as they meet ARP: read, and run. Pure.
 
-Understood: classifiers matchall, flower (arp_tip, arp_sip, arp_op), u32, and bpf with classic bytecode; actions
-drop and pass. After Linux net/sched/cls_*.c; a program sees the frame from its Ethernet header.
+Understood: classifiers matchall, flower (arp_tip, arp_sip, arp_op), u32, and bpf with classic bytecode;
+actions drop and pass. After Linux net/sched/cls_*.c; a program sees the frame from its Ethernet header.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from strictarp import __version__
+from strictarp import __version__, serving
 from strictarp.errors import UserError
 from strictarp.hello.auth import Keys
 from strictarp.hello.secret import CLUSTER_NAMESPACE, SECRET, UnusableSecret, read_cluster, read_keys
@@ -361,14 +361,14 @@ class Proxy:
             async with asyncio.TaskGroup() as group:
                 application = health.health_application(self._health, self._status)
                 group.create_task(
-                    health.serve(
-                        application, config.health, "health", hard_fail=config.bind_address_hard_fail
+                    serving.serve(
+                        application, *config.health, "health", hard_fail=config.bind_address_hard_fail
                     )
                 )
                 application = health.metrics_application(self.metrics)
                 group.create_task(
-                    health.serve(
-                        application, config.metrics, "metrics", hard_fail=config.bind_address_hard_fail
+                    serving.serve(
+                        application, *config.metrics, "metrics", hard_fail=config.bind_address_hard_fail
                     )
                 )
         except* OSError as group_error:
