@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from strictarp.controller.addresses import Ip, Runs, added, count_within, ip_text, next_free, removed
+from strictarp.controller.addresses import Runs, added, count_within, next_free, removed
 from strictarp.controller.allocator import (
     Holding,
     Refused,
@@ -25,6 +25,7 @@ from strictarp.controller.allocator import (
 )
 from strictarp.controller.pools import Pool
 from strictarp.controller.shelves import Shelves
+from strictarp.kube.ranges import Ip, ip_text
 from support.controller_objects import pool_object, sound_pools
 
 

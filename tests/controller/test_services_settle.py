@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from strictarp.controller.addresses import parse_ip
 from strictarp.controller.pools import Pool, with_taken
 from strictarp.controller.reconcile import Book, Decision, settle, stand_still
 from strictarp.controller.writing import WAITING, status_patch
 from strictarp.kube.objects import Service
+from strictarp.kube.ranges import parse_ip
 from support.controller_objects import FROM_POOL, by_key, lb, pool_object, sound_pools
 
 LAB = sound_pools(pool_object("lab", "192.0.2.100-192.0.2.103"))

@@ -13,9 +13,10 @@ from typing import TypeAlias
 
 import msgspec
 
-from strictarp.controller.addresses import Ip, Runs, added, ip_text, is_buggy, next_free, removed
-from strictarp.controller.pools import Pool, Range, pool_of, pool_text
+from strictarp.controller.addresses import Runs, added, is_buggy, next_free, removed
+from strictarp.controller.pools import Pool, pool_of, pool_text
 from strictarp.controller.shelves import Shelves
+from strictarp.kube.ranges import Ip, Range, ip_text
 
 Ports: TypeAlias = frozenset[tuple[str, int]]
 

@@ -10,11 +10,11 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from strictarp.controller.addresses import Ip, ip_text
 from strictarp.controller.allocator import Refused, Request, State, assign
 from strictarp.controller.pools import Pool
 from strictarp.controller.requests import BadRequest, Unservable, read_request, with_named
 from strictarp.kube.objects import Service
+from strictarp.kube.ranges import Ip, ip_text
 
 Severity: TypeAlias = Literal["Normal", "Warning"]
 

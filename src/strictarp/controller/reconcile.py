@@ -13,7 +13,6 @@ from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
-from strictarp.controller.addresses import Ip, ip_text
 from strictarp.controller.allocator import (
     Refused,
     Request,
@@ -38,6 +37,7 @@ from strictarp.controller.requests import (
 )
 from strictarp.controller.writing import Patch, Wait, status_patch, waits
 from strictarp.kube.objects import Service
+from strictarp.kube.ranges import Ip, ip_text
 
 
 class Notice(msgspec.Struct, frozen=True, gc=False):

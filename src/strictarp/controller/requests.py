@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from strictarp.controller.addresses import Ip, parse_ip
 from strictarp.controller.allocator import Request, Sharing
 from strictarp.kube.objects import AddressConflict, Service
+from strictarp.kube.ranges import Ip, parse_ip
 
 PREFIXES = ("metallb.io/", "metallb.universe.tf/")
 FROM_POOL = "metallb.io/ip-allocated-from-pool"

@@ -7,7 +7,6 @@ import logging
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping
 
-from strictarp.controller.addresses import ip_text
 from strictarp.controller.allocator import Holding
 from strictarp.controller.exposition import Figures
 from strictarp.controller.reconcile import Decision, Notice
@@ -17,6 +16,7 @@ from strictarp.kube.client import Client
 from strictarp.kube.errors import Conflict, KubeError, NotFound
 from strictarp.kube.events import emit
 from strictarp.kube.objects import SERVICES, Service
+from strictarp.kube.ranges import ip_text
 
 log = logging.getLogger(__name__)
 
