@@ -243,6 +243,23 @@ CASES: dict[str, tuple[list[dict[str, Any]], list[Any], dict[str, Any], dict[str
         {"sysctl": STRICT},
         [["e0.10", "10.10.0.1"]],
     ),
+    "a VLAN on a NIC without ARP has none either": (
+        [
+            {**E0, "noarp": True},
+            {"name": "e0.10", "kind": "vlan", "link": "e0", "id": 10, "mac": "02:00:00:00:00:20"},
+        ],
+        [["e0.10", "10.10.0.1/24"]],
+        {"in": "e0.10", "sip": "10.10.0.9", "tip": "10.10.0.1"},
+        {},
+        [],
+    ),
+    "unicast for a point-to-point address of an ipvlan reaches the parent": (
+        [E0, E1, {"name": "ipvl0", "kind": "ipvlan", "link": "e0", "mode": "l2"}],
+        [NODE, ["ipvl0", "10.0.0.50", {"peer": "10.9.0.1/31"}]],
+        {"tip": "10.0.0.50", "dst": "node"},
+        {"sysctl": {"conf.ipvl0.arp_ignore": 8}},
+        [["e0", "10.0.0.50"]],
+    ),
     "nft input drops": ([E0, VIPS], [NODE, VIP], {"tip": "10.0.0.200"}, {"nft": nft(DROP)}, []),
     "nft input drops probes too": (
         [E0, VIPS],

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strictarp.arp.ndp import (
@@ -108,6 +108,7 @@ def test_a_proxy_needs_forwarding_and_proxy_ndp(forwarding: int, proxy_ndp: int,
     assert decision.answer is None or (decision.answer.router and not decision.answer.override)
 
 
+@settings(deadline=None)
 @given(st.integers(0, (1 << 128) - 1), st.sampled_from([0, ASKER]), st.integers(0, (1 << 128) - 1))
 def test_nothing_but_addresses_of_the_device_is_answered(target: int, source: int, destination: int) -> None:
     host = Host6((Address6("e0", OWN), Address6("kube-ipvs0", VIP)))

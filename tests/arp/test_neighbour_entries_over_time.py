@@ -1,6 +1,6 @@
 """A neighbour entry on a virtual clock: the flap, the sticky client, and what holds at any time."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strictarp.arp import neighbours
@@ -101,6 +101,7 @@ EVENTS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(EVENTS)
 def test_whatever_happens_an_entry_stays_sound(events: list[tuple[str, bytes, float]]) -> None:
     entry, now = Entry(updated=0.0), 0.0

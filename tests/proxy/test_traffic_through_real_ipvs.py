@@ -131,10 +131,14 @@ def test_policy_local_keeps_the_clients_address_and_its_endpoints(world: World) 
 
 
 def test_the_health_port_of_policy_local_tells_the_endpoints_here(world: World) -> None:
-    with entered(world.spaces["client"]):
-        answer = urllib.request.urlopen(f"http://{NODE}:{HEALTH_PORT}/", timeout=3)
+    def told() -> bool:
+        with entered(world.spaces["client"]):
+            answer = urllib.request.urlopen(f"http://{NODE}:{HEALTH_PORT}/", timeout=3)
         assert answer.headers["X-Load-Balancing-Endpoint-Weight"] == "1"
         assert json.load(answer)["localEndpoints"] == 1
+        return True
+
+    until(told, 60, "the port is open once a restarted proxy has looked at everything")
 
 
 def test_affinity_sends_a_client_to_the_same_endpoint(world: World) -> None:

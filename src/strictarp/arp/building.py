@@ -26,6 +26,7 @@ from strictarp.arp.facts import (
     PolicyRule,
     ProxyNeighbour,
     Route,
+    looped,
 )
 from strictarp.arp.fib import Flow, Found, lookup
 from strictarp.arp.iproute import AddressSpec
@@ -35,7 +36,8 @@ from strictarp.arp.tc import Filter
 from strictarp.arp.unsupported import Unsupported
 from strictarp.sysctl.devconf import DeviceConf
 
-_SMALLEST_MTU = 68
+SMALLEST_MTU = 68
+"""Below it a device has no IPv4 (net/ipv4/devinet.c inetdev_valid_mtu)."""
 _LOOPBACK_ADDRESS = AddressSpec(0x7F000001, 0x7F000001, 8, SCOPE_HOST)
 
 
@@ -74,7 +76,10 @@ class Builder:
         self.add_address(LOOPBACK, _LOOPBACK_ADDRESS)
 
     def add_device(self, device: Device) -> None:
-        """Register a device, behind the others. The first VRF brings its rule."""
+        """Register a device, behind the others. The first VRF brings its rule; a VLAN inherits NOARP."""
+        if device.kind == "vlan" and device.lower in self._devices:
+            inherited = device.arp and self._devices[device.lower].arp
+            device = msgspec.structs.replace(device, arp=inherited)
         self._devices[device.name] = device
         self._addresses[device.name] = []
         self.conf.add_device(device.name)
@@ -111,15 +116,16 @@ class Builder:
                 for route in self._routes
                 if route.kind == LOCAL or {hop.device for hop in route.hops} != {name}
             ]
-        if after.mtu < _SMALLEST_MTU <= before.mtu:
+        if after.mtu < SMALLEST_MTU <= before.mtu:
             self._addresses[name] = []
             self.conf.remove_device(name)
-        if before.mtu < _SMALLEST_MTU <= after.mtu:
+        if before.mtu < SMALLEST_MTU <= after.mtu:
             self.conf.add_device(name)
 
     def add_address(self, name: str, spec: AddressSpec) -> None:
         """Add an address; behind the primaries of its scope or a narrower one, or as a secondary."""
-        self.device(name)
+        if self.device(name).mtu < SMALLEST_MTU:
+            raise Unsupported(f"ip addr add: the MTU of {name} is below {SMALLEST_MTU}, it has no IPv4")
         held = self._addresses[name]
         same = [each for each in held if _same_subnet(each.spec, spec)]
         secondary = bool(same)
@@ -214,6 +220,9 @@ class Builder:
 
     def build(self) -> Host:
         """The host as it is now."""
+        loop = looped(self._devices.values())
+        if loop:
+            raise Unsupported(f"the device {loop!r} sits on itself")
         devices = _settled(self._devices)
         addresses: list[Address] = []
         routes: list[tuple[int, int, Route]] = []

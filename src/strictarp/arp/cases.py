@@ -124,29 +124,24 @@ def judge(text: str | bytes) -> Result:
     if line.case.pkt is None:
         return Result(line.id, unsupported="a sequence of steps, not one frame")
     try:
-        decisions = decisions_of(line.case)
         host = host_of(line.case).build()
-        return Result(line.id, [named(host, each) for each in decisions if each.answered])
+        decisions = _decisions(host, line.case.pkt)
     except Unsupported as error:
         return Result(line.id, unsupported=str(error))
-    except (ValueError, KeyError, IndexError) as error:
-        return Result(line.id, unsupported=f"not understood: {error!r}")
+    return Result(line.id, [named(host, each) for each in decisions if each.answered])
 
 
 class _Named(msgspec.Struct):
     id: str
 
 
-def decisions_of(case: Case) -> list[Decision]:
-    """What every device does that the frame of the case reaches. Raises Unsupported."""
-    if case.pkt is None:
-        raise Unsupported("a sequence of steps, not one frame")
-    host = host_of(case).build()
-    arrivals = [case.pkt.arrives] if isinstance(case.pkt.arrives, str) else case.pkt.arrives
+def _decisions(host: Host, pkt: Pkt) -> list[Decision]:
+    """What every device does that the frame of a case reaches. Raises Unsupported."""
+    arrivals = [pkt.arrives] if isinstance(pkt.arrives, str) else pkt.arrives
     return [
         decision
         for name in arrivals
-        for decision in receive(host, _device(host, name), packet_of(host, name, case.pkt))
+        for decision in receive(host, _device(host, name), packet_of(host, name, pkt))
     ]
 
 
@@ -194,7 +189,7 @@ def named(host: Host, decision: Decision) -> tuple[str, str]:
     text = ".".join(str(byte) for byte in answer.sender_ip.to_bytes(4, "big"))
     device = host.by_name[decision.device]
     if device.kind == "ipvlan":
-        device = host.by_name[device.lower]
+        device = host.by_name.get(device.lower, device)
     if answer.mac == device.mac:
         return device.name, text
     others = (each.name for each in host.devices if each.mac == answer.mac)
@@ -209,7 +204,7 @@ def host_of(case: Case) -> Builder:
     for dev in case.devs:
         builder.add_device(_device_of(dev))
     for entry in case.addrs:
-        run(builder, f"ip addr add {' '.join(_words(entry[1:]))} dev {entry[0]}")
+        run(builder, f"ip addr add {' '.join(_words(entry[1:]))} dev {''.join(map(str, entry[:1]))}")
     for key, value in case.sysctl.items():
         sysctl(builder, key, value)
     for route in case.routes:
@@ -232,7 +227,10 @@ def host_of(case: Case) -> Builder:
 def _device_of(dev: Dev) -> Device:
     told = re.search(r"mode (\S+)", f"{dev.opts} {dev.args}")
     mode = dev.mode or (told[1] if told else _MODES.get(dev.kind, ""))
-    mac = parse_mac(dev.mac) if dev.mac else NO_MAC
+    try:
+        mac = parse_mac(dev.mac) if dev.mac else NO_MAC
+    except ValueError as error:
+        raise Unsupported(f"devs: mac of {dev.name}: {error}") from error
     return Device(
         dev.name,
         mac,

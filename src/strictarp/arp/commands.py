@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Callable, Mapping
 
 from strictarp.arp.arptables import append_arptables
-from strictarp.arp.building import Builder
+from strictarp.arp.building import SMALLEST_MTU, Builder
 from strictarp.arp.facts import ProxyNeighbour
 from strictarp.arp.frames import parse_mac
 from strictarp.arp.iproute import address, parse_address, parse_route, parse_rule
@@ -26,19 +26,25 @@ _OBJECTS = {
 
 def run(builder: Builder, line: str) -> None:
     """Carry out one command line. Raises Unsupported for what the model does not know."""
-    words = shlex.split(line)
-    if not words:
-        return
-    if words[0] == "ip" and len(words) > 2:
+    try:
+        words = shlex.split(line)
+        if words:
+            _carry_out(builder, words)
+    except (IndexError, ValueError) as error:
+        raise Unsupported(f"command {line!r}: a word or a number is missing or wrong ({error})") from error
+
+
+def _carry_out(builder: Builder, words: list[str]) -> None:
+    if words[0] == "ip":
         words = [word for word in words[1:] if word != "-4"]
         name = _OBJECTS.get(words[0], words[0])
-        if name in _IP and len(words) > 1:
+        if name in _IP:
             _IP[name](builder, words[1], words[2:])
             return
     elif words[0] in _PROGRAMS:
         _PROGRAMS[words[0]](builder, words[1:])
         return
-    raise Unsupported(f"command {line!r}")
+    raise Unsupported(f"command {' '.join(words)!r}")
 
 
 def _sysctl_command(builder: Builder, words: list[str]) -> None:
@@ -84,8 +90,8 @@ def sysctl(builder: Builder, key: str, value: str | int) -> None:
     device, _, leaf = rest.rpartition(".")
     device = device.replace("/", ".")
     if kind == "conf" and device:
-        if device not in ("all", "default"):
-            builder.device(device)
+        if device not in ("all", "default") and builder.device(device).mtu < SMALLEST_MTU:
+            raise Unsupported(f"sysctl {key}: the MTU of {device} is too small, it has no IPv4")
         builder.conf.write(device, leaf, number)
     elif kind == "neigh" and device:
         if leaf == "proxy_delay":

@@ -65,6 +65,8 @@ class _Reader:
             depth += {"{": 1, "}": -1}.get(word, 0)
             if word != "\n":
                 taken.append(word)
+        if not taken:
+            raise Unsupported(f"nft: {self.peek() or 'end of text'!r} where a statement is expected")
         return taken
 
     def block(self) -> list[str]:
@@ -176,7 +178,7 @@ def _chain(reader: _Reader, name: str, family: str, draft: _Draft) -> None:
             draft.chains[name] = _base(name, words, family)
         elif words[:1] == ["policy"]:
             draft.chains[name] = msgspec.structs.replace(draft.chains[name], policy=words[1])
-        elif words[:1] != ["comment"] and words:
+        elif words[:1] != ["comment"]:
             draft.bodies.append((name, words))
 
 

@@ -80,8 +80,8 @@ def parse_set_elements(words: list[str]) -> list[Element]:
 
 
 def _element(words: list[str]) -> Element:
-    if ":" in words:
-        at = words.index(":")
+    if ":" in words[1:-1]:
+        at = words.index(":", 1)
         return words[0], _verdict(words[at + 1 :])
     # Timeouts, counters and comments of an element come behind it.
     return words[0], None
@@ -99,7 +99,10 @@ def parse_rule(words: list[str], sets: Sets) -> tuple[Step, ...]:
     rest = [word for word in words if word != "meta"]
     steps: list[Step] = []
     while rest:
-        step, used = _step(rest, sets)
+        try:
+            step, used = _step(rest, sets)
+        except IndexError:
+            raise Unsupported(f"nft: the rule {' '.join(words)!r} ends too early") from None
         if step is not None:
             steps.append(step)
         rest = rest[used:]

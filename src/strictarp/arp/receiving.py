@@ -139,9 +139,9 @@ def _unicast_child(host: Host, children: list[Device], packet: Packet) -> Device
 
 
 def _ipvlan_child(host: Host, children: list[Device], packet: Packet) -> Device | None:
-    """ipvlan_addr_lookup."""
+    """ipvlan_addr_lookup; of a point-to-point address it knows the peer's side (ipvlan_addr4_event)."""
     for child in children:
-        held = {address.local for address in host.on_device.get(child.name, ())}
+        held = {address.peer for address in host.on_device.get(child.name, ())}
         if child.kind == "ipvlan" and child.up and packet.target_ip in held:
             return child
     return None
