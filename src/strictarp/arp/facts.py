@@ -214,8 +214,8 @@ class Host(msgspec.Struct, frozen=True, dict=True):
 def looped(devices: Iterable[Device]) -> str:
     """A device that sits on or in itself, by whatever detour, empty without one. The kernel makes none."""
     above = {each.name: {each.master, each.lower} - {""} for each in devices}
-    for name, front in above.items():
-        reached: set[str] = set()
+    for name, nearest in above.items():
+        front, reached = nearest, set[str]()
         while front:
             reached |= front
             front = {far for near in front for far in above.get(near, ())} - reached
