@@ -87,12 +87,12 @@ def test_a_removed_endpoint_keeps_its_connections_and_a_returning_one_gets_its_w
         connection, caller = world.connect(VIP, 80)
     assert caller == POD_GATEWAY
     world.put(ENDPOINTSLICES, web_slice((OTHER, "node2")))
-    until(lambda: world.weights() == {POD: 0, OTHER: 1}, 5, "the removed endpoint drains")
+    until(lambda: world.weights() == {POD: 0, OTHER: 1}, 30, "the removed endpoint drains")
     assert world.callers(VIP, 80) == {NODE}
     connection.sendall(b"still here\n")
     assert connection.recv(100) == b"still here\n"
     world.put(ENDPOINTSLICES, BOTH)
-    until(lambda: world.weights() == {POD: 1, OTHER: 1}, 5, "the returning endpoint has its weight")
+    until(lambda: world.weights() == {POD: 1, OTHER: 1}, 30, "the returning endpoint has its weight")
     connection.sendall(b"and now\n")
     assert connection.recv(100) == b"and now\n"
     connection.close()
@@ -107,7 +107,7 @@ def test_an_end_and_a_restart_disturb_no_connection(world: World, number: int) -
     assert world.callers(VIP, 80) == {NODE, POD_GATEWAY}
     world.start_proxy()
     until(lambda: "objects known" in world.log_since_start(), 30, "the restarted proxy knows the objects")
-    until(lambda: world.callers(VIP, 80) == {NODE, POD_GATEWAY}, 5, "traffic as before")
+    until(lambda: world.callers(VIP, 80) == {NODE, POD_GATEWAY}, 30, "traffic as before")
     connection.sendall(b"still here\n")
     assert connection.recv(100) == b"still here\n"
     connection.close()
@@ -216,6 +216,6 @@ def test_a_deleted_service_lets_its_connections_end(world: World) -> None:
 
 def test_a_deleted_service_leaves_nothing(world: World) -> None:
     world.delete(SERVICES, "dns")
-    until(lambda: UDP_IP not in world.run("ip", "addr", "show", "kube-ipvs0"), 5, "the address goes")
+    until(lambda: UDP_IP not in world.run("ip", "addr", "show", "kube-ipvs0"), 30, "the address goes")
     assert UDP_IP not in world.run("nft", "list", "table", "ip", "strictarp")
     assert not any(line.startswith("UDP") for line in world.run("cat", "/proc/net/ip_vs").splitlines())
