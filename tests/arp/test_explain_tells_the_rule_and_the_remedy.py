@@ -127,6 +127,7 @@ def test_facts_survive_being_written_and_read(made: RandomHost) -> None:
         ({"routes": [{"to": "default", "table": "mine"}]}, "table of default"),
         ({"nft": "table arp t { chain i { fib saddr drop } }"}, "fib"),
         ({"colour": "red"}, "colour"),
+        ({"devices": [{"name": "br0", "master": "eth0"}, {"name": "eth0", "lower": "br0"}]}, "itself"),
         ({"devices": []}, "eth0"),
     ],
 )

@@ -44,6 +44,7 @@ def test_a_sequence_is_refused_by_name(text: str) -> None:
         ({"sysctl": {"conf.e9.arp_ignore": 1}}, "e9"),
         ({"routes": ["10.9.0.0/24 encap mpls 3 dev e0"]}, "encap"),
         ({"devs": [{"name": "e0", "colour": "red"}]}, "colour"),
+        ({"devs": [{"name": "e0", "kind": "vlan", "id": 3, "link": "e0"}]}, "itself"),
     ],
 )
 def test_what_is_not_understood_is_named(change: dict[str, object], named: str) -> None:

@@ -26,6 +26,7 @@ from strictarp.arp.facts import (
     PolicyRule,
     ProxyNeighbour,
     Route,
+    looped,
 )
 from strictarp.arp.fib import Flow, Found, lookup
 from strictarp.arp.iproute import AddressSpec
@@ -219,6 +220,9 @@ class Builder:
 
     def build(self) -> Host:
         """The host as it is now."""
+        loop = looped(self._devices.values())
+        if loop:
+            raise Unsupported(f"the device {loop!r} sits on itself")
         devices = _settled(self._devices)
         addresses: list[Address] = []
         routes: list[tuple[int, int, Route]] = []

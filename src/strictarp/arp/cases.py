@@ -189,7 +189,7 @@ def named(host: Host, decision: Decision) -> tuple[str, str]:
     text = ".".join(str(byte) for byte in answer.sender_ip.to_bytes(4, "big"))
     device = host.by_name[decision.device]
     if device.kind == "ipvlan":
-        device = host.by_name[device.lower]
+        device = host.by_name.get(device.lower, device)
     if answer.mac == device.mac:
         return device.name, text
     others = (each.name for each in host.devices if each.mac == answer.mac)

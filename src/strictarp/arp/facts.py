@@ -6,7 +6,7 @@ how they are read from a live node in `collecting`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 
 import msgspec
@@ -209,6 +209,20 @@ class Host(msgspec.Struct, frozen=True, dict=True):
         """The table that tells what is local on a device (inet_addr_type_dev_table)."""
         vrf = self.vrf(device)
         return self.by_name[vrf].table if vrf else TABLE_LOCAL
+
+
+def looped(devices: Iterable[Device]) -> str:
+    """A device that sits on or in itself, by whatever detour, empty without one. The kernel makes none."""
+    above = {each.name: {each.master, each.lower} - {""} for each in devices}
+    for name, direct in above.items():
+        reached: set[str] = set()
+        front = direct
+        while front:
+            reached |= front
+            front = {far for near in front for far in above.get(near, ())} - reached
+        if name in reached:
+            return name
+    return ""
 
 
 def is_multicast(address: int) -> bool:

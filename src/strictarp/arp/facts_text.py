@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from strictarp.arp import facts
-from strictarp.arp.facts import DEFAULT_RULES, Host, PolicyRule, dotted
+from strictarp.arp.facts import DEFAULT_RULES, Host, PolicyRule, dotted, looped
 from strictarp.arp.frames import mac_text, parse_mac
 from strictarp.arp.iproute import SCOPES, TABLES, network
 from strictarp.arp.nft_parse import parse_nft
@@ -122,6 +122,11 @@ def host_of(text: FactsText, *, name: str) -> Host:
         host = _host(text)
     except Unsupported as error:
         raise UserError(f"{name}: {error}") from error
+    loop = looped(host.devices)
+    if loop:
+        raise UserError(
+            f"{name}: devices: {loop!r} sits on itself by its `master` or `lower`; name other ones"
+        )
     known = set(host.by_name)
     for where, device in _references(host):
         if device and device not in known:
