@@ -214,8 +214,9 @@ class Host(msgspec.Struct, frozen=True, dict=True):
 def looped(devices: Iterable[Device]) -> str:
     """A device that sits on or in itself, by whatever detour, empty without one. The kernel makes none."""
     above = {each.name: {each.master, each.lower} - {""} for each in devices}
-    for name, nearest in above.items():
-        front, reached = nearest, set[str]()
+    for name, direct in above.items():
+        reached: set[str] = set()
+        front = direct
         while front:
             reached |= front
             front = {far for near in front for far in above.get(near, ())} - reached
