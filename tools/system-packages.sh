@@ -10,6 +10,7 @@ need() { # need PROGRAM PACKAGE
 need qemu-system-x86_64 qemu-system-x86
 need nft nftables
 need ip iproute2
+need ipvsadm ipvsadm
 need modprobe kmod
 need busybox busybox-static
 need unshare util-linux

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from strictarp.controller.addresses import Ip, Runs, added, count_within, ip_text, next_free, removed
+from strictarp.controller.addresses import Runs, added, count_within, next_free, removed
 from strictarp.controller.allocator import (
     Holding,
     Refused,
@@ -24,6 +24,8 @@ from strictarp.controller.allocator import (
     release,
 )
 from strictarp.controller.pools import Pool
+from strictarp.controller.shelves import Shelves
+from strictarp.kube.ranges import Ip, ip_text
 from support.controller_objects import pool_object, sound_pools
 
 
@@ -47,6 +49,23 @@ def test_runs_are_a_set_of_numbers(operations: list[tuple[bool, int]]) -> None:
         for start in range(14):
             assert next_free(runs, start) == min(set(range(start, 30)) - model)
             assert count_within(runs, start, start + 3) == len(model & set(range(start, start + 4)))
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 600), st.integers(0, 3)), max_size=80))
+def test_shelves_are_a_mapping_whose_older_values_stay(steps: list[tuple[bool, int, int]]) -> None:
+    shelves: Shelves[int, int] = Shelves()
+    model: dict[int, int] = {}
+    older: list[tuple[Shelves[int, int], dict[int, int]]] = []
+    for add, key, value in steps:
+        older.append((shelves, dict(model)))
+        if add:
+            shelves, model[key] = shelves.put(key, value), value
+        elif key in model:
+            shelves = shelves.without(key)
+            del model[key]
+    assert all(one == other and len(one) == len(other) for one, other in [*older, (shelves, model)])
+    with pytest.raises(KeyError):
+        shelves.without(1000)
 
 
 POOLS = sound_pools(
@@ -103,7 +122,7 @@ def _play(steps: list[tuple[str, Request | None]]) -> State:
     return state
 
 
-@settings(max_examples=300)
+@settings(max_examples=120, deadline=None)
 @given(histories())
 def test_no_address_is_given_twice_unless_it_is_shared_by_the_rules(
     steps: list[tuple[str, Request | None]],
@@ -126,6 +145,7 @@ def test_no_address_is_given_twice_unless_it_is_shared_by_the_rules(
     assert flat == set(used)
 
 
+@settings(max_examples=60, deadline=None)
 @given(histories())
 def test_the_lowest_free_address_comes_first_items_as_listed(steps: list[tuple[str, Request | None]]) -> None:
     state = _play(steps)

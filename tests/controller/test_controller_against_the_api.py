@@ -12,6 +12,7 @@ from strictarp.controller import elector
 from strictarp.controller.configuring import Rules
 from strictarp.controller.daemon import Controller, Options
 from strictarp.kube.objects import (
+    ADDRESSCONFLICTS,
     CONFIGURATIONSTATES,
     EVENTS,
     IPADDRESSPOOLS,
@@ -75,6 +76,13 @@ class Bench:
                 return
             await asyncio.sleep(0.05)
         raise AssertionError(f"{name} has {await self.ips(name)}, wanted {wanted}")
+
+    async def until_waits(self, name: str) -> str:
+        for _ in range(100):
+            if conditions := (await self.get(name)).status.conditions:
+                return conditions[0].message or ""
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"{name} has no condition")
 
     async def events(self, reason: str) -> list[tuple[str, str, int]]:
         found = (await self.client.list(EVENTS, "default")).items
@@ -328,11 +336,7 @@ async def test_while_the_first_pools_are_wrong_a_service_is_told_so(bench: Bench
     await bench.pool("lab", "192.0.2.100/33")
     await bench.service("web")
     bench.start()
-    for _ in range(100):
-        if told := await bench.events("AllocationFailed"):
-            break
-        await asyncio.sleep(0.05)
-    assert "IPAddressPool lab: spec.addresses: '192.0.2.100/33' is no CIDR" in told[0][1]
+    assert "IPAddressPool lab: spec.addresses: '192.0.2.100/33' is no CIDR" in await bench.until_waits("web")
     await bench.client.merge_patch(IPADDRESSPOOLS, "lab", {"spec": {"addresses": ["192.0.2.100/32"]}}, NS)
     await bench.until_ips("web", "192.0.2.100")
 
@@ -393,3 +397,66 @@ async def test_overlaps_and_faults_are_reported_on_the_pool_and_in_the_configura
     state = (await bench.client.get(CONFIGURATIONSTATES, "controller", NS)).status
     assert state.result == "Invalid"
     assert state.error_summary.startswith("IPAddressPool lab: spec.addresses: ")
+
+
+async def test_an_address_found_taken_is_replaced_by_another(bench: Bench) -> None:
+    await bench.pool("lab", "192.0.2.100-192.0.2.103")
+    await bench.service("web")
+    bench.start()
+    await bench.until_ips("web", "192.0.2.100")
+    conflict = {"metadata": {"name": "ip-192.0.2.100"}, "spec": {"address": "192.0.2.100"}}
+    await bench.client.create(ADDRESSCONFLICTS, conflict, NS)
+    await bench.until_ips("web", "192.0.2.101")
+    await bench.quiet()
+    assert [event[0] for event in await bench.events("AddressTaken")] == ["web"]
+    await bench.client.delete(ADDRESSCONFLICTS, "ip-192.0.2.100", NS)
+    await bench.service("next")
+    await bench.until_ips("next", "192.0.2.100")
+
+
+async def test_it_works_where_only_metallbs_definitions_are_installed(bench: Bench) -> None:
+    for path in (
+        "/apis/strictarp.io/",
+        "/apis/metallb.io/v1beta1/namespaces/metallb-system/configurationstates",
+    ):
+        await bench.api.fault(kind="status", status=404, path=path, count=100_000)
+    await bench.pool("lab", "192.0.2.100-192.0.2.103")
+    await bench.service("web")
+    bench.start()
+    await bench.until_ips("web", "192.0.2.100")
+
+
+async def test_an_address_never_stands_in_two_statuses_although_clearing_fails(bench: Bench) -> None:
+    await bench.pool("lab", "192.0.2.100/32")
+    await bench.service("first")
+    bench.start()
+    await bench.until_ips("first", "192.0.2.100")
+    await bench.service("second")
+    await bench.quiet()
+    path = "/api/v1/namespaces/default/services/first/status"
+    await bench.api.fault(kind="status", verb="patch", path=path, count=3)
+    asks = {"metadata": {"annotations": {"metallb.io/loadBalancerIPs": "192.0.2.222"}}}
+    await bench.client.merge_patch(SERVICES, "first", asks, "default")
+    seen = []
+    for _ in range(200):
+        seen.append((await bench.ips("first"), await bench.ips("second")))
+        if seen[-1] == ([], ["192.0.2.100"]):
+            break
+        await asyncio.sleep(0.02)
+    assert seen[-1] == ([], ["192.0.2.100"])
+    assert seen.count((["192.0.2.100"], [])) > 10  # the failures were there
+    assert (["192.0.2.100"], ["192.0.2.100"]) not in seen
+
+
+async def test_before_there_is_a_pool_nobody_loses_anything_and_who_waits_is_told(bench: Bench) -> None:
+    await bench.service("has")
+    ingress = {"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.100"}]}}}
+    await bench.client.merge_patch(SERVICES, "has", ingress, "default", subresource="status")
+    await bench.service("waits")
+    bench.start()
+    assert await bench.until_waits("waits") == "there is no IPAddressPool"
+    await bench.quiet()
+    assert await bench.ips("has") == ["192.0.2.100"]
+    await bench.pool("lab", "192.0.2.100-192.0.2.103")
+    await bench.until_ips("waits", "192.0.2.101")
+    assert await bench.ips("has") == ["192.0.2.100"]

@@ -143,6 +143,44 @@ def test_with_an_invalid_pool_nobody_loses_anything(
     assert error in plan["services"]["default/waits"]["reason"]
 
 
+def test_the_plan_knows_nodes_and_addresses_found_taken(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    conflict = {
+        "apiVersion": "strictarp.io/v1alpha1",
+        "kind": "AddressConflict",
+        "metadata": {"name": "ip-192.0.2.100"},
+        "spec": {"address": "192.0.2.100", "mac": "02:00:00:00:00:09"},
+    }
+    node = {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": "n1"},
+        "status": {"addresses": [{"type": "InternalIP", "address": "192.0.2.103"}]},
+    }
+    for index, each in enumerate((raw_pool("lab", "192.0.2.100/30"), raw_service("web"), conflict, node)):
+        (tmp_path / f"{index}.json").write_text(json.dumps(each))
+    args = ["--objects", str(tmp_path), "--dhcp-range", "192.0.2.102-192.0.2.200"]
+    assert main(["controller", "plan", *args]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["services"]["default/web"]["ips"] == ["192.0.2.101"]
+    assert err.splitlines() == [
+        "warning: IPAddressPool lab: spec.addresses: 192.0.2.100/30 holds 192.0.2.103, the address of "
+        "Node n1; leave the nodes' own addresses out",
+        "warning: IPAddressPool lab: spec.addresses: 192.0.2.100/30 overlaps the DHCP range "
+        "192.0.2.102-192.0.2.200; give it addresses of its own",
+    ]
+
+
+def test_an_edit_can_be_tried_against_the_policy(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    objects = raw_pool("lab", "192.0.2.102/31"), raw_service("web", has=["192.0.2.100"], pool="lab")
+    code, plan = run(capsys, tmp_path, *objects, args=("--pool-edits", "refuse"))
+    assert (code, plan["services"]["default/web"]["ips"]) == (1, ["192.0.2.100"])
+    assert plan["errors"][0].startswith("IPAddressPool lab: spec: no longer gives 192.0.2.100 to Service")
+    code, plan = run(capsys, tmp_path, *objects)
+    assert (code, plan["services"]["default/web"]["ips"]) == (0, ["192.0.2.102"])
+
+
 def test_a_service_that_cannot_be_read_is_left_out_and_told(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

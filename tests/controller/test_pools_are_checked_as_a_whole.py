@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strictarp.controller.addresses import BITS
-from strictarp.controller.pools import MAX_COUNT, PoolFault, parse_pools, parse_range
+from strictarp.controller.pools import MAX_COUNT, parse_pools
 from strictarp.kube.objects import Namespace
+from strictarp.kube.ranges import BITS, RangeFault, parse_range
 from support.controller_objects import pool_object, sound_pools
 
 
@@ -65,7 +65,7 @@ def test_an_unparsable_item_is_named_with_pool_and_field(text: str, message: str
 def test_only_its_own_error_escapes_the_parser(text: str) -> None:
     try:
         found = parse_range(text)
-    except PoolFault:
+    except RangeFault:
         return
     assert 0 <= found.first <= found.last < 1 << BITS[found.version]
 

@@ -85,6 +85,13 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         read_documents([tmp_path / "nowhere"])
 
 
+def test_an_object_nested_without_end_is_refused_with_its_file(tmp_path: Path) -> None:
+    deep = '{"a":' * 3000 + "1" + "}" * 3000
+    (tmp_path / "deep.json").write_text(f'{{"apiVersion":"v1","kind":"Service","spec":{deep}}}')
+    with pytest.raises(UserError, match=r"deep\.json: "):
+        read_documents([tmp_path])
+
+
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),

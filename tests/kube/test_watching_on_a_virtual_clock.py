@@ -87,13 +87,14 @@ async def test_lists_once_and_then_watches_from_there() -> None:
 
 async def test_a_server_that_ends_the_watch_in_time_is_watched_again_at_once_from_the_last_bookmark() -> None:
     api = MemoryApi()
+    api.put("a")
     async with following(api, pace=Pace(watch_low=60, watch_high=60, inactivity=90)) as it:
         await asyncio.sleep(61)
-        assert api.calls == [(0.0, "list"), (0.0, "watch from 4"), (60.0, "watch from 4")]
-        api.put("a")
+        assert api.calls == [(0.0, "list"), (0.0, "watch from 5"), (60.0, "watch from 5")]
+        api.put("b")
         await asyncio.sleep(60)
-        assert api.calls[3:] == [(120.0, "watch from 5")]
-        assert list(it.values) == ["a"]
+        assert api.calls[3:] == [(120.0, "watch from 6")]
+        assert list(it.values) == ["a", "b"]
 
 
 async def test_a_broken_watch_is_taken_up_after_the_last_event_without_a_list() -> None:
@@ -153,25 +154,27 @@ async def test_jitter_takes_up_to_half_of_a_wait_away() -> None:
 
 async def test_a_watch_that_says_nothing_is_given_up_after_the_limit() -> None:
     api = MemoryApi()
+    api.put("a")
     api.watches.append(SILENT)
     async with following(api, pace=Pace(inactivity=90)) as it:
         await asyncio.sleep(80)
-        api.put("a")
+        api.put("b")
         await asyncio.sleep(9.9)
-        assert it.values == {}
-        await asyncio.sleep(1)
-        assert api.calls[2:] == [(90.2, "watch from 4")]
         assert list(it.values) == ["a"]
+        await asyncio.sleep(1)
+        assert api.calls[2:] == [(90.2, "watch from 5")]
+        assert list(it.values) == ["a", "b"]
 
 
 async def test_bookmarks_keep_a_quiet_watch_alive_and_move_it_on() -> None:
     api = MemoryApi(bookmark_seconds=60)
+    api.put("a")
     async with following(api, pace=Pace(inactivity=90)):
         api.write("create", "/api/v1/namespaces", {"metadata": {"name": "other"}})  # of another kind
         await asyncio.sleep(300)
         api.drop_watches()
         await asyncio.sleep(0.3)
-        assert api.calls[2:] == [(300.2, "watch from 5")]
+        assert api.calls[2:] == [(300.2, "watch from 6")]
 
 
 async def test_a_compacted_history_leads_to_a_list_at_once_and_deletions_in_the_gap_are_told() -> None:
@@ -397,6 +400,49 @@ async def test_an_empty_first_list_is_doubted_by_those_who_ask_for_it() -> None:
     async with following(api) as it:
         await it.cache.synced.wait()
         assert now() == 6.0  # at once
+
+
+async def test_a_loss_that_was_believed_wrongly_is_mended_after_a_minute() -> None:
+    api = MemoryApi()
+    for name in "abc":
+        api.put(name)
+    async with following(api, suspicion=Suspicion(lists=1, apart=5.0, again=60.0)) as it:
+        await asyncio.sleep(10)
+        api.lists += [EMPTY, EMPTY]  # at the present version, from which a watch will never tell of a, b, c
+        api.hurt("gone")
+        await asyncio.sleep(10)
+        assert it.values == {}
+        api.put("d")
+        await asyncio.sleep(40)
+        assert list(it.values) == ["d"]
+        api.drop_watches()  # what is left of the minute counts, not a new one
+        await asyncio.sleep(16)
+        assert sorted(it.values) == ["a", "b", "c", "d"]
+        assert [at for at, what in api.calls if what == "list"] == [0.0, 10.0, 15.0, 75.2]
+        await asyncio.sleep(1000)
+        assert [what for _, what in api.calls].count("list") == 4
+
+
+async def test_a_collection_without_objects_is_listed_again_more_and_more_rarely() -> None:
+    api = MemoryApi()
+    async with following(api, suspicion=Suspicion(again=60.0, longest=480.0)) as it:
+        await asyncio.sleep(1500)
+        lists = [at for at, what in api.calls if what == "list"]
+        assert lists == [0.0, 60.0, 180.0, 420.0, 900.0, 1380.0]
+        assert len(api.calls) == 2 * len(lists)
+        api.put("a")
+        await asyncio.sleep(3000)
+        assert list(it.values) == ["a"]
+        assert [at for at, what in api.calls if what == "list"][6:] == [1860.0]
+
+
+async def test_an_object_that_cannot_be_read_is_an_object_all_the_same() -> None:
+    api = MemoryApi()
+    api.engine.put_raw(_target("bad"), {"data": 7})
+    async with following(api) as it:
+        await asyncio.sleep(1000)
+        assert it.values == {}
+        assert [what for _, what in api.calls].count("list") == 1
 
 
 async def test_a_change_that_nobody_reads_makes_no_delta_but_moves_the_version() -> None:

@@ -34,7 +34,7 @@ async def spoken(began: float, *, seconds: int, bookmark_seconds: float) -> list
 
 
 @given(began=st.integers(1, 10**10).map(lambda micro: micro / 1e6))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_watch_sends_bookmarks_and_ends_exactly_in_time_whenever_it_began(began: float) -> None:
     with asyncio.Runner(loop_factory=looptime.new_event_loop) as runner:
         times = runner.run(spoken(began, seconds=7, bookmark_seconds=2.5))

@@ -3,7 +3,6 @@
 import asyncio
 import errno
 import re
-import shutil
 import subprocess
 from collections.abc import AsyncIterator, Callable
 
@@ -174,8 +173,6 @@ async def test_the_kernel_tells_its_version(table: Table) -> None:
 @pytest.mark.vm
 @pytest.mark.parametrize("table", ["kernel"], indirect=True)
 async def test_ipvsadm_shows_what_we_programmed(table: Table) -> None:
-    if shutil.which("ipvsadm") is None:
-        pytest.skip("ipvsadm is not installed")
     for vip, pod in ((VIP4, POD4), (VIP6, POD6)):
         server = VirtualServer(6, vip, 80, "wrr", FLAG_PERSISTENT, 600)
         assert await table.do(encode.encode_new_service, server) == 0

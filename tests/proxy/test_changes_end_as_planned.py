@@ -4,7 +4,7 @@ import asyncio
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strictarp.proxy.operations import AddReal, BindAddress, Operation, SetReal
@@ -106,10 +106,7 @@ async def _play(sequence: list[object]) -> None:
             case ("refuse", every):
                 _refuse_some(kernel, every)
             case ("flush", _):
-                kernel.servers.clear()
-                kernel.bound.clear()
-                kernel.rules = ""
-                kernel.elements.clear()
+                kernel.flush()
             case ("restart", _):
                 node = _restarted(node)
             case _:
@@ -129,7 +126,7 @@ async def _play(sequence: list[object]) -> None:
 turn = st.just(("turn", 1.0))
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200)
 @given(
     st.lists(services, min_size=1, max_size=3),
     st.lists(slices, min_size=1, max_size=3),

@@ -2,18 +2,53 @@
 
 import json
 
+import msgspec
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from strictarp.errors import UserError
 from strictarp.lab.manifests import KUBE_PROXY_CONFIG
 from strictarp.proxy import config, settings
-from strictarp.proxy.config import Config, DetectLocal, NodePortAddresses
+from strictarp.proxy.config import Config, Conntrack, DetectLocal, NodePortAddresses
+from strictarp.proxy.effective import effective
 from strictarp.proxy.fields import parse_duration, parse_network
-from strictarp.proxy.sysctls import optional_sysctls, wanted_sysctls
+from strictarp.proxy.sysctls import conntrack_size, conntrack_sysctls, kernel_sysctls, wanted_sysctls
 
 HEAD = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: ipvs\n"
+
+
+durations = st.sampled_from(["0s", "", "1m", "45s", "1h", None, "x"])
+documents = st.fixed_dictionaries(
+    {},
+    optional={
+        "ipvs": st.none()
+        | st.fixed_dictionaries(
+            {},
+            optional={
+                "syncPeriod": durations,
+                "minSyncPeriod": durations,
+                "tcpTimeout": durations,
+                "scheduler": st.sampled_from(["", "mh", "lc", None]),
+                "strictARP": st.booleans() | st.none(),
+                "excludeCIDRs": st.none() | st.just(["192.0.2.0/24"]),
+            },
+        ),
+        "iptables": st.fixed_dictionaries({}, optional={"masqueradeBit": st.sampled_from([0, 31, None])}),
+        "conntrack": st.fixed_dictionaries(
+            {}, optional={"maxPerCore": st.sampled_from([0, 5, None]), "udpTimeout": durations}
+        ),
+        "bindAddress": st.sampled_from(["", "::", "192.0.2.1", None]),
+        "healthzBindAddress": st.sampled_from(["", "[::1]:80", "127.0.0.1", "::1", None]),
+        "nodePortAddresses": st.sampled_from([None, [], ["primary"], ["10.0.0.0/8", "::/0"]]),
+        "detectLocalMode": st.sampled_from(["", "NodeCIDR", None]),
+        "clusterCIDR": st.sampled_from(["", "10.0.0.0/8", "10.0.0.0/8,2001:db8::/32"]),
+        "hostnameOverride": st.sampled_from(["", " Node1 "]),
+        "featureGates": st.sampled_from([None, {}, {"KubeProxyIPVS": True}]),
+        "oomScoreAdj": st.sampled_from([0, -5, None]),
+    },
+)
 
 
 def faults(text: str, head: str = HEAD) -> list[str]:
@@ -33,7 +68,7 @@ def test_a_kubeadm_file_with_its_zero_values_means_the_defaults() -> None:
 def test_an_absent_or_empty_mode_is_ipvs_with_a_warning() -> None:
     for text in ("", 'mode: ""\n', "mode: null\n"):
         (warning,) = config.load(HEAD.replace("mode: ipvs\n", "") + text, "f").warnings
-        assert warning.startswith("mode:")
+        assert warning.startswith("KubeProxyConfiguration f: mode: ")
 
 
 @pytest.mark.parametrize("mode", ["iptables", "nftables"])
@@ -87,7 +122,10 @@ def test_wrong_kind_and_unknown_mode_are_named() -> None:
 
 def test_unknown_fields_are_warned_of_by_path_and_old_ones_are_known() -> None:
     made = config.load(HEAD + "udpIdleTimeout: 250ms\nipvs: {strictArp: true}\nfoo: 1\n", "f")
-    assert made.warnings == ("f: foo: unknown field, ignored", "f: ipvs.strictArp: unknown field, ignored")
+    assert made.warnings == (
+        "KubeProxyConfiguration f: foo: unknown field, ignored",
+        "KubeProxyConfiguration f: ipvs.strictArp: unknown field, ignored",
+    )
 
 
 def test_json_is_read_too_and_broken_text_is_a_message() -> None:
@@ -172,5 +210,113 @@ def test_strictarp_adds_its_two_sysctls_and_nothing_else() -> None:
 
 
 def test_connection_tracking_is_sized_by_the_number_of_cpus() -> None:
-    assert optional_sysctls(Config().conntrack, 2)["net.netfilter.nf_conntrack_max"] == "131072"
-    assert optional_sysctls(Config().conntrack, 8)["net.netfilter.nf_conntrack_max"] == "262144"
+    assert conntrack_size(Config().conntrack, 2) == {"net.netfilter.nf_conntrack_max": "131072"}
+    assert conntrack_size(Config().conntrack, 8) == {"net.netfilter.nf_conntrack_max": "262144"}
+    assert conntrack_size(Conntrack(max_per_core=0), 8) == {}
+
+
+def test_times_of_connection_tracking_are_set_unless_they_are_0() -> None:
+    made = config.load(
+        HEAD + "conntrack: {tcpCloseWaitTimeout: 30m, udpTimeout: 10s, tcpBeLiberal: true}", "f"
+    )
+    assert conntrack_sysctls(made.conntrack) == {
+        "net.netfilter.nf_conntrack_tcp_be_liberal": "1",
+        "net.netfilter.nf_conntrack_tcp_timeout_close_wait": "1800",
+        "net.netfilter.nf_conntrack_tcp_timeout_established": "86400",
+        "net.netfilter.nf_conntrack_udp_timeout": "10",
+    }
+
+
+@pytest.mark.parametrize(
+    ("release", "changed"),
+    [
+        ("3.10.0-1160.el7", False),
+        ("4.1.0", True),
+        ("5.8.18-1", True),
+        ("5.9.0", False),
+        ("6.1.0-18-amd64", False),
+    ],
+)
+def test_reused_client_ports_need_help_on_old_kernels_only(release: str, changed: bool) -> None:
+    assert bool(kernel_sysctls(release)) == changed
+
+
+def test_a_name_given_twice_is_warned_of_and_the_last_one_counts() -> None:
+    made = config.load(HEAD + "ipvs: {scheduler: rr, scheduler: wlc}\noomScoreAdj: 1\noomScoreAdj: 2\n", "f")
+    assert (made.scheduler, made.oom_score_adj) == ("wlc", 2)
+    assert [warning.split(": ")[1] for warning in made.warnings] == ["ipvs.scheduler", "oomScoreAdj"]
+
+
+def test_feature_gates_are_switches_and_those_of_others_are_ignored() -> None:
+    made = config.load(
+        HEAD + "featureGates: {LoadBalancerIPMode: true, KubeProxyIPVS: false, Foo: true}", "f"
+    )
+    assert [warning.split(": ")[1] for warning in made.warnings] == [
+        "featureGates.KubeProxyIPVS",
+        "featureGates.Foo",
+    ]
+    assert faults("featureGates: {Foo: maybe}")[0].startswith("featureGates.Foo: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("portRange: all", "portRange"),
+        ("ipvs: {tcpTimeout: 999999h}", "ipvs.tcpTimeout"),
+        ("ipvs: {udpTimeout: -1s}", "ipvs.udpTimeout"),
+        ("ipvs: {syncPeriod: false}", "ipvs.syncPeriod"),
+        ("ipvs: {minSyncPeriod: 1m}", "ipvs.syncPeriod"),
+        ("iptables: {syncPeriod: -1s}", "iptables.syncPeriod"),
+        ("conntrack: {min: -1}", "conntrack.min"),
+        ("conntrack: {tcpEstablishedTimeout: -1h}", "conntrack.tcpEstablishedTimeout"),
+        ("clientConnection: {burst: -1}", "clientConnection.burst"),
+        ("configSyncPeriod: -1s", "configSyncPeriod"),
+        ("clusterCIDR: 10.0.0.0/8,2001:db8::/32,10.0.0.0/8", "clusterCIDR"),
+        ("clusterCIDR: 10.0.0.1", "clusterCIDR"),
+        ("nodePortAddresses: [10.0.0.1]", "nodePortAddresses[0]"),
+        ("detectLocalMode: clustercidr", "detectLocalMode"),
+        ("{detectLocalMode: InterfaceNamePrefix}", "detectLocal.interfaceNamePrefix"),
+        ("oomScoreAdj: -1001", "oomScoreAdj"),
+        ("healthzBindAddress: 0.0.0.0:0", "healthzBindAddress"),
+    ],
+)
+def test_each_rule_of_validation_names_its_field(text: str, path: str) -> None:
+    head = HEAD if not text.startswith("{") else ""
+    body = text if head else f"{HEAD}detectLocalMode: InterfaceNamePrefix\n"
+    (fault,) = faults(body, head)
+    assert fault.split(": ")[0] == path
+
+
+@pytest.mark.parametrize("nothing", ["null", '""', "0s"])
+def test_zero_durations_are_absent_and_the_number_0_is_a_value(nothing: str) -> None:
+    names = ("syncPeriod", "minSyncPeriod", "tcpTimeout", "tcpFinTimeout", "udpTimeout")
+    text = "ipvs: {" + ", ".join(f"{name}: {nothing}" for name in names) + "}\n"
+    assert config.load(HEAD + text, "f") == Config()
+    made = config.load(
+        HEAD + "iptables: {masqueradeBit: 0}\noomScoreAdj: 0\nconntrack: {maxPerCore: 0, min: 0}", "f"
+    )
+    assert (made.masquerade_bit, made.oom_score_adj) == (0, 0)
+    assert (made.conntrack.max_per_core, made.conntrack.minimum) == (0, 0)
+
+
+@given(documents)
+def test_the_effective_configuration_means_the_same(document: dict[str, object]) -> None:
+    text = json.dumps({"apiVersion": config.API_VERSION, "kind": config.KIND, "mode": "ipvs", **document})
+    try:
+        made = config.load(text, "f")
+    except UserError:
+        return
+    again = config.load(effective(text), "f")
+    assert msgspec.structs.replace(again, warnings=()) == msgspec.structs.replace(made, warnings=())
+
+
+def test_the_effective_configuration_has_every_default() -> None:
+    written = yaml.safe_load(
+        effective(HEAD + "mode: ''\nbindAddress: '::'\nipvs: {tcpTimeout: 0s, strictARP: true}")
+    )
+    assert written["mode"] == "ipvs"
+    assert written["metricsBindAddress"] == "[::1]:10249"
+    assert written["ipvs"]["syncPeriod"] == "30s"
+    assert written["ipvs"]["strictARP"] is True
+    assert written["conntrack"]["tcpEstablishedTimeout"] == "24h0m0s"
+    assert written["nodePortAddresses"] == []

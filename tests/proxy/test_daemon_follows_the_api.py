@@ -2,22 +2,28 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import aiohttp
+import msgspec
 import pytest
 
 from strictarp.kube.client import Client
 from strictarp.kube.config import ClientConfig
-from strictarp.kube.objects import ENDPOINTSLICES, NODES, SERVICES
+from strictarp.kube.objects import ENDPOINTSLICES, EVENTS, NODES, SERVICES, EndpointSlice, Service
 from strictarp.lab import namespaces
 from strictarp.lab.apiserver.engine import Engine as ApiEngine
 from strictarp.lab.apiserver.server import Server, serve
+from strictarp.netlink.ipvs import VirtualServer
+from strictarp.proxy import config as configuration
 from strictarp.proxy import nftables
+from strictarp.proxy.addresses import show
 from strictarp.proxy.config import Config
 from strictarp.proxy.daemon import Options, Proxy
 from strictarp.proxy.kernel import LinuxKernel
+from strictarp.proxy.once import clean_up, dry_run
+from strictarp.proxy.process import follow_configuration
 from strictarp.proxy.settings import Settings
 from strictarp.sysctl import files
 from support.fake_ipvs import FakeIpvs
@@ -43,16 +49,43 @@ class Node:
         self.proxy: Proxy | None = None
         self._task: asyncio.Task[None] | None = None
         self._kernel: LinuxKernel | None = None
+        self.following: asyncio.Task[Options] | None = None
 
-    async def start(self, config: Config | None = None) -> None:
+    async def start(self, config: Config | None = None, *, text: str = "") -> None:
+        """Start the daemon. `text`: configuration to follow in a file."""
         self._kernel = LinuxKernel(nftables.change_elements, generic=self.ipvs, device_kind="bridge")
         settings = Settings(full_look=3600.0)
-        self.proxy = Proxy(
-            Options(config or Config(), settings, "node1"), self._kernel, self.client, ensure=_ensure
-        )
+        options = Options(config or Config(), settings, "node1")
+        if text:
+            self.file.write_text(text)
+            options = Options(configuration.load(text, "f"), settings, "node1", "node1", self.file, text)
+        self.proxy = Proxy(options, self._kernel, self.client, ensure=_ensure)
         self._task = asyncio.create_task(self.proxy.run())
+        if text:
+            self.following = asyncio.create_task(follow_configuration(options, self.proxy))
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "config.conf"
+
+    def server(self, address: str, port: int) -> VirtualServer | None:
+        return next(
+            (
+                server
+                for server, _ in self.ipvs.table.values()
+                if show(server.address) == address and server.port == port
+            ),
+            None,
+        )
+
+    async def events(self) -> dict[str, str]:
+        """Reason → message of all Events."""
+        listed = await self.client.list(EVENTS, "")
+        return {event.reason or "": event.message or "" for event in listed.items}
 
     async def stop(self) -> None:
+        if self.following is not None:
+            self.following.cancel()
         if self._task is not None and self._kernel is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
@@ -61,8 +94,8 @@ class Node:
     def reals(self, address: str, port: int) -> dict[str, int] | None:
         """Address of each real server → weight; None without the virtual server."""
         for (_, packed, number), (_, reals) in self.ipvs.table.items():
-            if (".".join(map(str, packed)), number) == (address, port):
-                return {".".join(map(str, real.address)): real.weight for real in reals.values()}
+            if (show(packed), number) == (address, port):
+                return {show(real.address): real.weight for real in reals.values()}
         return None
 
     async def until(self, address: str, port: int, wanted: dict[str, int] | None) -> None:
@@ -199,3 +232,123 @@ async def test_strictarp_is_set_before_the_first_vip_and_told_by_interface(node:
     told = json.loads((await _get(f"{HEALTH}/strictarp"))[1])
     assert told["inForce"] is False
     assert "other0" in told["reason"]
+
+
+HEAD = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: ipvs\n"
+
+
+async def until(what: Callable[[], Awaitable[bool]]) -> None:
+    for _ in range(200):
+        if await what():
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError(what)
+
+
+async def test_a_changed_configuration_is_taken_over_and_a_wrong_one_refused(node: Node) -> None:
+    await node.start(text=HEAD)
+    await node.until("192.0.2.11", 30080, {"198.51.100.18": 1})
+    node.file.write_text(HEAD + "ipvs: {scheduler: wlc}\niptables: {masqueradeAll: true}\n")
+
+    async def scheduled() -> bool:
+        server = node.server("203.0.113.140", 80)
+        return server is not None and server.scheduler == "wlc"
+
+    await until(scheduled)
+    assert (
+        "@clusterIP"
+        in namespaces.run(namespaces.current(), ["nft", "list", "table", "ip", "strictarp"]).stdout
+    )
+    node.file.write_text(HEAD + "ipvs: {scheduler: best}\n")
+
+    async def refused() -> bool:
+        return "ConfigurationRefused" in await node.events()
+
+    await until(refused)
+    assert "ipvs.scheduler" in (await node.events())["ConfigurationRefused"]
+    assert await scheduled()
+    node.file.unlink()
+    other = node.folder / "other"
+    other.write_text(HEAD + "nodePortAddresses: [198.51.100.0/24]\n")
+    other.rename(node.file)
+    await node.until("192.0.2.11", 30080, None)
+    assert not await scheduled()
+
+
+async def test_a_change_that_needs_a_new_start_ends_the_following_with_new_options(node: Node) -> None:
+    await node.start(text=HEAD)
+    await node.until("192.0.2.11", 30080, {"198.51.100.18": 1})
+    node.file.write_text(HEAD + "metricsBindAddress: 127.0.0.1:10250\n")
+    assert node.following is not None
+    options = await asyncio.wait_for(node.following, 5)
+    assert options.config.metrics == ("127.0.0.1", 10250)
+    assert options.config_text == node.file.read_text()
+
+
+async def test_ipv6_reaches_device_tables_and_ipvs(node: Node) -> None:
+    namespaces.ip(namespaces.current(), "addr add 2001:db8:1::11/64 dev lo")
+    await node.start()
+    six = service_body("six", "2001:db8::140", type="NodePort", ports=PORTS6)
+    node.proxy.engine.store.service("default/six", msgspec.convert(six, Service))  # type: ignore[union-attr]
+    piece = msgspec.convert(slice_body("six", [("2001:db8:2::1", "node1")], kind="IPv6"), EndpointSlice)
+    await node.until("192.0.2.11", 30080, {"198.51.100.18": 1})
+    assert node.proxy is not None
+    node.proxy.engine.store.slice(piece.key, None, piece)
+    node.proxy.syncer.wake()
+    await node.until("2001:db8::140", 80, {"2001:db8:2::1": 1})
+    await node.until("2001:db8:1::11", 30086, {"2001:db8:2::1": 1})
+    shown = namespaces.run(namespaces.current(), ["ip", "-6", "addr", "show", "kube-ipvs0"]).stdout
+    assert "2001:db8::140/128" in shown
+    listed = namespaces.run(namespaces.current(), ["nft", "list", "table", "ip6", "strictarp"]).stdout
+    assert "2001:db8::140 . tcp . 80" in listed
+    assert "2001:db8:2::1 . tcp . 8080 . 2001:db8:2::1" in " ".join(listed.split())
+    node.proxy.engine.store.service("default/six", None)
+    node.proxy.syncer.wake()
+    await node.until("2001:db8::140", 80, None)
+
+
+PORTS6 = [{"name": "http", "port": 80, "targetPort": 8080, "nodePort": 30086}]
+
+
+async def test_a_health_check_port_tells_the_local_endpoints(node: Node) -> None:
+    spec = {"type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": 32000}
+    await node.client.merge_patch(SERVICES, "web", {"spec": spec}, "default")
+    await node.client.replace(
+        ENDPOINTSLICES, slice_body("web", [("198.51.100.34", "node1"), "198.51.100.18"])
+    )
+    await node.start()
+    await node.until("203.0.113.140", 80, {"198.51.100.18": 1, "198.51.100.34": 1})
+    stored = await node.client.get(SERVICES, "web", "default")
+    port = stored.spec.health_check_node_port
+
+    async def told() -> bool:
+        try:
+            status, body = await _get(f"http://192.0.2.11:{port}/")
+        except aiohttp.ClientConnectorError:
+            return False
+        return status == 200 and json.loads(body)["localEndpoints"] == 1
+
+    await until(told)
+    assert f"192.0.2.11 . tcp . {port}" in _set("healthCheckNodePort")
+
+
+async def test_dry_run_tells_what_cleanup_would_undo(node: Node) -> None:
+    kernel = LinuxKernel(nftables.change_elements, generic=node.ipvs, device_kind="bridge")
+    proxy = Proxy(Options(Config(), Settings(), "node1"), kernel, node.client, ensure=_ensure)
+    told = await dry_run(proxy, kernel, Config(), "node1")
+    assert "add virtual server TCP 203.0.113.140:80" in told
+    assert "bind address 203.0.113.140" in told
+    assert "kube-ipvs0" not in namespaces.run(namespaces.current(), ["ip", "link"]).stdout
+    assert node.ipvs.table == {}
+    await node.start()
+    await node.until("192.0.2.11", 30080, {"198.51.100.18": 1})
+    assert proxy is not node.proxy
+    fresh = Proxy(Options(Config(), Settings(), "node1"), kernel, node.client, ensure=_ensure)
+    assert await dry_run(fresh, kernel, Config(), "node1") == []
+    await node.stop()
+    told = await clean_up(kernel, Config(), "node1", dry_run=False)
+    assert "remove virtual server TCP 203.0.113.140:80" in told
+    assert node.ipvs.table == {}
+    assert "kube-ipvs0" not in namespaces.run(namespaces.current(), ["ip", "link"]).stdout
+    assert "strictarp" not in namespaces.run(namespaces.current(), ["nft", "list", "tables"]).stdout
+    kernel.close()

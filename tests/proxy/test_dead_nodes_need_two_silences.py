@@ -1,6 +1,7 @@
 """A node is given up when neither its speaker nor its kernel is heard, and never too many of them."""
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,6 +30,7 @@ class Segment:
         self.nodes = Nodes(LIMITS)
         self.nodes.know({number: member(number) for number in range(1, count + 1)})
         self.now = 0.0
+        self.timer: float | None = None
         self.seq = 0
         self.incarnation = dict.fromkeys(range(1, count + 1), 1)
         self.speaking = set(range(1, count + 1))
@@ -36,19 +38,27 @@ class Segment:
         self.asked: list[Ask] = []
 
     def run(self, seconds: float, tick: float = 0.02) -> None:
-        """Time passes: hellos every 0.1 s, timers as `next_at` says but for the coarseness of `tick`."""
+        """Time passes: hellos every 0.1 s, timers as the shell sets them but for the coarseness of `tick`."""
         for _ in range(round(seconds / tick)):
             self.now += tick
             if round(self.now / tick) % round(H / tick) == 0:
                 self.seq += 1
                 for number in self.speaking:
-                    self.nodes.hear(beat(number, self.seq, self.incarnation[number]), 7, self.now)
-            due = self.nodes.next_at()
-            if due is not None and due <= self.now:
+                    if self.nodes.hear(beat(number, self.seq, self.incarnation[number]), 7, self.now):
+                        self.follow()
+            if self.timer is not None and self.timer <= self.now:
+                self.timer = None
                 for ask in self.nodes.expire(self.now):
                     self.asked.append(ask)
                     if ask.address[3] - 10 in self.answering:
                         self.nodes.answered(ask.address, self.now)
+                self.follow()
+
+    def follow(self) -> None:
+        """As the shell does: only when told to, and a timer that runs is only put forward."""
+        due = self.nodes.next_at()
+        if due is not None and (self.timer is None or due < self.timer):
+            self.timer = due
 
     def lose(self, *numbers: int) -> None:
         self.speaking -= set(numbers)
@@ -73,6 +83,28 @@ def test_a_node_whose_speaker_merely_stopped_is_asked_now_and_then_and_kept() ->
     segment.run(3 * PATIENT_ASK)
     assert segment.nodes.dead == frozenset()
     assert 1 <= len(segment.asked) <= 4
+
+
+def test_a_node_that_speaks_again_after_its_kernel_answered_is_given_up_as_fast_as_before() -> None:
+    segment = Segment(1)  # no other peer whose timer would do
+    segment.run(1.0)
+    segment.speaking.discard(1)
+    segment.run(1.0)  # asked, answered: it would be asked again after 5 s
+    segment.speaking.add(1)
+    segment.run(1.0)
+    segment.lose(1)
+    segment.run(DEATH + 0.1)
+    assert segment.nodes.dead == {"node1"}
+
+
+def test_a_node_that_begins_to_speak_more_often_is_given_up_sooner() -> None:
+    nodes = Nodes(LIMITS)
+    nodes.know({1: member(1)})
+    for seq in (1, 2):
+        nodes.hear(msgspec.structs.replace(beat(1, seq), hello_ms=10_000), 7, 0.0)
+    assert nodes.hear(beat(1, 3), 7, 0.1)
+    assert nodes.next_at() == pytest.approx(0.1 + 3.5 * H)
+    assert not nodes.hear(beat(1, 4), 7, 0.2)
 
 
 def test_a_dead_node_lives_again_with_its_first_hello() -> None:

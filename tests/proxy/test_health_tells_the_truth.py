@@ -1,17 +1,12 @@
 """When /healthz and /livez say no, and whether strictARP is said to be in force."""
 
-import asyncio
 import json
-import logging
-import socket
 
 import pytest
 
 from strictarp.kube.objects import Metadata, Node, NodeSpec, Taint
 from strictarp.netlink.rtnl import IFF_LOOPBACK, IFF_NOARP, IFF_UP, Link
-from strictarp.proxy import health
-from strictarp.proxy.health import AUTOSCALER_TAINT, Health, metrics_application, serve
-from strictarp.proxy.metrics import Metrics
+from strictarp.proxy.health import AUTOSCALER_TAINT, Health
 from strictarp.proxy.status import answering_links, strictarp_status
 
 
@@ -43,29 +38,6 @@ def test_last_updated_stands_still_while_unhealthy() -> None:
     assert later["lastUpdated"] == first["lastUpdated"]
     assert later["nodeEligible"] is True
     assert first["currentTime"].endswith(" +0000 UTC")
-
-
-async def test_a_taken_port_is_fatal_only_with_hard_fail(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(health, "RETRY_SECONDS", 0.02)
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        listen = ("127.0.0.1", taken.getsockname()[1])
-        with pytest.raises(OSError, match="address already in use"):
-            await serve(metrics_application(Metrics()), listen, "metrics", hard_fail=True)
-        with caplog.at_level(logging.ERROR):
-            task = asyncio.create_task(
-                serve(metrics_application(Metrics()), listen, "metrics", hard_fail=False)
-            )
-            await asyncio.sleep(0.1)
-        assert "cannot serve metrics" in caplog.text
-    await asyncio.sleep(0.1)
-    reader, writer = await asyncio.open_connection(*listen)
-    writer.write(b"GET /proxyMode HTTP/1.0\r\n\r\n")
-    assert (await reader.read()).endswith(b"ipvs")
-    writer.close()
-    task.cancel()
-    await asyncio.wait({task})
 
 
 def test_only_links_that_answer_arp_count() -> None:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from strictarp.lab import namespaces
 from strictarp.proxy.config import Config, DetectLocal
 from strictarp.proxy.fields import parse_network
-from strictarp.proxy.nft_listing import BadListing, parse_listing
-from strictarp.proxy.nftables import FAMILY, SETS, TABLE, change_elements, whole_table
+from strictarp.proxy.nft_listing import BadListing, Listing, parse_listing, parse_listings
+from strictarp.proxy.nftables import FAMILIES, SETS, TABLE, change_elements, whole_table
 from strictarp.proxy.operations import ChangeSets, Element
 
 POD_CIDR = (parse_network("198.51.100.16/28"),)
@@ -36,6 +36,12 @@ ELEMENTS: set[Element] = {
     ("loadBalancerSource", "192.0.2.101 . tcp . 80 . 0.0.0.0/0"),
     ("nodePort", "192.0.2.11 . tcp . 30080"),
     ("vips", "192.0.2.100"),
+    ("clusterIP", "2001:db8::10 . udp . 53"),
+    ("hairpin", "2001:db8::18 . tcp . 8080 . 2001:db8::18"),
+    ("loadBalancerSource", "2001:db8::100 . tcp . 80 . 2001:db8:1::/48"),
+    ("loadBalancerSource", "2001:db8::100 . tcp . 80 . 2001:db8::1/128"),
+    ("loadBalancerSource", "2001:db8::101 . tcp . 80 . ::/0"),
+    ("vips", "2001:db8::100"),
 }
 
 
@@ -53,8 +59,8 @@ def nft(space: namespaces.Namespace, *argv: str, text: str = "") -> bytes:
     return done.stdout
 
 
-def listed(space: namespaces.Namespace) -> bytes:
-    return nft(space, "-j", "list", "table", FAMILY, TABLE)
+def listed(space: namespaces.Namespace) -> Listing:
+    return parse_listings(nft(space, "-j", "list", "table", family, TABLE) for family in FAMILIES.values())
 
 
 @pytest.mark.netns
@@ -64,9 +70,9 @@ def test_it_loads_twice_and_its_elements_and_rules_are_read_back(
 ) -> None:
     text = whole_table(config, POD_CIDR, ELEMENTS)
     nft(space, "-f", "-", text=text)
-    first = parse_listing(listed(space))
+    first = listed(space)
     nft(space, "-f", "-", text=text)
-    assert parse_listing(listed(space)) == first
+    assert listed(space) == first
     assert first.elements == ELEMENTS
     assert len(first.rules) > 10
 
@@ -76,34 +82,36 @@ def test_elements_come_and_go_in_one_transaction_also_overlapping_intervals(
     space: namespaces.Namespace,
 ) -> None:
     nft(space, "-f", "-", text=whole_table(Config(), (), ELEMENTS))
-    before = parse_listing(listed(space))
+    before = listed(space)
     narrower = ("loadBalancerSource", f"{PLACE} . 10.1.0.0/16")
     wider = ("loadBalancerSource", f"{PLACE} . 10.0.0.0/8")
     vip = ("vips", "192.0.2.103")
     nft(space, "-f", "-", text=change_elements(ChangeSets(add=(narrower, vip), remove=(wider,))))
-    after = parse_listing(listed(space))
+    after = listed(space)
     assert after.elements == (ELEMENTS - {wider}) | {narrower, vip}
     assert after.rules == before.rules
 
 
 @pytest.mark.netns
-def test_a_changed_rule_is_noticed(space: namespaces.Namespace) -> None:
+@pytest.mark.parametrize("family", FAMILIES.values())
+def test_a_changed_rule_is_noticed(space: namespaces.Namespace, family: str) -> None:
     nft(space, "-f", "-", text=whole_table(Config(), (), ()))
-    before = parse_listing(listed(space))
-    nft(space, "flush", "chain", FAMILY, TABLE, "postrouting")
-    assert parse_listing(listed(space)).rules != before.rules
+    before = listed(space)
+    nft(space, "flush", "chain", family, TABLE, "postrouting")
+    assert listed(space).rules != before.rules
 
 
-def test_every_set_is_used_by_a_rule_but_the_one_that_is_for_later() -> None:
-    text = whole_table(Config(), (), ())
-    assert [name for name in SETS if f"@{name}" not in text] == ["healthCheckNodePort"]
+@pytest.mark.parametrize("width", FAMILIES)
+def test_every_set_is_used_by_a_rule_of_each_family(width: int) -> None:
+    text = whole_table(Config(), (), (), [width])
+    assert [name for name in SETS if f"@{name}" not in text] == []
 
 
 def test_each_detector_has_its_own_match_for_cluster_ips() -> None:
     matches = [
         line.split("ip daddr")[0].strip()
         for config in CONFIGS[2:]
-        for line in whole_table(config, POD_CIDR, ()).splitlines()
+        for line in whole_table(config, POD_CIDR, (), [4]).splitlines()
         if "@clusterIP goto" in line
     ]
     assert matches == [

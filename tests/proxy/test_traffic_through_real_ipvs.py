@@ -1,223 +1,45 @@
 """A client, a node with the real daemon and real IPVS, and backends: does traffic go where it should?
 
-One node, set up once. The client is also where the embedded API server runs. Backends tell who called them.
+Backends tell who called them.
 """
 
-import asyncio
-import contextlib
 import json
 import signal
 import socket
-import subprocess
-import threading
+import time
 import urllib.request
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from strictarp.cli.main import main
-from strictarp.kube.client import Client
-from strictarp.kube.config import ClientConfig
-from strictarp.kube.objects import ENDPOINTSLICES, NODES, SERVICES, Resource
-from strictarp.lab import namespaces
-from strictarp.lab.apiserver.server import run as run_api_server
+from strictarp.kube.objects import ENDPOINTSLICES, SERVICES
 from strictarp.lab.namespaces import entered
-from strictarp.proxy import daemon as _daemon  # noqa: F401 - imported before the fork
-from support.forked import Child, until
-from support.proxy_objects import service_body, slice_body
+from support.forked import until
+from support.traffic import (
+    BOTH,
+    BRIEF_IP,
+    CLIENT,
+    CLUSTER_IP,
+    CLUSTER_IP6,
+    HEALTH_PORT,
+    LIMITED,
+    LOCAL,
+    NODE,
+    NODE6,
+    OTHER,
+    POD,
+    POD_GATEWAY,
+    POD_GATEWAY6,
+    SCTP_IP,
+    STICKY,
+    UDP_IP,
+    VIP,
+    VIP6,
+    World,
+    dns_slice,
+    web_slice,
+)
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(240)]
-
-CLIENT, NODE, OTHER, POD, POD_GATEWAY = (
-    "192.0.2.1", "192.0.2.11", "192.0.2.12", "198.51.100.18", "198.51.100.17",
-)  # fmt: skip
-VIP, CLUSTER_IP, UDP_IP = "192.0.2.100", "203.0.113.140", "203.0.113.141"
-API = f"{CLIENT}:6443"
-CONFIG = """
-apiVersion: kubeproxy.config.k8s.io/v1alpha1
-kind: KubeProxyConfiguration
-mode: ipvs
-clientConnection: {kubeconfig: KUBECONFIG}
-clusterCIDR: 198.51.100.0/24
-ipvs: {strictARP: true}
-"""
-
-
-def _answer(connection: socket.socket, peer: str) -> None:
-    """`PEER` first, then everything back."""
-    with connection, contextlib.suppress(OSError):
-        connection.sendall(f"{peer}\n".encode())
-        while data := connection.recv(1000):
-            connection.sendall(data)
-
-
-def _tcp_backend(address: str) -> None:
-    with socket.create_server((address, 8080)) as listener:
-        while True:
-            connection, (peer, *_) = listener.accept()
-            threading.Thread(target=_answer, args=(connection, peer), daemon=True).start()
-
-
-def _udp_backend(address: str) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
-        listener.bind((address, 5353))
-        while True:
-            data, peer = listener.recvfrom(1000)
-            listener.sendto(peer[0].encode() + b" " + data, peer)
-
-
-class World:
-    """The namespaces, the children in them, and how to speak to them."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.spaces = {name: namespaces.create(name) for name in ("client", "node", "pod", "other")}
-        self.children: list[Child] = []
-        self.proxy: Child | None = None
-        self._network()
-        (folder / "kubeconfig").write_text(json.dumps(_kubeconfig()))
-        (folder / "config").write_text(CONFIG.replace("KUBECONFIG", str(folder / "kubeconfig")))
-
-    def _network(self) -> None:
-        node, client, pod, other = (self.spaces[name] for name in ("node", "client", "pod", "other"))
-        namespaces.veth((client, "eth0"), (node, "eth0"))
-        namespaces.veth((other, "eth0"), (node, "eth1"))
-        namespaces.veth((pod, "eth0"), (node, "pod0"))
-        namespaces.ip(
-            node,
-            "link add br0 type bridge", "link set eth0 master br0", "link set eth1 master br0",
-            "link set br0 up", f"addr add {NODE}/24 dev br0", f"addr add {POD_GATEWAY}/28 dev pod0",
-            f"route add default via {CLIENT}",
-        )  # fmt: skip
-        namespaces.ip(client, f"addr add {CLIENT}/24 dev eth0", f"route add {VIP}/32 via {NODE}")
-        namespaces.ip(client, f"route add 203.0.113.0/24 via {NODE}")
-        namespaces.ip(other, f"addr add {OTHER}/24 dev eth0", f"route add 198.51.100.0/24 via {NODE}")
-        namespaces.ip(pod, f"addr add {POD}/28 dev eth0", f"route add default via {POD_GATEWAY}")
-
-    def child(self, space: str, work: object, name: str) -> Child:
-        made = Child(self.spaces[space], work, str(self.folder / f"{name}.log"))  # type: ignore[arg-type]
-        self.children.append(made)
-        return made
-
-    def start_proxy(self) -> None:
-        argv = ["proxy", "--config", str(self.folder / "config"), "--hostname-override", "node1"]
-        log = self.folder / "proxy.log"
-        self._log_from = log.stat().st_size if log.exists() else 0
-        self.proxy = self.child("node", lambda: main(argv), "proxy")
-
-    def log_since_start(self) -> str:
-        return (self.folder / "proxy.log").read_text()[self._log_from :]
-
-    def put(self, res: Resource, *bodies: dict[str, object]) -> None:  # type: ignore[type-arg]
-        """Create or replace objects."""
-
-        async def work() -> None:
-            async with Client(ClientConfig(server=f"http://{API}")) as client:
-                known = {item.metadata.name for item in (await client.list(res)).items}
-                for body in bodies:
-                    named = body["metadata"]["name"] in known  # type: ignore[index]
-                    await (client.replace(res, body) if named else client.create(res, body))
-                    if "status" in body:
-                        await client.merge_patch(
-                            res, body["metadata"]["name"], {"status": body["status"]}, "default",  # type: ignore[index]
-                            subresource="status",
-                        )  # fmt: skip
-
-        with entered(self.spaces["client"]):
-            asyncio.run(work())
-
-    def connect(self, address: str, port: int, space: str = "client") -> tuple[socket.socket, str]:
-        """A connection and who the backend says is calling."""
-        with entered(self.spaces[space]):
-            made = socket.create_connection((address, port), timeout=3)
-        return made, made.recv(100).decode().strip()
-
-    def callers(self, address: str, port: int, space: str = "client", count: int = 4) -> set[str]:
-        """Who calls, after the backends, in `count` connections one after the other."""
-        seen = set()
-        for _ in range(count):
-            connection, caller = self.connect(address, port, space)
-            connection.close()
-            seen.add(caller)
-        return seen
-
-    def run(self, *argv: str) -> str:
-        return namespaces.run(self.spaces["node"], argv).stdout
-
-    def weights(self) -> dict[str, int]:
-        """Real server of the VIP → weight, from /proc/net/ip_vs."""
-        lines = self.run("cat", "/proc/net/ip_vs").splitlines()
-        found, inside = {}, False
-        for line in lines[3:]:
-            words = line.split()
-            if words[0] != "->":
-                inside = words[:2] == ["TCP", "C0000264:0050"]
-            elif inside:
-                found[".".join(str(int(words[1][i : i + 2], 16)) for i in range(0, 8, 2))] = int(words[3])
-        return found
-
-    def end(self) -> None:
-        for child in reversed(self.children):
-            child.kill()
-        for space in self.spaces.values():
-            space.close()
-
-
-def _kubeconfig() -> dict[str, object]:
-    return {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": "c", "cluster": {"server": f"http://{API}"}}],
-        "users": [{"name": "u", "user": {}}],
-        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-        "current-context": "x",
-    }
-
-
-def _web_slice(*endpoints: object) -> dict[str, object]:
-    return slice_body("web", endpoints)
-
-
-BOTH = _web_slice((POD, "node1"), (OTHER, "node2"))
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    for module in ("ip_vs", "ip_vs_rr", "dummy", "nf_tables", "nft_masq", "nft_chain_nat", "bridge", "veth"):
-        subprocess.run(["modprobe", module], check=False)
-    made = World(tmp_path_factory.mktemp("world"))
-    try:
-        data = made.folder / "api.data"
-        made.child("client", lambda: run_api_server(API, data, service_cidr="203.0.113.128/25"), "api")
-        made.child("pod", lambda: _tcp_backend(POD), "pod-tcp")
-        made.child("pod", lambda: _udp_backend(POD), "pod-udp")
-        made.child("other", lambda: _tcp_backend(OTHER), "other-tcp")
-        with entered(made.spaces["client"]):
-            until(lambda: urllib.request.urlopen(f"http://{API}/readyz", timeout=2), 30, "API server")
-        made.put(NODES, {"metadata": {"name": "node1"}})
-        web = service_body(
-            "web", CLUSTER_IP, type="LoadBalancer", ingress=[VIP],
-            ports=[{"name": "http", "port": 80, "targetPort": 8080, "nodePort": 30080}],
-        )  # fmt: skip
-        dns = service_body(
-            "dns", UDP_IP, ports=[{"name": "dns", "port": 53, "protocol": "UDP", "targetPort": 5353}]
-        )
-        made.put(SERVICES, web, dns)
-        made.put(
-            ENDPOINTSLICES,
-            BOTH,
-            slice_body("dns", [POD], ports=[{"name": "dns", "port": 5353, "protocol": "UDP"}]),
-        )
-        made.start_proxy()
-        until(lambda: made.callers(VIP, 80), 60, "first answer through the VIP")
-        yield made
-    except BaseException:
-        for log in sorted(made.folder.glob("*.log")):
-            print(f"--- {log.name}\n{log.read_text()}")
-        raise
-    finally:
-        made.end()
 
 
 def test_both_backends_serve_the_vip_and_see_this_node_as_the_client(world: World) -> None:
@@ -264,7 +86,7 @@ def test_a_removed_endpoint_keeps_its_connections_and_a_returning_one_gets_its_w
         connection.close()
         connection, caller = world.connect(VIP, 80)
     assert caller == POD_GATEWAY
-    world.put(ENDPOINTSLICES, _web_slice((OTHER, "node2")))
+    world.put(ENDPOINTSLICES, web_slice((OTHER, "node2")))
     until(lambda: world.weights() == {POD: 0, OTHER: 1}, 5, "the removed endpoint drains")
     assert world.callers(VIP, 80) == {NODE}
     connection.sendall(b"still here\n")
@@ -297,13 +119,103 @@ def _servers(lines: list[str]) -> list[list[str]]:
     return [line.split()[:4] for line in lines]
 
 
-def test_a_deleted_service_leaves_nothing(world: World) -> None:
-    async def work() -> None:
-        async with Client(ClientConfig(server=f"http://{API}")) as client:
-            await client.delete(SERVICES, "dns", "default")
+def test_source_ranges_let_in_whom_they_name_and_nobody_else(world: World) -> None:
+    assert world.callers(LIMITED, 80) == {NODE, POD_GATEWAY}
+    for outsider in ("other", "node"):
+        with pytest.raises(TimeoutError):
+            world.connect(LIMITED, 80, outsider)
 
+
+def test_policy_local_keeps_the_clients_address_and_its_endpoints(world: World) -> None:
+    assert world.callers(LOCAL, 80) == {CLIENT}
+
+
+def test_the_health_port_of_policy_local_tells_the_endpoints_here(world: World) -> None:
+    def told() -> bool:
+        with entered(world.spaces["client"]):
+            answer = urllib.request.urlopen(f"http://{NODE}:{HEALTH_PORT}/", timeout=3)
+        assert answer.headers["X-Load-Balancing-Endpoint-Weight"] == "1"
+        assert json.load(answer)["localEndpoints"] == 1
+        return True
+
+    until(told, 60, "the port is open once a restarted proxy has looked at everything")
+
+
+def test_affinity_sends_a_client_to_the_same_endpoint(world: World) -> None:
+    assert len(world.callers(STICKY, 80, count=8)) == 1
+    (line,) = [line for line in world.run("cat", "/proc/net/ip_vs").splitlines() if "C0000267" in line]
+    assert line.split()[2:4] == ["mh", "persistent"]
+
+
+def test_sctp_goes_through_a_cluster_ip(world: World) -> None:
     with entered(world.spaces["client"]):
-        asyncio.run(work())
+        asking = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_SCTP)
+    with asking:
+        asking.settimeout(5)
+        asking.connect((SCTP_IP, 80))
+        assert asking.recv(100).decode().strip() == POD_GATEWAY
+
+
+def test_ipv6_goes_through_every_way_in_and_host_ports_stay_closed(world: World) -> None:
+    assert world.callers(CLUSTER_IP6, 80, count=1) == {POD_GATEWAY6}
+    assert world.callers(VIP6, 80, count=1) == {POD_GATEWAY6}
+    assert world.callers(NODE6, 30086, count=1) == {POD_GATEWAY6}
+    assert world.callers(CLUSTER_IP6, 80, "pod", count=1) == {POD_GATEWAY6}
+    with pytest.raises(ConnectionRefusedError):
+        world.connect(VIP6, 10256)
+
+
+def test_a_changed_configuration_is_taken_over_and_disturbs_no_connection(world: World) -> None:
+    file = world.folder / "config"
+    text = file.read_text()
+    connection, _ = world.connect(VIP, 80)
+    file.write_text(text.replace("strictARP: true", "strictARP: true, scheduler: lc"))
+    until(lambda: "C0000264:0050 lc" in world.run("cat", "/proc/net/ip_vs"), 20, "another scheduler")
+    file.write_text(text + "metricsBindAddress: 0.0.0.0:10250\n")
+
+    def mode() -> bool:
+        with entered(world.spaces["client"]):
+            answer: bytes = urllib.request.urlopen(f"http://{NODE}:10250/proxyMode", timeout=3).read()
+        return answer == b"ipvs"
+
+    until(mode, 40, "its own server at another port")
+    until(lambda: "C0000264:0050 rr" in world.run("cat", "/proc/net/ip_vs"), 20, "the scheduler as before")
+    connection.sendall(b"still here\n")
+    assert connection.recv(100) == b"still here\n"
+    connection.close()
+    file.write_text(text)
+
+
+def test_a_udp_client_follows_to_the_new_endpoint(world: World) -> None:
+    with entered(world.spaces["client"]):
+        asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with asking:
+        asking.settimeout(1)
+
+        def answered_by(caller: str) -> bool:
+            asking.sendto(b"hello", (UDP_IP, 53))
+            return asking.recv(100) == f"{caller} hello".encode()
+
+        assert answered_by(POD_GATEWAY)
+        world.put(ENDPOINTSLICES, dns_slice(OTHER))
+        until(lambda: answered_by(NODE), 10, "the same socket reaches the new endpoint")
+
+
+def test_a_deleted_service_lets_its_connections_end(world: World) -> None:
+    connection, _ = world.connect(BRIEF_IP, 80)
+    world.delete(SERVICES, "brief")
+    world.delete(ENDPOINTSLICES, "brief-1")
+    time.sleep(3)
+    connection.sendall(b"still here\n")
+    assert connection.recv(100) == b"still here\n"
+    with pytest.raises(OSError):  # noqa: PT011 - refused or unreachable
+        world.connect(BRIEF_IP, 80)
+    assert BRIEF_IP in world.run("ip", "addr", "show", "kube-ipvs0")
+    connection.close()
+
+
+def test_a_deleted_service_leaves_nothing(world: World) -> None:
+    world.delete(SERVICES, "dns")
     until(lambda: UDP_IP not in world.run("ip", "addr", "show", "kube-ipvs0"), 5, "the address goes")
     assert UDP_IP not in world.run("nft", "list", "table", "ip", "strictarp")
-    assert "UDP" not in world.run("cat", "/proc/net/ip_vs")
+    assert not any(line.startswith("UDP") for line in world.run("cat", "/proc/net/ip_vs").splitlines())

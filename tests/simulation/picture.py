@@ -33,7 +33,7 @@ class Proc:
         self.member = member
         self.label = member.label
         self.lease = clock.span(settings.silence) + _ROUNDING
-        self.late = clock.span(settings.late) + _ROUNDING
+        self.stall = clock.span(settings.stall) + _ROUNDING
         self.alive = False
         self.born(0)
 
@@ -62,7 +62,7 @@ class Proc:
 
     def entitled(self, vip: bytes, now: int) -> bool:
         """Whether it may answer for the VIP, if it runs. Stopped amid its actions, it starts over."""
-        if self.amid is not None and now - self.amid > self.late:
+        if self.amid is not None and now - self.amid > self.stall:
             return False
         return self.alive and vip in self.owned and now <= self.lease_end
 
@@ -129,7 +129,7 @@ class Picture:
             case What.WOKE:
                 proc.stopped = False
                 proc.woke_at = now
-                if proc.amid is not None and now - proc.amid <= proc.late:
+                if proc.amid is not None and now - proc.amid <= proc.stall:
                     proc.amid = None
             case What.SEES:
                 proc.view = info

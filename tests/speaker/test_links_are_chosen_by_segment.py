@@ -1,6 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from strictarp.kube.ranges import Range
 from strictarp.netlink.rtnl import IFF_LOOPBACK, IFF_NOARP, IFF_UP, Address, Hop, Link, Route, covers
 from strictarp.speaker.links import Place, is_allowed, place_of, places
 
@@ -72,5 +73,5 @@ def test_a_link_meets_a_range_exactly_when_one_address_lies_in_both(
     end = start + (1 << (32 - prefix)) - 1
     nearest = min(max(first, start), end)
     expected = first <= nearest <= last and covers(packed, prefix, nearest.to_bytes(4, "big"))
-    assert there.meets([(4, first, last)]) == expected
-    assert not there.meets([(6, first, last)])
+    assert there.meets([Range(4, first, last, "")]) == expected
+    assert not there.meets([Range(6, first, last, "")])

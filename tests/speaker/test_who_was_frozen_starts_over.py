@@ -82,9 +82,9 @@ def test_a_process_stopped_between_a_step_and_its_frames_says_none_of_them_and_s
     table.clock.run(due - 1)
     actions = machine.step(TimerDue(), due)
     assert any(isinstance(each, Send) for each in actions)
-    assert machine.may_answer(due + SETTINGS.late)
-    assert not machine.may_answer(due + SETTINGS.late + 1)
-    after = machine.step(FrameReceived(b"\0" * 60), due + SETTINGS.late + 2)
+    assert machine.may_answer(due + SETTINGS.stall)
+    assert not machine.may_answer(due + SETTINGS.stall + 1)
+    after = machine.step(FrameReceived(b"\0" * 60), due + SETTINGS.stall + 2)
     assert isinstance(after[0], DiscardQueued)
     assert not machine.owned
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from strictarp.netlink.ipvs import Key, RealServer, RealServerState, Timeouts, VirtualServer
+from strictarp.proxy.addresses import show
 from strictarp.proxy.nftables import SETS
 from strictarp.proxy.operations import (
     AddReal,
@@ -48,9 +49,21 @@ class ModelKernel:
         self.refuse: Callable[[Operation], str | None] = lambda _: None
         self.rules_fail = False
         self.view_fails = False
+        self._flushed = False
 
-    async def prepare(self) -> None:
+    def flush(self) -> None:
+        """Somebody else deletes everything. Until the next full look nobody can know."""
+        self.servers.clear()
+        self.bound.clear()
+        self.rules = ""
+        self.elements.clear()
+        self._flushed = True
+
+    async def prepare(self, *, make: bool = True) -> None:
         """There already."""
+
+    async def remove_device(self) -> None:
+        self.bound.clear()
 
     async def apply(self, operations: Sequence[Operation]) -> list[str | None]:
         outcomes = []
@@ -85,7 +98,9 @@ class ModelKernel:
         return None
 
     def _check_bind(self, address: bytes) -> None:
-        text = ".".join(map(str, address))
+        if self._flushed:
+            return
+        text = show(address)
         if ("vips", text) not in self.elements:
             self.violations.append(f"{text} is local before nftables knows it")
         if not any(key[1] == address for key in self.servers):
@@ -104,6 +119,7 @@ class ModelKernel:
     async def view(self) -> KernelView:
         if self.view_fails:
             raise KernelRefused("the dump was interrupted")
+        self._flushed = False
         held = {key: HeldServer(server, self._states(key)) for key, (server, _) in self.servers.items()}
         return KernelView(held, frozenset(self.bound))
 

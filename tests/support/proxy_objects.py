@@ -18,11 +18,14 @@ def service_body(
     created: str = "2024-01-01T00:00:00Z",
     namespace: str = "default",
     labels: dict[str, str] | None = None,
+    annotations: dict[str, str] | None = None,
     **spec: object,
 ) -> dict[str, object]:
     metadata: dict[str, object] = {"name": name, "namespace": namespace, "creationTimestamp": created}
     if labels:
         metadata["labels"] = labels
+    if annotations:
+        metadata["annotations"] = annotations
     return {
         "apiVersion": "v1",
         "kind": "Service",
@@ -41,17 +44,19 @@ def slice_body(
     name: str = "",
     ports: Iterable[dict[str, object]] = ({"name": "http", "port": 8080, "protocol": "TCP"},),
     namespace: str = "default",
+    kind: str = "IPv4",
+    labels: dict[str, str] | None = None,
 ) -> dict[str, object]:
-    """Endpoints: an address, (address, node) or a whole document."""
+    """Endpoints: an address, (address, node) or a whole document. `kind`: addressType."""
     return {
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
         "metadata": {
             "name": name or f"{service}-1",
             "namespace": namespace,
-            "labels": {"kubernetes.io/service-name": service},
+            "labels": {"kubernetes.io/service-name": service, **(labels or {})},
         },
-        "addressType": "IPv4",
+        "addressType": kind,
         "endpoints": [_endpoint(endpoint) for endpoint in endpoints],
         "ports": list(ports),
     }

@@ -25,8 +25,8 @@ def free_port() -> int:
 class Proxies:
     """Three nodes. A restart takes up what the ConfigMap says then.
 
-    `stuck`: rollouts do not end. `deaf`: nodes whose sysctls do not follow. `plain`: nodes with a kube-proxy.
-    `silent`: how many requests a node leaves without an answer.
+    `stuck`: how many rollouts do not end until another begins. `deaf`: nodes whose sysctls do not follow.
+    `plain`: nodes with a kube-proxy. `silent`: how many requests a node leaves without an answer.
     """
 
     def __init__(self, api: Api, port: int) -> None:
@@ -36,7 +36,7 @@ class Proxies:
         self.deaf: set[str] = set()
         self.plain: set[str] = set()
         self.silent: dict[str, int] = {}
-        self.stuck = False
+        self.stuck = 0
         self.restarts = 0
 
     async def objects(self, config: str) -> None:
@@ -73,8 +73,9 @@ class Proxies:
                 if restart:
                     self.restarts += 1
                     await self._report(daemonset.metadata.generation, updated=1)
-                    while self.stuck:  # noqa: ASYNC110 - set from another thread
-                        await asyncio.sleep(0.05)
+                    if self.stuck > 0:
+                        self.stuck -= 1
+                        continue
                     wanted = bool(read_strictarp(await self.text()))
                     self.requested = dict.fromkeys(NODE_NAMES, wanted)
                 await self._report(daemonset.metadata.generation, updated=3)

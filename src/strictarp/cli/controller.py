@@ -123,7 +123,7 @@ def command(  # noqa: PLR0913 - its options
     required=True,
     type=click.Path(path_type=Path),
     metavar="FILE|DIR",
-    help="Services, IPAddressPools and Namespaces (YAML or JSON); may be repeated.",
+    help="Services, IPAddressPools, Namespaces, Nodes (YAML or JSON); may be repeated.",
 )
 @_deciding
 @click.option(

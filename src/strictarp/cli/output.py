@@ -42,3 +42,13 @@ def write_json(target: str, value: object) -> None:
         Path(target).write_text(text, encoding="utf-8")
     except OSError as error:
         raise UserError(f"--json {target}: {error.strerror}; name a file that can be written") from error
+
+
+def read_text(path: Path) -> str:
+    """The text of a file that the user named. Raises UserError."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; name a file that can be read") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 ({error.reason}); a text file is expected") from error

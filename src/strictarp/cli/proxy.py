@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import sys
 from pathlib import Path
 
@@ -24,9 +23,26 @@ _SETTINGS = click.option("--settings", "settings_file", type=_FILE, help="ProxyS
 @_CONFIG
 @_SETTINGS
 @click.option("--hostname-override", default=None, metavar="NODE", help="Name of this Node in the API.")
+@click.option(
+    "--write-config-to",
+    type=_FILE,
+    metavar="FILE",
+    help="Write the configuration with all its defaults to FILE, and end.",
+)
+@click.option("--init-only", is_flag=True, help="Do what needs a writable /proc/sys, and end.")
+@click.option("--cleanup", is_flag=True, help="Remove what was programmed, and end. Sysctls stay.")
+@click.option("--dry-run", is_flag=True, help="Print what would be done to the kernel now, and end.")
 @click.pass_context
 def command(
-    ctx: click.Context, config_file: Path | None, settings_file: Path | None, hostname_override: str | None
+    ctx: click.Context,
+    config_file: Path | None,
+    settings_file: Path | None,
+    hostname_override: str | None,
+    write_config_to: Path | None,
+    *,
+    init_only: bool,
+    cleanup: bool,
+    dry_run: bool,
 ) -> int | None:
     """Program IPVS for the Services of a cluster, as kube-proxy's ipvs mode does.
 
@@ -35,16 +51,40 @@ def command(
     \b
     Examples:
       strictarp proxy --config /etc/kube-proxy/config.conf --hostname-override node1
+      strictarp proxy --config /etc/kube-proxy/config.conf --dry-run
       strictarp proxy plan --config config.conf --node node1 --node-address 192.0.2.11 --objects objects/
     """
     if ctx.invoked_subcommand is not None:
         return None
-    if config_file is None:
+    if config_file is None and not (write_config_to or cleanup):
         raise click.UsageError("Missing option '--config'.")
-    config, settings = _load(config_file, settings_file)
-    from strictarp.proxy import daemon
+    text = _text(config_file, "--config") if config_file is not None else _NO_CONFIG
+    config, settings = _load(text, config_file or Path("(defaults)"), settings_file)
+    if write_config_to is not None:
+        return _write(text, write_config_to)
+    from strictarp.proxy import process
 
-    return daemon.run(daemon.Options(config, settings, _node_name(hostname_override, config)))
+    options = process.options(config, settings, hostname_override, config_file, text)
+    if init_only:
+        return process.init_only(options)
+    if cleanup or dry_run:
+        for line in process.once(options, cleanup=cleanup, dry_run=dry_run):
+            click.echo(line)
+        return 0
+    return process.run(options)
+
+
+_NO_CONFIG = f"apiVersion: {configuration.API_VERSION}\nkind: {configuration.KIND}\nmode: ipvs\n"
+
+
+def _write(text: str, target: Path) -> int:
+    from strictarp.proxy.effective import effective
+
+    try:
+        target.write_text(effective(text), encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--write-config-to {target}: {error}") from None
+    return 0
 
 
 @command.command(name="plan")
@@ -63,32 +103,35 @@ def plan_command(
     """Print as JSON what would be programmed on a node for these objects.
 
     Needs neither a kernel nor an API server. Exit 1 for input that cannot be used, one line a fault.
+    The node's own object, if it is among them, tells its zone.
     """
     if config_file is None:
         raise click.UsageError("Missing option '--config'.")
     from strictarp.proxy.addresses import pack
     from strictarp.proxy.documents import read_objects
     from strictarp.proxy.plan import document, plan_objects
-    from strictarp.proxy.situation import NodeFacts, first_of_each_family, situation
+    from strictarp.proxy.situation import NodeFacts, first_of_each_family, situation, zone_of
 
-    config, _ = _load(config_file, settings_file)
+    config, settings = _load(_text(config_file, "--config"), config_file, settings_file)
     packed = []
     for text in addresses:
         address = pack(text)
         if address is None:
             raise click.UsageError(f"--node-address: {text!r} is no IP address.")
         packed.append(address)
-    services, slices = read_objects(objects)
-    facts = NodeFacts(node, tuple(packed), first_of_each_family(packed))
-    desired, warnings = plan_objects(services, slices, situation(config, facts))
+    found = read_objects(objects)
+    own = next((each for each in found.nodes if each.metadata.name == node), None)
+    facts = NodeFacts(node, tuple(packed), first_of_each_family(packed), zone_of(own))
+    desired, warnings = plan_objects(found.services, found.slices, situation(config, facts))
+    warnings = [*settings.warnings, *found.warnings, *warnings]
     sys.stdout.write(json.dumps(document(desired, config, warnings), indent=2) + "\n")
     return 0
 
 
-def _load(config_file: Path, settings_file: Path | None) -> tuple[Config, Settings]:
+def _load(text: str, config_file: Path, settings_file: Path | None) -> tuple[Config, Settings]:
     """Read both files; every fault of them goes to standard error, then the program ends with 1."""
     try:
-        config = configuration.load(_text(config_file, "--config"), str(config_file))
+        config = configuration.load(text, str(config_file))
         settings = (
             own_settings.load(_text(settings_file, "--settings"), str(settings_file))
             if settings_file is not None
@@ -105,13 +148,3 @@ def _text(file: Path, option: str) -> str:
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{option} {file}: cannot be read: {error}") from None
-
-
-def _node_name(override: str | None, config: Config) -> str:
-    """The option, else the file's hostnameOverride, else the host's name; trimmed and in lower case."""
-    if override is not None:
-        name = override.strip().lower()
-        if not name:
-            raise UserError("--hostname-override: empty; leave it out or give the Node's name")
-        return name
-    return config.hostname_override or socket.gethostname().strip().lower()

@@ -1,35 +1,20 @@
-"""Addresses as numbers, and runs of them. Pure.
+"""Runs of addresses. Pure.
 
-An `Ip` is (4 or 6, number). Used addresses are kept as runs: disjoint (first, last) pairs in ascending order
+Used addresses are kept as runs: disjoint (first, last) pairs in ascending order
 that never touch, so that the lowest free address behind any point is one look-up away, whatever the size
 of the pool.
 """
 
 from __future__ import annotations
 
-import ipaddress
 from bisect import bisect_right
 from typing import TypeAlias
 
-Ip: TypeAlias = tuple[int, int]
+from strictarp.kube.ranges import Ip
+
 Runs: TypeAlias = tuple[tuple[int, int], ...]
 
-BITS = {4: 32, 6: 128}
 _TOP = 1 << 129  # above every address
-
-
-def parse_ip(text: str) -> Ip:
-    """An address; raises ValueError. A scope (%eth0) or an IPv4 address in IPv6 clothes is refused."""
-    found = ipaddress.ip_address(text)
-    if isinstance(found, ipaddress.IPv6Address) and (found.scope_id or found.ipv4_mapped):
-        raise ValueError(f"{text!r} is no address of its own")
-    return found.version, int(found)
-
-
-def ip_text(ip: Ip) -> str:
-    """Canonical text (RFC 5952 for IPv6)."""
-    version, number = ip
-    return str(ipaddress.IPv4Address(number) if version == 4 else ipaddress.IPv6Address(number))
 
 
 def is_buggy(ip: Ip) -> bool:

@@ -13,8 +13,10 @@ from typing import TypeAlias
 
 import msgspec
 
-from strictarp.controller.addresses import Ip, Runs, added, ip_text, is_buggy, next_free, removed
-from strictarp.controller.pools import Pool, Range, pool_of, pool_text
+from strictarp.controller.addresses import Runs, added, is_buggy, next_free, removed
+from strictarp.controller.pools import Pool, pool_of, pool_text
+from strictarp.controller.shelves import Shelves
+from strictarp.kube.ranges import Ip, Range, ip_text
 
 Ports: TypeAlias = frozenset[tuple[str, int]]
 
@@ -65,8 +67,8 @@ class Refused(msgspec.Struct, frozen=True, gc=False):
 class State(msgspec.Struct, frozen=True, gc=False):
     """Who holds what: by Service, by address, and the used addresses of each family as runs."""
 
-    holdings: Mapping[str, Holding] = {}
-    users: Mapping[Ip, tuple[str, ...]] = {}
+    holdings: Shelves[str, Holding] = msgspec.field(default_factory=Shelves)
+    users: Shelves[Ip, tuple[str, ...]] = msgspec.field(default_factory=Shelves)
     runs: Mapping[int, Runs] = msgspec.field(default_factory=lambda: {4: (), 6: ()})
 
 
@@ -75,25 +77,24 @@ def release(state: State, key: str) -> State:
     held = state.holdings.get(key)
     if held is None:
         return state
-    holdings, users, runs = dict(state.holdings), dict(state.users), dict(state.runs)
-    del holdings[key]
+    users, runs = state.users, dict(state.runs)
     for ip in held.ips:
         others = tuple(each for each in users[ip] if each != key)
         if others:
-            users[ip] = others
+            users = users.put(ip, others)
         else:
-            del users[ip]
+            users = users.without(ip)
             runs[ip[0]] = removed(runs[ip[0]], ip[1])
-    return State(holdings, users, runs)
+    return State(state.holdings.without(key), users, runs)
 
 
 def _hold(state: State, key: str, holding: Holding) -> State:
     state = release(state, key)
-    users, runs = dict(state.users), dict(state.runs)
+    users, runs = state.users, dict(state.runs)
     for ip in holding.ips:
-        users[ip] = (*users.get(ip, ()), key)
+        users = users.put(ip, (*users.get(ip, ()), key))
         runs[ip[0]] = added(runs[ip[0]], ip[1])
-    return State({**state.holdings, key: holding}, users, runs)
+    return State(state.holdings.put(key, holding), users, runs)
 
 
 def assign(
@@ -201,19 +202,24 @@ def _lowest(state: State, pool: Pool, request: Request, version: int) -> Ip | No
     for item in pool.ranges:
         if item.version != version:
             continue
-        free = _free_in(state.runs[version], item, avoid_buggy=pool.avoid_buggy)
-        joined = next((ip for ip in shared if item.holds(ip) and pool.holds(ip)), None)
+        free = _free_in(state.runs[version], item, pool)
+        joined = next((ip for ip in shared if item.holds(ip) and _gives(pool, ip)), None)
         candidates = [ip for ip in (free, joined) if ip is not None]
         if candidates:
             return min(candidates)
     return None
 
 
-def _free_in(runs: Runs, item: Range, *, avoid_buggy: bool) -> Ip | None:
+def _free_in(runs: Runs, item: Range, pool: Pool) -> Ip | None:
     number = next_free(runs, item.first)
-    while number <= item.last and avoid_buggy and is_buggy((item.version, number)):
+    while number <= item.last and not _gives(pool, (item.version, number)):
         number = next_free(runs, number + 1)
     return (item.version, number) if number <= item.last else None
+
+
+def _gives(pool: Pool, ip: Ip) -> bool:
+    """An address of one of its items may be given without having been asked for."""
+    return ip not in pool.taken and not (pool.avoid_buggy and is_buggy(ip))
 
 
 def _sharable(state: State, request: Request) -> Iterator[Ip]:

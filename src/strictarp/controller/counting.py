@@ -57,25 +57,27 @@ class Counting:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            good = all([await self._write(pool) for pool in tuple(self._pools.values())])
-            if not good:
+            try:
+                wrote = [await self._write(pool) for pool in tuple(self._pools.values())]
+            except KubeError as error:
+                log.warning("counters not written", extra={"fields": {"error": str(error), "again": RETRY}})
                 self._wake.set()
-            await asyncio.sleep(PERIOD if good else RETRY)
+                await asyncio.sleep(RETRY)
+                continue
+            if any(wrote):
+                await asyncio.sleep(PERIOD)
 
     async def _write(self, pool: IPAddressPool) -> bool:
+        """Whether anything was written."""
         wanted = self._wanted.get(pool.metadata.name)
         patch = counters_patch(pool, wanted) if wanted is not None else None
         if patch is None or not self._may_write():
-            return True
+            return False
         meta = pool.metadata
         try:
             await self._client.merge_patch(
                 IPADDRESSPOOLS, meta.name, patch, meta.namespace, subresource="status"
             )
         except NotFound:
-            return True
-        except KubeError as error:
-            fields = {"pool": meta.name, "error": str(error), "again": RETRY}
-            log.warning("counters not written", extra={"fields": fields})
             return False
         return True

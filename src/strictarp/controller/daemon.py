@@ -1,8 +1,8 @@
 """The controller: gives Services of type LoadBalancer their addresses.
 
-RBAC: list, watch services, namespaces, nodes, ipaddresspools; patch services/status, ipaddresspools/status;
-create, get, patch events; in its namespace get, create, patch leases; get, create secrets and
-configurationstates; patch configurationstates/status. Needs no capability.
+RBAC: list, watch services, namespaces, nodes; patch services/status; create, get, patch events. In its
+namespace: list, watch ipaddresspools, addressconflicts; patch the status of ipaddresspools and
+configurationstates; get, create, patch leases; get, create secrets, configurationstates. Needs no capability.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import signal
 
 import msgspec
 
-from strictarp import logs
+from strictarp import logs, serving
 from strictarp.controller.configuring import Rules
 from strictarp.controller.elector import Elector
-from strictarp.controller.exposition import Figures, health_application, metrics_application, serve
+from strictarp.controller.exposition import Figures, health_application, metrics_application
 from strictarp.controller.term import Term
 from strictarp.kube import config as kubeconfig
 from strictarp.kube.client import Client
@@ -73,9 +73,9 @@ class Controller:
         async with asyncio.TaskGroup() as group:
             if options.metrics_port:
                 application = metrics_application(self.figures)
-                group.create_task(serve(application, options.metrics_port, "metrics"))
+                group.create_task(serving.serve(application, None, options.metrics_port, "metrics"))
             if options.health_port:
-                group.create_task(serve(health_application(), options.health_port, "health"))
+                group.create_task(serving.serve(health_application(), None, options.health_port, "health"))
             try:
                 while True:
                     await self.elector.acquire()

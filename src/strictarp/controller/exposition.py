@@ -1,21 +1,17 @@
-"""Metrics under MetalLB's names, and the two small servers for metrics and health."""
+"""Metrics under MetalLB's names, and what the two small servers answer."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Iterator
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from strictarp import serving
 from strictarp.controller.pools import Pool
 from strictarp.controller.reconcile import Book
 
-log = logging.getLogger(__name__)
-
-RETRY = 5.0
 _NUMBERS = (
     ("metallb_allocator_addresses", "addresses", (4, 6)),
     ("metallb_allocator_ipv4_addresses", "IPv4 addresses", (4,)),
@@ -69,39 +65,9 @@ def metrics_application(figures: Figures) -> web.Application:
     """/metrics."""
     registry = CollectorRegistry()
     registry.register(figures)
-
-    async def exposition(_: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
-
-    application = web.Application()
-    application.router.add_get("/metrics", exposition)
-    return application
+    return serving.application({"/metrics": serving.exposition(registry)})
 
 
 def health_application() -> web.Application:
     """/healthz and /readyz: the process answers; waiting to lead is health too."""
-
-    async def fine(_: web.Request) -> web.Response:
-        return web.Response(text="ok")
-
-    application = web.Application()
-    for path in ("/healthz", "/readyz"):
-        application.router.add_get(path, fine)
-    return application
-
-
-async def serve(application: web.Application, port: int, what: str) -> None:
-    """Serve on all addresses until cancelled; a port that is taken is tried again."""
-    runner = web.AppRunner(application, access_log=None, handle_signals=False)
-    await runner.setup()
-    try:
-        while True:
-            try:
-                await web.TCPSite(runner, None, port, shutdown_timeout=1.0).start()
-                break
-            except OSError as error:
-                log.error("cannot serve %s", what, extra={"fields": {"port": port, "reason": str(error)}})
-                await asyncio.sleep(RETRY)
-        await asyncio.Event().wait()
-    finally:
-        await runner.cleanup()
+    return serving.application({"/healthz": serving.fine, "/readyz": serving.fine})

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from strictarp.controller.addresses import Ip, ip_text, parse_ip
 from strictarp.controller.allocator import Request
-from strictarp.controller.pools import Pool, PoolFault, Range, parse_range, pool_of
+from strictarp.controller.pools import Pool, pool_of
 from strictarp.controller.requests import (
     FROM_POOL,
     BadRequest,
@@ -20,6 +19,7 @@ from strictarp.controller.requests import (
 )
 from strictarp.errors import UserError
 from strictarp.kube.objects import Node, Service
+from strictarp.kube.ranges import Ip, Range, RangeFault, ip_text, parse_ip, parse_range
 
 
 class Surroundings(msgspec.Struct, frozen=True):
@@ -35,7 +35,7 @@ def read_ranges(texts: Iterable[str], option: str) -> tuple[Range, ...]:
     for text in texts:
         try:
             found.append(parse_range(text.strip()))
-        except PoolFault as error:
+        except RangeFault as error:
             raise UserError(f"{option}: {error}", exit_code=64) from None
     return tuple(found)
 

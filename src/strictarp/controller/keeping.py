@@ -10,13 +10,16 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from strictarp.controller.addresses import Ip
 from strictarp.controller.allocator import Refused, Request, State, assign
 from strictarp.controller.pools import Pool
 from strictarp.controller.requests import BadRequest, Unservable, read_request, with_named
 from strictarp.kube.objects import Service
+from strictarp.kube.ranges import Ip, ip_text
 
 Severity: TypeAlias = Literal["Normal", "Warning"]
+
+
+NO_POOL = "there is no IPAddressPool"
 
 
 class Lost(msgspec.Struct, frozen=True, gc=False):
@@ -37,15 +40,22 @@ def take_again(
     after, outcome = assign(state, pools, msgspec.structs.replace(request, pool=""), ips)
     if isinstance(outcome, Refused):
         return state, Lost(outcome.reason, "ClearAssignment")
-    if _asks_for_another(service, request, outcome.pool, ips):
+    try:
+        named = set(with_named(service, request).ips)
+    except BadRequest:
+        named = set()  # told when it is served; meanwhile it keeps what it has
+    if (named and named != set(ips)) or (request.pool and request.pool != outcome.pool):
         return state, Lost()
+    taken = [ip_text(ip) for ip in ips if ip not in named and any(ip in pool.taken for pool in pools)]
+    if taken:
+        return state, Lost(f"somebody else answers for {' and '.join(taken)}", "AddressTaken", "Warning")
     return after, None
 
 
 def _possible(pools: tuple[Pool, ...], service: Service, ips: tuple[Ip, ...]) -> Request | Lost:
     """The request of a Service that may have such addresses at all."""
     if not pools:
-        return Lost("there is no IPAddressPool", "ClearAssignment")
+        return Lost(NO_POOL, "ClearAssignment")
     try:
         request = read_request(service)
     except Unservable:
@@ -60,13 +70,3 @@ def _fit(request: Request, families: set[int]) -> bool:
     """They are the Service's families; one of two will do where dual stack is only preferred."""
     wanted = set(request.families)
     return families == wanted or (request.prefer_dual and families < wanted)
-
-
-def _asks_for_another(service: Service, request: Request, pool: str, ips: tuple[Ip, ...]) -> bool:
-    if request.pool and request.pool != pool:
-        return True
-    try:
-        named = with_named(service, request).ips
-    except BadRequest:
-        return False  # told when it is served; meanwhile it keeps what it has
-    return bool(named) and set(named) != set(ips)

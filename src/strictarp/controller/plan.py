@@ -11,14 +11,17 @@ import msgspec
 
 from strictarp.controller.configuring import Configuration, Rules, configure
 from strictarp.controller.guard import overlaps
+from strictarp.controller.pools import with_taken
 from strictarp.controller.reconcile import Book, Decision, refusal, settle, stand_still
-from strictarp.controller.requests import ours
+from strictarp.controller.requests import conflicts, ours
 from strictarp.kube.documents import Unreadable, of_type
 from strictarp.kube.objects import (
+    ADDRESSCONFLICTS,
     IPADDRESSPOOLS,
     NAMESPACES,
     NODES,
     SERVICES,
+    AddressConflict,
     IPAddressPool,
     IPAddressPoolStatus,
     KubeObject,
@@ -27,7 +30,7 @@ from strictarp.kube.objects import (
     Service,
 )
 
-RESOURCES = (SERVICES, NAMESPACES, NODES, IPADDRESSPOOLS)
+RESOURCES = (SERVICES, NAMESPACES, NODES, IPADDRESSPOOLS, ADDRESSCONFLICTS)
 """The kinds that a plan is made from."""
 
 
@@ -64,7 +67,10 @@ def make_plan(
     if errors or pools is None:
         _, decisions = stand_still(Book(), services, why=refusal(errors), lb_class=rules.lb_class)
     else:
-        book, decisions = settle(Book(), pools, services, lb_class=rules.lb_class)
+        taken = conflicts(
+            each for each in of_type(found, AddressConflict) if each.metadata.namespace == rules.namespace
+        )
+        book, decisions = settle(Book(), with_taken(pools, taken), services, lb_class=rules.lb_class)
         counters = {pool.name: pool.counters(book.state.runs) for pool in pools}
     mine = {key: decisions[key] for key in sorted(decisions) if ours(services[key], rules.lb_class)}
     warnings = overlaps(pools or (), of_type(found, Node), services.values(), rules.surroundings)

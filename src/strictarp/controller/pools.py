@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
-from strictarp.controller.addresses import BITS, Ip, Runs, count_within, is_buggy, parse_ip
+from strictarp.controller.addresses import Runs, count_within, is_buggy
 from strictarp.kube.objects import (
     IPAddressPool,
     IPAddressPoolStatus,
@@ -18,28 +18,12 @@ from strictarp.kube.objects import (
     Namespace,
     ServiceAllocation,
 )
-from strictarp.kube.selectors import canonical, fault, selects
+from strictarp.kube.ranges import Ip, Range, RangeFault, parse_range
+from strictarp.kube.selectors import canonical, fault, selects, selects_any
 
 NAME_LABEL = "kubernetes.io/metadata.name"
 MAX_COUNT = (1 << 63) - 1
 """The largest count that the API's int64 holds."""
-
-
-class Range(msgspec.Struct, frozen=True, gc=False):
-    """One item of a pool: its addresses from `first` to `last`, both included, and the item as written."""
-
-    version: int
-    first: int
-    last: int
-    text: str
-
-    def holds(self, ip: Ip) -> bool:
-        """The address lies in it."""
-        return ip[0] == self.version and self.first <= ip[1] <= self.last
-
-    def overlaps(self, other: Range) -> bool:
-        """Some address lies in both."""
-        return self.version == other.version and self.first <= other.last and other.first <= self.last
 
 
 class Pool(msgspec.Struct, frozen=True, gc=False):
@@ -47,6 +31,7 @@ class Pool(msgspec.Struct, frozen=True, gc=False):
 
     `reserved`: it has a serviceAllocation, so it is tried before the others and by those alone that it
     suits. `namespaces`: those it is for, None where none are asked for. `priority` 0 comes last.
+    `taken`: addresses that somebody outside answers for; they are given to those alone who ask by name.
     """
 
     name: str
@@ -57,6 +42,7 @@ class Pool(msgspec.Struct, frozen=True, gc=False):
     priority: int = 0
     namespaces: frozenset[str] | None = None
     service_selectors: tuple[LabelSelector, ...] = ()
+    taken: frozenset[Ip] = frozenset()
 
     def holds(self, ip: Ip) -> bool:
         """The address may be given from this pool."""
@@ -70,7 +56,7 @@ class Pool(msgspec.Struct, frozen=True, gc=False):
         """
         if self.namespaces and namespace not in self.namespaces:
             return False
-        return not self.service_selectors or any(selects(each, labels) for each in self.service_selectors)
+        return not self.service_selectors or selects_any(self.service_selectors, labels)
 
     def invites(self, namespace: str, labels: Mapping[str, str]) -> bool:
         """A reserved pool that such a Service is given addresses from without asking for it.
@@ -112,10 +98,6 @@ def _buggy_below(number: int) -> int:
     return 2 * (number // 256) + (1 if number % 256 else 0)
 
 
-class PoolFault(ValueError):
-    """An item of a pool that cannot be used; the message is the part behind the field's name."""
-
-
 def parse_pools(
     objects: Iterable[IPAddressPool], namespaces: Iterable[Namespace] = ()
 ) -> tuple[tuple[Pool, ...], tuple[str, ...]]:
@@ -133,41 +115,6 @@ def parse_pools(
     return tuple(pools), (*faults, *_overlaps(pools))
 
 
-def parse_range(text: str) -> Range:
-    """An item of `spec.addresses`; raises PoolFault. Host bits of a CIDR are masked, as in MetalLB."""
-    if "-" in text:
-        return _parse_pair(text)
-    address, slash, length = text.partition("/")
-    if not slash:
-        raise PoolFault(f"{text!r} has no prefix length; write {text}/32 (IPv6: /128) for a single address")
-    try:
-        version, number = parse_ip(address)
-    except ValueError as error:
-        raise PoolFault(f"{text!r} is no CIDR: {error}") from None
-    if not (length.isascii() and length.isdigit() and int(length) <= BITS[version]):
-        raise PoolFault(f"{text!r} is no CIDR: the prefix length must be 0 to {BITS[version]}")
-    span = (1 << (BITS[version] - int(length))) - 1
-    return Range(version, number & ~span, number | span, text)
-
-
-def _parse_pair(text: str) -> Range:
-    parts = text.split("-")
-    if len(parts) != 2:
-        raise PoolFault(f"{text!r} is no range; write FIRST-LAST, such as 192.0.2.10-192.0.2.20")
-    ends = []
-    for name, part in zip(("start", "end"), parts, strict=True):
-        try:
-            ends.append(parse_ip(part.strip()))
-        except ValueError as error:
-            raise PoolFault(f"{text!r} has an unreadable {name}: {error}") from None
-    (version, first), (other, last) = ends
-    if version != other:
-        raise PoolFault(f"{text!r} mixes IPv4 and IPv6; give each family an item of its own")
-    if first > last:
-        raise PoolFault(f"{text!r} ends before it starts; swap the two addresses")
-    return Range(version, first, last, text)
-
-
 def _parse_pool(source: IPAddressPool, known: tuple[Namespace, ...]) -> tuple[Pool, list[str]]:
     name, spec = source.metadata.name, source.spec
     ranges, faults = [], []
@@ -176,7 +123,7 @@ def _parse_pool(source: IPAddressPool, known: tuple[Namespace, ...]) -> tuple[Po
     for item in spec.addresses:
         try:
             ranges.append(parse_range(item))
-        except PoolFault as error:
+        except RangeFault as error:
             faults.append(f"spec.addresses: {error}")
     allocation = spec.service_allocation
     if allocation is not None:
@@ -252,6 +199,15 @@ def _overlaps(pools: Iterable[Pool]) -> Iterator[str]:
 def pool_of(pools: Iterable[Pool], ip: Ip) -> Pool | None:
     """The pool that an address may be given from."""
     return next((pool for pool in pools if pool.holds(ip)), None)
+
+
+def with_taken(pools: Iterable[Pool], taken: Iterable[Ip]) -> tuple[Pool, ...]:
+    """The pools, knowing which of their addresses somebody outside answers for."""
+    found = frozenset(taken)
+    return tuple(
+        msgspec.structs.replace(pool, taken=frozenset(filter(pool.holds, found))) if found else pool
+        for pool in pools
+    )
 
 
 def pool_text(pool: Pool) -> str:

@@ -13,7 +13,6 @@ from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
-from strictarp.controller.addresses import Ip, ip_text
 from strictarp.controller.allocator import (
     Refused,
     Request,
@@ -22,7 +21,7 @@ from strictarp.controller.allocator import (
     extend,
     release,
 )
-from strictarp.controller.keeping import Severity, take_again
+from strictarp.controller.keeping import NO_POOL, Severity, take_again
 from strictarp.controller.pools import Pool
 from strictarp.controller.requests import (
     FROM_POOL,
@@ -38,6 +37,7 @@ from strictarp.controller.requests import (
 )
 from strictarp.controller.writing import Patch, Wait, status_patch, waits
 from strictarp.kube.objects import Service
+from strictarp.kube.ranges import Ip, ip_text
 
 
 class Notice(msgspec.Struct, frozen=True, gc=False):
@@ -109,7 +109,9 @@ def settle(
 
 
 def refusal(faults: tuple[str, ...]) -> str:
-    """Why a Service waits while the pools are wrong."""
+    """Why a Service waits while there are no pools to be used."""
+    if not faults:
+        return NO_POOL
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
     return f"the IPAddressPools are refused: {faults[0]}{more}"
 
@@ -117,11 +119,12 @@ def refusal(faults: tuple[str, ...]) -> str:
 def stand_still(
     book: Book, services: Mapping[str, Service], *, why: str, lb_class: str = "", now: str = ""
 ) -> tuple[Book, dict[str, Decision]]:
-    """While no pools may be used because they are wrong: everybody keeps what he has, nobody gets anything.
+    """While no pools may be used, wrong or not there yet: everybody keeps what he has, nobody gets anything.
 
-    `why` is told to those who have nothing.
+    `why` is the condition of those who have nothing. No Event: nothing changes for a Service, and what is
+    wrong is told about the pools.
     """
-    decisions, waiting = {}, dict(book.waiting)
+    decisions, waiting = {}, {}
     for service in services.values():
         if not ours(service, lb_class):
             continue
@@ -130,11 +133,9 @@ def stand_still(
         if ips:
             decisions[service.key] = Decision(service.key, ips, pool)
             continue
-        wait = Wait("AllocationFailed", why)
-        events = () if _told(service, waiting, wait) else (_failed(service.key, why),)
         waiting[service.key] = why
-        patch = status_patch(service, (), pool, wait=wait, now=now)
-        decisions[service.key] = Decision(service.key, (), "", why, events, patch)
+        patch = status_patch(service, (), pool, wait=Wait("NoPoolInForce", why), now=now)
+        decisions[service.key] = Decision(service.key, (), "", why, patch=patch)
     return Book(book.state, waiting), decisions
 
 
@@ -221,7 +222,7 @@ class _Turn:
         try:
             request = read_request(service)
             if not self._pools:
-                raise Unservable("there is no IPAddressPool")
+                raise Unservable(NO_POOL)
             request = with_named(service, request)
         except Unservable as error:
             return str(error), error.event

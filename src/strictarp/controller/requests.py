@@ -5,11 +5,13 @@ Annotations have MetalLB's names; `metallb.io/` wins over the old prefix when bo
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import msgspec
 
-from strictarp.controller.addresses import Ip, parse_ip
 from strictarp.controller.allocator import Request, Sharing
-from strictarp.kube.objects import Service
+from strictarp.kube.objects import AddressConflict, Service
+from strictarp.kube.ranges import Ip, parse_ip
 
 PREFIXES = ("metallb.io/", "metallb.universe.tf/")
 FROM_POOL = "metallb.io/ip-allocated-from-pool"
@@ -134,3 +136,12 @@ def deprecated(service: Service) -> str:
     """The first annotation under the old prefix, empty without one."""
     old = PREFIXES[1].rstrip("/")
     return min((key for key in service.metadata.annotations or {} if key.startswith(old)), default="")
+
+
+def conflicts(found: Iterable[AddressConflict]) -> Iterator[Ip]:
+    """The addresses that speakers found taken; one that cannot be read says nothing."""
+    for each in found:
+        try:
+            yield parse_ip(each.spec.address)
+        except ValueError:
+            continue

@@ -1,12 +1,9 @@
-"""One term of the leading controller: its own fresh lists, its decisions, its writes."""
+"""One term of the leading controller: its own fresh lists and what it decides from them."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import logging
-import secrets
-from collections import ChainMap
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -14,19 +11,22 @@ from strictarp.controller.configuring import Configuration, Rules, configure
 from strictarp.controller.counting import Counting
 from strictarp.controller.exposition import Figures
 from strictarp.controller.guard import overlaps
-from strictarp.controller.reconcile import Book, Decision, Notice, refusal, settle, stand_still
-from strictarp.controller.reporting import COMPONENT, Reporting
-from strictarp.hello.secret import SECRET
+from strictarp.controller.hello_key import keep_key
+from strictarp.controller.pools import with_taken
+from strictarp.controller.reconcile import Book, Decision, refusal, settle, stand_still
+from strictarp.controller.reporting import Reporting
+from strictarp.controller.requests import conflicts
+from strictarp.controller.writer import Writer
 from strictarp.kube.cache import Cache, Delta
 from strictarp.kube.client import Client
-from strictarp.kube.errors import Conflict, KubeError, NotFound
-from strictarp.kube.events import emit
+from strictarp.kube.errors import ApiError, KubeError
 from strictarp.kube.objects import (
+    ADDRESSCONFLICTS,
     IPADDRESSPOOLS,
     NAMESPACES,
     NODES,
-    SECRETS,
     SERVICES,
+    AddressConflict,
     IPAddressPool,
     Namespace,
     Node,
@@ -35,10 +35,8 @@ from strictarp.kube.objects import (
 
 log = logging.getLogger(__name__)
 
-KEY_BYTES = 32
-SECRET_PERIOD = 60.0
-WRITERS = 16
-RETRY_FIRST, RETRY_LAST = 0.2, 10.0
+KIND_PERIOD = 60.0
+RETRY = 0.2
 
 
 class Term:
@@ -64,18 +62,22 @@ class Term:
         self._configuration = Configuration()
         self._changed: set[str] = set()
         self._everything = True
+        self._report_due = False
         self._wake = asyncio.Event()
-        self._unsaid: dict[str, tuple[Notice, ...]] = {}
-        self._delays: dict[str, float] = {}
-        self._written: dict[str, Service] = {}
         self.services = Cache(client, SERVICES, on_delta=self._on_service, doubt_empty_start=True)
         self.pools = Cache(client, IPADDRESSPOOLS, namespace=rules.namespace, on_delta=self._on_pool)
         self.namespaces = Cache(client, NAMESPACES, on_delta=self._on_namespace)
         self.nodes = Cache(client, NODES, on_delta=self._on_node)
+        self.conflicts = Cache(
+            client, ADDRESSCONFLICTS, namespace=rules.namespace, on_delta=self._on_conflict
+        )
+        self._conflicts_known = asyncio.Event()
         self.reporting = Reporting(client, rules.namespace, self.pools.objects, may_write)
         self.counting = Counting(client, self.pools.objects, may_write)
-        # Services as the watch shows them, overlaid by answers to our own writes that it has not brought yet.
-        self._view = ChainMap(self._written, self.services.objects)  # type: ignore[arg-type]
+        self._writer = Writer(
+            client, self.services.objects, figures=figures, may_write=may_write, again=self._look_at
+        )
+        self._view = self._writer.view
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -84,12 +86,14 @@ class Term:
         async with asyncio.TaskGroup() as group:
             for cache in caches:
                 group.create_task(cache.run())
-            group.create_task(self._keep_secret())
+            group.create_task(keep_key(self._client, self._rules.namespace, self._may_write))
             group.create_task(self.nodes.run())  # not waited for: they only matter for what is reported
             group.create_task(self.reporting.run())
             group.create_task(self.counting.run())
+            group.create_task(self._follow_conflicts())
             for cache in caches:
                 await cache.synced.wait()
+            await self._conflicts_known.wait()
             log.info("objects known", extra={"fields": {"services": len(self.services.objects)}})
             self._wake.set()
             while True:
@@ -100,11 +104,15 @@ class Term:
     # --- what is seen -------------------------------------------------------------------------------------
 
     def _on_service(self, delta: Delta[Service]) -> None:
-        self._written.pop(delta.key, None)
+        self._writer.seen(delta.key)
         self._changed.add(delta.key)
         self._figures.updates += 1
         if self._configuration.faults and self._rules.refuse_edits:
             self._everything = True  # it may have been what stood against the pools
+        self._wake.set()
+
+    def _look_at(self, key: str) -> None:
+        self._changed.add(key)
         self._wake.set()
 
     def _on_pool(self, delta: Delta[IPAddressPool]) -> None:
@@ -120,16 +128,42 @@ class Term:
             self._everything = True
             self._wake.set()
 
+    async def _follow_conflicts(self) -> None:
+        """Follow the addresses found taken, where that kind is installed."""
+        while True:
+            try:
+                await self._client.list(ADDRESSCONFLICTS, self._rules.namespace)
+                break
+            except ApiError as error:  # not installed, or not allowed: the rest works without
+                if not self._conflicts_known.is_set():
+                    log.info("AddressConflicts are not followed", extra={"fields": {"why": str(error)}})
+                self._conflicts_known.set()
+                await asyncio.sleep(KIND_PERIOD)
+            except KubeError:
+                await asyncio.sleep(RETRY)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.conflicts.run())
+            await self.conflicts.synced.wait()
+            self._conflicts_known.set()
+
+    def _on_conflict(self, delta: Delta[AddressConflict]) -> None:
+        if delta.old is None or delta.new is None or delta.old.spec.address != delta.new.spec.address:
+            self._everything = True
+            self._wake.set()
+
     def _on_node(self, delta: Delta[Node]) -> None:
         old, new = (each.status.addresses if each else None for each in (delta.old, delta.new))
         if old != new:
-            self._report()
+            self._report_due = True
+            self._wake.set()
 
     def _configure(self) -> None:
         """Take the pools as they are now, if they are sound; else what was good last stays in force."""
         before = self._configuration
         if not self.pools.objects and before.pools is None:
-            return  # nothing was ever configured: nobody loses anything
+            # Nothing was ever in force: nobody loses anything.
+            self._configuration, self._figures.stale, self._report_due = Configuration(), False, True
+            return
         now = self._configuration = configure(
             before,
             self.pools.objects.values(),
@@ -144,12 +178,11 @@ class Term:
             log.info("pools in force", extra={"fields": {"pools": [pool.name for pool in now.pools or ()]}})
         self._figures.pools = now.pools or ()
         self._figures.loaded, self._figures.stale = now.pools is not None, bool(now.faults)
-        self._report()
+        self._report_due = True
 
     def _report(self) -> None:
+        self._report_due = False
         now, around = self._configuration, self._rules.surroundings
-        if now.pools is None and not now.faults:
-            return
         found = overlaps(now.pools or (), self.nodes.objects.values(), self.services.objects.values(), around)
         self._figures.overlaps = len(found)
         self.reporting.tell(now.faults, found)
@@ -161,14 +194,10 @@ class Term:
             return
         if self._everything:
             self._configure()
-        if self._configuration == Configuration():
-            return
+        if self._report_due:
+            self._report()
         decisions = self._decide()
-        limit = asyncio.Semaphore(WRITERS)
-        async with asyncio.TaskGroup() as writers:
-            for decision in decisions.values():
-                if decision.patch is not None or decision.events or decision.key in self._unsaid:
-                    writers.create_task(self._carry_out(decision, limit, group))
+        await self._writer.carry_out(decisions, self._book.state.holdings, group)
 
     def _decide(self) -> dict[str, Decision]:
         pools, faults = self._configuration.pools, self._configuration.faults
@@ -181,93 +210,8 @@ class Term:
                 self._book, self._view, why=refusal(faults), lb_class=lb_class, now=now
             )
             return decisions
+        pools = with_taken(pools, conflicts(self.conflicts.objects.values()))
         self._book, decisions = settle(self._book, pools, self._view, changed, lb_class=lb_class, now=now)
         self._figures.book = self._book
         self.counting.want({pool.name: pool.counters(self._book.state.runs) for pool in pools})
         return decisions
-
-    async def _carry_out(
-        self, decision: Decision, limit: asyncio.Semaphore, group: asyncio.TaskGroup
-    ) -> None:
-        key = decision.key
-        service = self._view.get(key)
-        notices = (*self._unsaid.pop(key, ()), *decision.events)
-        if service is None:
-            return
-        async with limit:
-            if not self._may_write():
-                return  # the term ends; the next one decides anew
-            if decision.patch is not None:
-                try:
-                    await self._write(service, decision)
-                except NotFound:
-                    return
-                except KubeError as error:
-                    self._unsaid[key] = notices
-                    self._again(key, error, group)
-                    return
-            self._delays.pop(key, None)
-            for notice in notices:
-                await emit(
-                    self._client,
-                    about=service,
-                    reason=notice.reason,
-                    message=notice.message,
-                    type=notice.type,
-                    component=COMPONENT,
-                )
-
-    async def _write(self, service: Service, decision: Decision) -> None:
-        meta = service.metadata
-        patch = decision.patch or {}
-        done = await self._client.merge_patch(
-            SERVICES, meta.name, patch, meta.namespace, subresource="status"
-        )
-        # Unless the watch has been faster: then what it brought is as new or newer.
-        if self._view.get(decision.key) is service:
-            self._written[decision.key] = done
-        fields = {"service": decision.key, "ips": decision.ips, "pool": decision.pool}
-        if decision.reason:
-            fields["reason"] = decision.reason
-        log.info("status written", extra={"fields": fields})
-
-    def _again(self, key: str, error: KubeError, group: asyncio.TaskGroup) -> None:
-        """Decide anew in a while, longer each time; by then the watch has brought what we did not know."""
-        delay = self._delays.get(key, RETRY_FIRST)
-        self._delays[key] = min(2 * delay, RETRY_LAST)
-        if not isinstance(error, Conflict):
-            self._figures.update_errors += 1
-            fields = {"service": key, "error": str(error), "again": delay}
-            log.warning("status not written", extra={"fields": fields})
-
-        async def later() -> None:
-            await asyncio.sleep(delay)
-            self._changed.add(key)
-            self._wake.set()
-
-        group.create_task(later())
-
-    async def _keep_secret(self) -> None:
-        """See that the speakers have a key for their hellos."""
-        while True:
-            try:
-                await self._make_secret()
-            except KubeError as error:
-                log.warning("Secret %s not made", SECRET, extra={"fields": {"error": str(error)}})
-                await asyncio.sleep(RETRY_LAST)
-                continue
-            await asyncio.sleep(SECRET_PERIOD)
-
-    async def _make_secret(self) -> None:
-        try:
-            await self._client.get(SECRETS, SECRET, self._rules.namespace)
-        except NotFound:
-            if not self._may_write():
-                return
-            key = base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()
-            body = {"metadata": {"name": SECRET}, "type": "Opaque", "data": {"key": key}}
-            try:
-                await self._client.create(SECRETS, body, self._rules.namespace)
-            except Conflict:
-                return  # made by another
-            log.info("Secret %s made", SECRET)

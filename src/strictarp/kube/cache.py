@@ -13,8 +13,8 @@ from strictarp.kube.client import Api, Listing
 from strictarp.kube.errors import Gone, KubeError
 from strictarp.kube.objects import KubeObject, Resource
 from strictarp.kube.pacing import Pace
-from strictarp.kube.relist import Delta, Suspicion, Verdict, by_key, changes, judge, missing
-from strictarp.kube.watching import Alive, Follower, Listed, Notice, Query, Trouble
+from strictarp.kube.relist import Delta, Suspicion, Verdict, by_key, changes, check_after, judge, missing
+from strictarp.kube.watching import Alive, Follower, Listed, Notice, Query, Taken, Trouble
 from strictarp.kube.wire import Refused, Removed, Upsert
 
 __all__ = ["Cache", "Delta"]
@@ -37,6 +37,7 @@ class Cache(Generic[T]):
 
     A list that has lost most of what was known is believed only when further lists agree (`Suspicion`); with
     `doubt_empty_start` so is a first list that is empty, for those who have state of an earlier life to lose.
+    Belief is checked: after such a loss, and as long as there is nothing at all, the list is read again.
     """
 
     def __init__(  # noqa: PLR0913 - one collection, and how to treat it
@@ -64,6 +65,7 @@ class Cache(Generic[T]):
         self._suspicion = suspicion
         self._doubt_empty_start = doubt_empty_start
         self._doubts = 0
+        self._doubtful = 0
         self._failures = 0
         query = Query(res, namespace, label_selector, field_selector)
         self._follower = Follower(client, query, self._take_list, pace=pace, random=random)
@@ -93,8 +95,8 @@ class Cache(Generic[T]):
 
     # --- lists --------------------------------------------------------------------------------------------
 
-    def _take_list(self, listing: Listing[T]) -> float:
-        """Take in what is there, and what is missing if it is believed; else seconds to a confirming list."""
+    def _take_list(self, listing: Listing[T]) -> Taken:
+        """Take in what is there, and what is missing if it is believed."""
         listed = by_key(listing.items)
         for refused in listing.refused:
             self._refuse(refused)
@@ -111,12 +113,17 @@ class Cache(Generic[T]):
                 wait=verdict.wait,
                 doubt=f"{verdict.doubts} of {self._suspicion.lists}",
             )
-        if verdict.believed and self._doubts and gone:
+        confirmed = verdict.believed and self._doubts > 0 and bool(gone)
+        if confirmed:
             self._warn("the loss is confirmed", deleted=len(gone))
         self._doubts = verdict.doubts
         for item in listing.items:
             self._put(item)
-        return verdict.wait
+        if not verdict.believed:
+            return Taken(wait=verdict.wait)
+        nothing = not listing.items and not listing.refused
+        self._doubtful = self._doubtful + 1 if confirmed or nothing else 0
+        return Taken(again=check_after(self._doubtful, self._suspicion))
 
     def _verdict(self, lost: int, *, empty: bool) -> Verdict:
         if not self.synced.is_set() and not self._objects and empty and self._doubt_empty_start:

@@ -114,6 +114,8 @@ def _decode(document: Raw, resource: Resource[Any], namespace: str) -> KubeObjec
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at `$.")
         return Unreadable(resource.kind, home, name, path.rstrip("`") or "metadata", message)
+    except RecursionError:
+        return Unreadable(resource.kind, home, name, "metadata", "nested too deeply")
     assert isinstance(made, KubeObject)  # noqa: S101 - what Resource holds
     return made
 
@@ -123,7 +125,7 @@ def _load(text: str, source: str) -> Iterator[object]:
         try:
             yield msgspec.json.decode(text)
             return
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             pass  # several documents, or comments: YAML reads those
     try:
         yield from list(yaml.load_all(text, Loader=_Loader))
@@ -158,11 +160,13 @@ def _without_nulls(value: object) -> object:
     return value
 
 
-def _files(path: Path) -> Iterator[Path]:
-    if path.is_dir():
-        yield from sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES and file.is_file())
-    else:
-        yield path
+def _files(path: Path) -> list[Path]:
+    try:
+        if not path.is_dir():
+            return [path]
+        return sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES and file.is_file())
+    except OSError as error:
+        raise UserError(f"--objects {path}: cannot be read: {error}") from None
 
 
 def _text(path: Path) -> str:

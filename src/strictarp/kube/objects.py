@@ -443,6 +443,25 @@ class ConfigurationState(KubeObject, frozen=True):
     status: ConfigurationStateStatus = ConfigurationStateStatus()
 
 
+# --- strictarp.io/v1alpha1 -------------------------------------------------------------------------------
+
+
+class AddressConflictSpec(Model, frozen=True):
+    """AddressConflict.spec: who answers for an address, seen from which node, when (RFC 3339)."""
+
+    address: str = ""
+    mac: str = ""
+    node: str = ""
+    service: str = ""
+    seen: str | None = None
+
+
+class AddressConflict(KubeObject, frozen=True):
+    """strictarp.io/v1alpha1 AddressConflict: an address found taken before it was ever announced."""
+
+    spec: AddressConflictSpec = AddressConflictSpec()
+
+
 # --- resources -------------------------------------------------------------------------------------------
 
 
@@ -488,6 +507,7 @@ ENDPOINTSLICES = Resource("discovery.k8s.io/v1", "endpointslices", EndpointSlice
 IPADDRESSPOOLS = Resource("metallb.io/v1beta1", "ipaddresspools", IPAddressPool)
 L2ADVERTISEMENTS = Resource("metallb.io/v1beta1", "l2advertisements", L2Advertisement)
 CONFIGURATIONSTATES = Resource("metallb.io/v1beta1", "configurationstates", ConfigurationState)
+ADDRESSCONFLICTS = Resource("strictarp.io/v1alpha1", "addressconflicts", AddressConflict)
 
 RESOURCES: tuple[Resource[Any], ...] = (
     SERVICES,
@@ -503,4 +523,5 @@ RESOURCES: tuple[Resource[Any], ...] = (
     IPADDRESSPOOLS,
     L2ADVERTISEMENTS,
     CONFIGURATIONSTATES,
+    ADDRESSCONFLICTS,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping
 from typing import Generic, TypeVar
 
@@ -30,11 +31,17 @@ class Suspicion(msgspec.Struct, frozen=True, gc=False):
     A server that was just restored, or a proxy in front of it, may answer with an empty list. If more than
     `share` of what was known is missing, the loss is believed only after `lists` further lists, `apart`
     seconds from one to the next, that miss that much too. Then it is believed: the doubt is bounded.
+
+    If it was false all the same, no watch from its resourceVersion tells of the objects that it lacked. So
+    after a loss that was believed in the end, and after a list without any object, the list is read again
+    `again` seconds later, then after twice that, and so on up to `longest`.
     """
 
     share: float = 0.5
     lists: int = 3
     apart: float = 5.0
+    again: float = 60.0
+    longest: float = 480.0
 
 
 class Verdict(msgspec.Struct, frozen=True, gc=False):
@@ -76,6 +83,11 @@ def judge(known: int, lost: int, doubts: int, suspicion: Suspicion) -> Verdict:
     if lost == 0 or lost <= known * suspicion.share or doubts >= suspicion.lists:
         return Verdict(believed=True)
     return Verdict(believed=False, doubts=doubts + 1, wait=suspicion.apart)
+
+
+def check_after(doubtful: int, suspicion: Suspicion) -> float:
+    """Seconds until the list is read again, after so many in a row that were believed against the odds."""
+    return min(suspicion.longest, suspicion.again * 2.0 ** min(doubtful - 1, 30)) if doubtful else math.inf
 
 
 def by_key(items: Collection[T]) -> Mapping[str, T]:

@@ -6,7 +6,7 @@ Semantics of apimachinery pkg/labels and pkg/fields: NotIn and != also match whe
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -102,6 +102,11 @@ def selects(selector: LabelSelector, labels: Mapping[str, str] | None) -> bool:
     if any(given.get(name) != value for name, value in wanted.items()):
         return False
     return matches(selector.match_expressions or (), given)
+
+
+def selects_any(selectors: Iterable[LabelSelector], labels: Mapping[str, str] | None) -> bool:
+    """Whether one of the selectors selects such an object; false without selectors."""
+    return any(selects(each, labels) for each in selectors)
 
 
 def fault(selector: LabelSelector) -> str | None:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Generic, TypeAlias, TypeVar
@@ -20,6 +21,9 @@ from strictarp.kube.pacing import Next, Pace, Tries, after_list, after_watch
 from strictarp.kube.wire import Bookmark, Decoder, LineSplitter, Refused, Removed, Upsert
 
 T = TypeVar("T", bound=KubeObject)
+
+_EARLY = 1.0
+"""A server may end a watch this many seconds before its time."""
 
 
 class Query(msgspec.Struct, Generic[T], frozen=True):
@@ -47,10 +51,19 @@ class Trouble(msgspec.Struct, frozen=True):
     relist: bool
 
 
+class Taken(msgspec.Struct, frozen=True, gc=False):
+    """What became of a list. If `wait` is not 0, it is not believed: ask for a confirming one so much later.
+
+    `again`: how many seconds after a list that is believed to read another one, even if the watch goes well.
+    """
+
+    wait: float = 0.0
+    again: float = math.inf
+
+
 Change: TypeAlias = "Upsert[T] | Removed | Refused | Bookmark"
 Notice: TypeAlias = "Change[T] | Listed | Alive | Trouble"
-# Takes in a complete list and says how many seconds later to ask for a confirming one; 0: it is believed.
-OnList: TypeAlias = Callable[[Listing[T]], float]
+OnList: TypeAlias = Callable[[Listing[T]], Taken]
 
 
 class Follower(Generic[T]):
@@ -81,30 +94,31 @@ class Follower(Generic[T]):
 
     async def until_gone(self) -> AsyncGenerator[Notice[T], None]:
         """A list and what follows it, until another list is needed. Raises KubeError if the list fails."""
-        version = await self._list()
+        clock = asyncio.get_running_loop().time
+        version, again = await self._list()
+        due = clock() + again
         yield Listed()
         while True:
-            began = asyncio.get_running_loop().time()
+            began = clock()
             moved, failure = False, None
             try:
-                async with aclosing(self.one_watch(version)) as changes:
+                async with aclosing(self.one_watch(version, due - began)) as changes:
                     async for change in changes:
                         if not isinstance(change, Alive):
                             version, moved = _version(change) or version, True
                         yield change
             except KubeError as error:
                 failure = error
-            lived = asyncio.get_running_loop().time() - began
-            good = moved or lived >= self._pace.settled
+            good = moved or clock() - began >= self._pace.settled
             step = after_watch(failure, self._tries, good=good, random=self._random(), pace=self._pace)
             if failure is not None:
                 yield self._trouble(failure, step)
             self._tries = step.tries
             await asyncio.sleep(step.delay)
-            if step.relist:
+            if step.relist or clock() >= due - _EARLY:
                 return
 
-    async def _list(self) -> str:
+    async def _list(self) -> tuple[str, float]:
         query = self._query
         while True:
             listing = await self._api.list(
@@ -113,13 +127,15 @@ class Follower(Generic[T]):
                 label_selector=query.label_selector,
                 field_selector=query.field_selector,
             )
-            wait = self._on_list(listing)
-            if wait <= 0:
-                return listing.resource_version
-            await asyncio.sleep(wait)
+            taken = self._on_list(listing)
+            if taken.wait <= 0:
+                return listing.resource_version, taken.again
+            await asyncio.sleep(taken.wait)
 
-    async def one_watch(self, version: str) -> AsyncGenerator[Change[T] | Alive, None]:
-        """The changes of one connection, until the server ends it.
+    async def one_watch(
+        self, version: str, longest: float = math.inf
+    ) -> AsyncGenerator[Change[T] | Alive, None]:
+        """The changes of one connection, until the server ends it, in no more than `longest` seconds.
 
         Raises Gone, Stalled after `pace.inactivity` seconds without a byte, Malformed, Unreachable, ApiError.
         """
@@ -129,7 +145,7 @@ class Follower(Generic[T]):
             query.resource,
             query.namespace,
             resource_version=version,
-            timeout_seconds=self._pace.watch_seconds(self._random()),
+            timeout_seconds=math.ceil(min(longest, self._pace.watch_seconds(self._random()))),
             label_selector=query.label_selector,
             field_selector=query.field_selector,
         ) as chunks:

@@ -19,6 +19,7 @@ MODULES = (
     "strictarp.lab.supervisor",
     "strictarp.lab.witness",
     "strictarp.proxy.daemon",
+    "strictarp.proxy.process",
     "strictarp.speaker.daemon",
 )
 

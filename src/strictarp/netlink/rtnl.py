@@ -17,6 +17,7 @@ IFF_UP, IFF_LOOPBACK, IFF_RUNNING, IFF_NOARP, IFF_LOWER_UP = 0x1, 0x8, 0x40, 0x8
 SCOPE_GLOBAL, SCOPE_SITE, SCOPE_LINK, SCOPE_HOST = 0, 200, 253, 254
 TABLE_MAIN, TABLE_LOCAL = 254, 255
 ROUTE_UNICAST, ROUTE_LOCAL = 1, 2
+PROTOCOL_KERNEL = 2
 ADDRESS_TENTATIVE, ADDRESS_DAD_FAILED = 0x40, 0x08
 NUD_INCOMPLETE, NUD_REACHABLE, NUD_STALE, NUD_DELAY, NUD_PROBE, NUD_FAILED = 1, 2, 4, 8, 0x10, 0x20
 NUD_NOARP, NUD_PERMANENT = 0x40, 0x80
@@ -65,7 +66,8 @@ class Hop(msgspec.Struct, frozen=True, gc=False):
 class Route(msgspec.Struct, frozen=True, gc=False):
     """A route. An empty destination with prefix 0 is the default route; several hops are multipath.
 
-    width: 4 or 16, the family. source: preferred source address, empty without.
+    width: 4 or 16, the family. source: preferred source address, empty without. protocol: who made it, 2 for
+    the kernel itself. tos: only packets with this type of service, 0 for all.
     """
 
     width: int
@@ -76,6 +78,8 @@ class Route(msgspec.Struct, frozen=True, gc=False):
     kind: int = ROUTE_UNICAST
     metric: int = 0
     source: bytes = b""
+    protocol: int = 0
+    tos: int = 0
 
 
 class Neighbour(msgspec.Struct, frozen=True, gc=False):

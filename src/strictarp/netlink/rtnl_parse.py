@@ -99,7 +99,7 @@ def parse_address(message: Message) -> Address | None:
 
 def parse_route(message: Message) -> Route | None:
     """A route; None for a family other than IPv4 and IPv6."""
-    (family, prefix, _, _, table, _, _, kind, _), found = _split(message, RTMSG, "route")
+    (family, prefix, _, tos, table, protocol, _, kind, _), found = _split(message, RTMSG, "route")
     width = _width(family)
     if width is None:
         return None
@@ -115,6 +115,8 @@ def parse_route(message: Message) -> Route | None:
         kind=kind,
         metric=read_u32(found[_RTA_PRIORITY], name="metric") if _RTA_PRIORITY in found else 0,
         source=_packed(found[_RTA_PREFSRC], width, "source") if _RTA_PREFSRC in found else b"",
+        protocol=protocol,
+        tos=tos,
     )
 
 

@@ -28,6 +28,19 @@ def inside(address: bytes, networks: Iterable[Network]) -> bool:
     return any(covers(net.network_address.packed, net.prefixlen, address) for net in networks)
 
 
+def special(address: bytes) -> bool:
+    """An address that neither a Service nor an endpoint can have.
+
+    Unspecified, loopback, multicast, IPv4 broadcast, IPv6 link-local, ::/120
+    (ValidateNonSpecialIP of the API, but for 169.254.0.0/16, which the status of a load balancer may hold).
+    """
+    if len(address) == 4:
+        return address[0] == 127 or 224 <= address[0] < 240 or address in (b"\0\0\0\0", b"\xff\xff\xff\xff")
+    return (
+        address[0] == 0xFF or address[:15] == bytes(15) or (address[0] == 0xFE and address[1] & 0xC0 == 0x80)
+    )
+
+
 def loopback_or_link_local(address: bytes) -> bool:
     """127.0.0.0/8, ::1 and fe80::/10: never served as a NodePort address (kube-proxy)."""
     ip = ip_address(address)

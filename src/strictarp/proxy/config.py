@@ -6,6 +6,7 @@ since this program has no other, and an unknown scheduler is refused when the fi
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address
 
 import msgspec
@@ -21,6 +22,15 @@ SCHEDULERS = (
 )  # fmt: skip
 """Linux net/netfilter/ipvs/ip_vs_*.c; empty is rr."""
 DETECT_LOCAL_MODES = ("", "ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix")
+_GATES = frozenset(
+    {
+        "TopologyAwareHints", "ServiceTrafficDistribution", "PreferSameTrafficDistribution",
+        "KubeProxyDrainingTerminatingNodes", "MultiCIDRServiceAllocator", "LoadBalancerIPMode",
+        "KubeProxyIPVS",
+    }
+)  # fmt: skip
+"""Gates of what this program always does."""
+_PORT_RANGE = re.compile(r"\d{1,5}([-+]\d{1,5})?")
 _MODES = ("", "ipvs", "iptables", "nftables")
 _MANY = 2**31 - 1
 
@@ -88,17 +98,18 @@ def load(text: str, source: str) -> Config:
     """
     faults: list[str] = []
     warnings: list[str] = []
-    raw = read_mapping(text, faults)
+    raw = read_mapping(text, faults, warnings)
     if faults:
         raise UserError("\n".join(faults))
     fields = Fields(raw, "", faults)
     check_kind(fields, API_VERSION, KIND)
     config = _read(fields, warnings)
-    _ignore_the_rest(fields)
+    _ignore_the_rest(fields, warnings)
     if faults:
         raise UserError("\n".join(faults))
-    warnings += [f"{source}: {path}: unknown field, ignored" for path in fields.unknown()]
-    return msgspec.structs.replace(config, warnings=tuple(warnings))
+    warnings += [f"{path}: unknown field, ignored" for path in fields.unknown()]
+    named = tuple(f"{KIND} {source}: {warning}" for warning in warnings)
+    return msgspec.structs.replace(config, warnings=named)
 
 
 def _read(fields: Fields, warnings: list[str]) -> Config:
@@ -208,11 +219,17 @@ def _conntrack(fields: Fields) -> Conntrack:
     )
 
 
-def _ignore_the_rest(fields: Fields) -> None:
+def _ignore_the_rest(fields: Fields, warnings: list[str]) -> None:
     """Fields of the struct that have no effect in ipvs mode, or none yet."""
+    for gate, on in fields.switches("featureGates").items():
+        if gate not in _GATES:
+            warnings.append(f"featureGates.{gate}: no feature gate that matters here, ignored")
+        elif not on:
+            warnings.append(f"featureGates.{gate}: cannot be switched off here, ignored")
+    if (text := fields.text("portRange")) and not _PORT_RANGE.fullmatch(text):
+        fields.fault("portRange", f"{text!r} is no range of ports such as 30000-32767")
     fields.seconds("configSyncPeriod", 900.0)
     fields.boolean("enableProfiling")
     fields.ignore(
-        "featureGates", "logging", "portRange", "showHiddenMetricsForVersion", "udpIdleTimeout",
-        "windowsRunAsService", "winkernel",
+        "logging", "showHiddenMetricsForVersion", "udpIdleTimeout", "windowsRunAsService", "winkernel",
     )  # fmt: skip

@@ -10,18 +10,18 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import os
-import signal
-from collections.abc import Callable, Iterable
+import socket
+import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 
-from strictarp import logs
+from strictarp import __version__, serving
 from strictarp.errors import UserError
 from strictarp.hello.auth import Keys
 from strictarp.hello.secret import CLUSTER_NAMESPACE, SECRET, UnusableSecret, read_cluster, read_keys
-from strictarp.kube import config as kubeconfig
+from strictarp.kube import events
 from strictarp.kube.cache import Cache, Delta
 from strictarp.kube.client import Client
 from strictarp.kube.objects import (
@@ -31,80 +31,59 @@ from strictarp.kube.objects import (
     SECRETS,
     SERVICES,
     EndpointSlice,
+    KubeObject,
     Node,
     Service,
 )
 from strictarp.netlink.ipvs import Timeouts
-from strictarp.proxy import health, nftables, peers, status, sysctls
-from strictarp.proxy.addresses import pack
+from strictarp.proxy import health, host, nftables, peers, status
+from strictarp.proxy import situation as situations
 from strictarp.proxy.config import Config
 from strictarp.proxy.engine import Engine
 from strictarp.proxy.fields import Network, parse_network
+from strictarp.proxy.health_ports import HealthPorts, Wanted
 from strictarp.proxy.hearing import Hearing
-from strictarp.proxy.kernel import LinuxKernel
 from strictarp.proxy.metrics import Metrics
 from strictarp.proxy.operations import Element
 from strictarp.proxy.seam import HostLinks, Kernel, KernelRefused
 from strictarp.proxy.settings import Settings
 from strictarp.proxy.situation import NodeFacts, node_facts, situation
 from strictarp.proxy.sync import Syncer
-from strictarp.sysctl.files import SysctlError, ensure
+from strictarp.sysctl.files import ensure
 
 log = logging.getLogger(__name__)
 
 WITHOUT_OTHER_PROXY = "!service.kubernetes.io/service-proxy-name,!service.kubernetes.io/headless"
 
 
+COMPONENT = "strictarp-proxy"
+
+
 class Options(msgspec.Struct, frozen=True):
-    """What the command line says."""
+    """What the command line says.
+
+    override: --hostname-override. config_file, config_text: where the configuration is, and its text.
+    """
 
     config: Config
     settings: Settings
     node: str
+    override: str | None = None
+    config_file: Path | None = None
+    config_text: str = ""
 
 
-def run(settings: Options) -> int:
-    """Run until SIGTERM or SIGINT; everything that was programmed stays in place. Raises UserError."""
-    logs.setup("proxy")
-    for warning in (*settings.config.warnings, *settings.settings.warnings):
-        log.warning(warning)
-    client_config = kubeconfig.load(settings.config.kubeconfig or None)
-    try:
-        return asyncio.run(_until_signal(settings, client_config))
-    except KernelRefused as refused:
-        raise UserError(str(refused)) from None
-    except BaseExceptionGroup as group:
-        users = group.subgroup(UserError)
-        if users is None:
-            raise
-        raise _first(users) from None
+def node_name(override: str | None, config: Config) -> str:
+    """The option, else the file's hostnameOverride, else the host's name; trimmed and in lower case.
 
-
-def _first(group: BaseExceptionGroup[UserError]) -> BaseException:
-    inner = group.exceptions[0]
-    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
-
-
-async def _until_signal(options: Options, client_config: kubeconfig.ClientConfig) -> int:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    kernel = LinuxKernel(nftables.change_elements)
-    try:
-        async with Client(client_config) as client:
-            work = asyncio.create_task(Proxy(options, kernel, client).run())
-            waiting = asyncio.create_task(stop.wait())
-            await asyncio.wait({work, waiting}, return_when=asyncio.FIRST_COMPLETED)
-            waiting.cancel()
-            if work.done():
-                await work
-            work.cancel()
-            await asyncio.wait({work})
-    finally:
-        kernel.close()
-    log.info("stopped; what is programmed stays")
-    return 0
+    Raises UserError for an option that is blank.
+    """
+    if override is not None:
+        name = override.strip().lower()
+        if not name:
+            raise UserError("--hostname-override: empty; leave it out or give the Node's name")
+        return name
+    return config.hostname_override or socket.gethostname().strip().lower()
 
 
 class Proxy:
@@ -119,18 +98,20 @@ class Proxy:
         kernel: Kernel,
         client: Client,
         *,
-        ensure: Callable[[str, int], int | None] = ensure,
+        ensure: host.Ensure = ensure,
     ) -> None:
         self._ensure = ensure
         config = options.config
         self._config = config
         self._kernel = kernel
-        self._facts = NodeFacts(options.node)
+        self._client = client
         self._node = options.node
+        self._families = host.families()
         self._host = HostLinks((), ())
         self._pod_networks: tuple[Network, ...] = ()
         self.metrics = Metrics()
-        self.engine = Engine(config, situation(config, self._facts), options.settings.drain_limit)
+        facts = NodeFacts(options.node, families=self._families)
+        self.engine = Engine(config, situation(config, facts), options.settings.drain_limit)
         self.syncer = Syncer(
             self.engine,
             kernel,
@@ -138,6 +119,7 @@ class Proxy:
             min_period=config.min_sync_period,
             full_look=options.settings.full_look,
             metrics=self.metrics,
+            on_turn=self._want_health_ports,
         )
         self.services = Cache(client, SERVICES, label_selector=WITHOUT_OTHER_PROXY, on_delta=self._on_service)
         self.slices = Cache(
@@ -161,6 +143,10 @@ class Proxy:
             2 * config.sync_period,
             lambda: self.nodes.objects.get(self._node),
         )
+        self._health_ports = HealthPorts(
+            lambda: self._health.verdict(time.monotonic())[0], self._health_port_failed
+        )
+        self._telling: set[asyncio.Task[bool]] = set()
         self._add_metrics()
 
     async def run(self) -> None:
@@ -169,18 +155,39 @@ class Proxy:
         Raises KernelRefused when the kernel cannot serve, UserError for a sysctl that cannot be written.
         """
         await self._kernel.prepare()
-        await self._prepare_sysctls()
+        await self._prepare(self._config)
         await self.syncer.skeleton()
         await self._look_at_host()
         async with asyncio.TaskGroup() as group:
             for cache in (self.services, self.slices, self.nodes):
                 group.create_task(cache.run())
             group.create_task(self._serve())
+            group.create_task(self._health_ports.run())
             group.create_task(self._follow_host())
             await self._synced()
+            self.say("Starting", f"strictarp {__version__}")
             group.create_task(self.syncer.run())
             if self._liveness.enabled:
                 group.create_task(self._hear())
+
+    async def read_everything(self, patience: float = 30.0) -> None:
+        """Read the node and all objects once, so that they can be planned. Changes nothing.
+
+        Raises KernelRefused, and UserError when the API does not answer in time.
+        """
+        await self._look_at_host()
+        caches = (self.services, self.slices, self.nodes)
+        following = [asyncio.create_task(cache.run()) for cache in caches]
+        try:
+            async with asyncio.timeout(patience):
+                await self._synced()
+        except TimeoutError:
+            trouble = next((cache.trouble for cache in caches if cache.trouble is not None), "no answer")
+            raise UserError(f"the API server: {trouble}") from None
+        finally:
+            for task in following:
+                task.cancel()
+            await asyncio.wait(following)
 
     async def _synced(self) -> None:
         for cache in (self.services, self.slices, self.nodes):
@@ -193,31 +200,32 @@ class Proxy:
 
     # --- the kernel ---------------------------------------------------------------------------------------
 
-    async def _prepare_sysctls(self) -> None:
-        for name, value in sysctls.wanted_sysctls(self._config).items():
-            try:
-                before = self._ensure(name, int(value))
-            except SysctlError as error:
-                raise UserError(f"{error} (wanted: {value})") from None
-            if before is not None:
-                log.info("sysctl set", extra={"fields": {"name": name, "from": before, "to": value}})
-        cpus = len(os.sched_getaffinity(0))
-        for name, value in sysctls.optional_sysctls(self._config.conntrack, cpus).items():
-            try:
-                self._ensure(name, int(value))
-            except SysctlError as error:
-                log.warning("sysctl left as it is", extra={"fields": {"reason": str(error)}})
-        try:
-            Path("/proc/self/oom_score_adj").write_text(str(self._config.oom_score_adj))  # noqa: ASYNC240
-        except OSError as error:
-            log.warning("oomScoreAdj left as it is", extra={"fields": {"reason": str(error)}})
-        config = self._config
+    async def _prepare(self, config: Config) -> None:
+        host.prepare(config, self._ensure)
+        host.set_oom_score(config.oom_score_adj)
         timeouts = Timeouts(int(config.tcp_timeout), int(config.tcp_fin_timeout), int(config.udp_timeout))
         if timeouts != Timeouts():
-            await self._kernel.set_timeouts(timeouts)
+            try:
+                await self._kernel.set_timeouts(timeouts)
+            except KernelRefused as refused:
+                log.warning("IPVS timeouts left as they are", extra={"fields": {"reason": str(refused)}})
+
+    async def reconfigure(self, config: Config) -> None:
+        """Take over another configuration, but for what `process` starts anew for.
+
+        Raises UserError when a sysctl cannot be written; the old one stays in force then.
+        """
+        await self._prepare(config)
+        self._config = config
+        self.engine.reconfigure(config)
+        self.syncer.min_period = config.min_sync_period
+        self._health.limit = 2 * config.sync_period
+        self._see()
+        self._want_health_ports()
+        self.syncer.reload_table()
 
     def _table(self, elements: Iterable[Element]) -> str:
-        return nftables.whole_table(self._config, self._pod_networks, elements)
+        return nftables.whole_table(self._config, self._pod_networks, elements, self._families)
 
     async def _look_at_host(self) -> None:
         self._host = await self._kernel.host_links()
@@ -237,8 +245,8 @@ class Proxy:
                 self.syncer.look_soon()  # kube-ipvs0 may be among those that went
 
     async def _status(self) -> dict[str, object]:
-        host = await self._kernel.host_links()
-        return status.read_status(host.links, requested=self._config.strict_arp)
+        seen = await self._kernel.host_links()
+        return status.read_status(seen.links, requested=self._config.strict_arp)
 
     # --- objects ------------------------------------------------------------------------------------------
 
@@ -267,9 +275,7 @@ class Proxy:
     def _see(self) -> None:
         """Work out the node's facts anew."""
         node = self.nodes.objects.get(self._node)
-        addresses = (node.status.addresses or ()) if node else ()
-        internal = [pack(entry.address) for entry in addresses if entry.type == "InternalIP"]
-        facts = node_facts(self._node, self._host, [address for address in internal if address])
+        facts = node_facts(self._node, self._host, node, self._families)
         self.engine.see(situation(self._config, facts, self.engine.facts.dead))
         if len(self.engine.store):
             self.syncer.wake()
@@ -314,7 +320,40 @@ class Proxy:
         self.engine.see(msgspec.structs.replace(before, dead=dead))
         self.syncer.wake()
 
+    # --- events -------------------------------------------------------------------------------------------
+
+    def say(self, reason: str, message: str, *, warning: bool = False) -> None:
+        """Say something about this node: in the log, and as an Event."""
+        log.log(logging.ERROR if warning else logging.INFO, message, extra={"fields": {"event": reason}})
+        self._emit(self.nodes.objects.get(self._node), reason, message, warning=warning)
+
+    def _health_port_failed(self, key: str, message: str) -> None:
+        service = self.services.objects.get(key)
+        self._emit(service, "FailedToStartServiceHealthcheck", message, warning=True)
+
+    def _emit(self, about: KubeObject | None, reason: str, message: str, *, warning: bool) -> None:
+        if about is None:
+            return
+        task = asyncio.create_task(
+            events.emit(
+                self._client,
+                about=about,
+                reason=reason,
+                message=message,
+                type="Warning" if warning else "Normal",
+                component=COMPONENT,
+                host=self._node,
+            )
+        )
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
     # --- servers ------------------------------------------------------------------------------------------
+
+    def _want_health_ports(self) -> None:
+        facts = self.engine.facts
+        hosts = situations.health_hosts(self._config.node_port_addresses, facts)
+        self._health_ports.want(Wanted(dict(self.engine.health), hosts))
 
     async def _serve(self) -> None:
         config = self._config
@@ -322,14 +361,14 @@ class Proxy:
             async with asyncio.TaskGroup() as group:
                 application = health.health_application(self._health, self._status)
                 group.create_task(
-                    health.serve(
-                        application, config.health, "health", hard_fail=config.bind_address_hard_fail
+                    serving.serve(
+                        application, *config.health, "health", hard_fail=config.bind_address_hard_fail
                     )
                 )
                 application = health.metrics_application(self.metrics)
                 group.create_task(
-                    health.serve(
-                        application, config.metrics, "metrics", hard_fail=config.bind_address_hard_fail
+                    serving.serve(
+                        application, *config.metrics, "metrics", hard_fail=config.bind_address_hard_fail
                     )
                 )
         except* OSError as group_error:

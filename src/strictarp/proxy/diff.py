@@ -113,8 +113,9 @@ def _leaving(key: Key, wanted: Exposure, held: Held) -> Iterator[Operation]:
 
 
 def draining(key: Key, desired: Desired, mirror: Mirror) -> frozenset[tuple[bytes, int]]:
-    """Real servers of a virtual server that are only there for their open connections."""
+    """Real servers of a virtual server that are only there for their open connections: with weight 0."""
     wanted, held = desired.exposure(key), mirror.servers.get(key)
     if wanted is None or held is None:
         return frozenset()
-    return frozenset(held.reals.keys() - {(real.address, real.port) for real in wanted.reals})
+    stay = {(real.address, real.port) for real in wanted.reals}
+    return frozenset(place for place, weight in held.reals.items() if weight == 0 and place not in stay)

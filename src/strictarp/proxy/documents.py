@@ -2,23 +2,47 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import yaml
 
 from strictarp.errors import UserError
-from strictarp.kube.objects import EndpointSlice, Service
+from strictarp.kube.objects import EndpointSlice, KubeObject, Node, Service
+from strictarp.proxy.lenient import convert
 
-_KINDS: Mapping[tuple[str, str], type[Service] | type[EndpointSlice]] = {
-    ("v1", "Service"): Service,
-    ("discovery.k8s.io/v1", "EndpointSlice"): EndpointSlice,
+_KINDS: Mapping[str, tuple[str, type[KubeObject]]] = {
+    "Service": ("v1", Service),
+    "EndpointSlice": ("discovery.k8s.io/v1", EndpointSlice),
+    "Node": ("v1", Node),
 }
 _SUFFIXES = (".yaml", ".yml", ".json")
+_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class _Loader(yaml.SafeLoader):
+class Objects(msgspec.Struct):
+    """What files hold. warnings: `Kind ns/name: field: reason`, for each part that is refused."""
+
+    services: list[Service] = msgspec.field(default_factory=list)
+    slices: list[EndpointSlice] = msgspec.field(default_factory=list)
+    nodes: list[Node] = msgspec.field(default_factory=list)
+    warnings: list[str] = msgspec.field(default_factory=list)
+
+    def add(self, found: KubeObject) -> None:
+        """Keep an object."""
+        match found:
+            case Service():
+                self.services.append(found)
+            case EndpointSlice():
+                self.slices.append(found)
+            case Node():
+                self.nodes.append(found)
+
+
+class _Loader(_Base):  # type: ignore[misc]
     """Leaves times as the text that they are in the API."""
 
 
@@ -28,63 +52,109 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
-def read_objects(paths: Iterable[Path]) -> tuple[list[Service], list[EndpointSlice]]:
-    """All Services and EndpointSlices of files and folders. Raises UserError naming file and field."""
-    services: list[Service] = []
-    slices: list[EndpointSlice] = []
+def read_objects(paths: Iterable[Path]) -> Objects:
+    """All Services, EndpointSlices and Nodes of files and folders.
+
+    Raises UserError, naming the file, for one that cannot be read or is neither YAML nor JSON.
+    """
+    objects = Objects()
     for path in paths:
         for file in _files(path):
-            for found in parse_objects(_text(file), str(file)):
-                if isinstance(found, Service):
-                    services.append(found)
-                else:
-                    slices.append(found)
-    return services, slices
+            parse_objects(_text(file), str(file), objects)
+    return objects
 
 
-def parse_objects(text: str, source: str) -> Iterator[Service | EndpointSlice]:
-    """The Services and EndpointSlices of a text with several documents and Lists. Pure.
-
-    Raises UserError naming `source`.
-    """
+def parse_objects(text: str, source: str, objects: Objects) -> None:
+    """Add the objects of a text with several documents and Lists. Pure. Raises UserError naming `source`."""
     try:
-        documents = list(yaml.load_all(text, Loader=_Loader))
+        for number, document in enumerate(_documents(text)):
+            if document is not None:
+                _take(document, f"Document {source}: [{number}]", objects)
     except yaml.YAMLError as error:
         raise UserError(f"{source}: {' '.join(str(error).split())}") from None
-    for document in documents:
-        yield from _convert(document, source)
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # numbers of thousands of digits, documents inside themselves
+        raise UserError(f"{source}: cannot be read: {error}") from None
 
 
-def _convert(document: object, source: str) -> Iterator[Service | EndpointSlice]:
-    if document is None:
-        return
-    if not isinstance(document, dict):
-        raise UserError(f"{source}: a Kubernetes object is expected, not {type(document).__name__}")
-    if str(document.get("kind", "")).endswith("List"):
-        for item in document.get("items") or ():
-            yield from _convert(item, source)
-        return
-    struct = _KINDS.get((str(document.get("apiVersion")), str(document.get("kind"))))
-    if struct is None:
-        return
-    metadata = document.setdefault("metadata", {})
-    if isinstance(metadata, dict):
-        metadata.setdefault("namespace", "default")
-    name = metadata.get("name") if isinstance(metadata, dict) else None
+def _documents(text: str) -> Iterator[object]:
     try:
-        yield msgspec.convert(_without_nulls(document), struct)
-    except msgspec.ValidationError as error:
-        namespace = metadata.get("namespace") if isinstance(metadata, dict) else ""
-        raise UserError(f"{source}: {document['kind']} {namespace}/{name}: {error}") from None
+        yield json.loads(text)  # far faster, and YAML has no tabs
+    except json.JSONDecodeError:
+        yield from yaml.load_all(text, Loader=_Loader)
 
 
-def _without_nulls(value: object) -> object:
+def _take(document: object, where: str, objects: Objects) -> None:
+    if not isinstance(document, dict):
+        objects.warnings.append(f"{where}: a Kubernetes object is expected, not {_show(document)}, ignored")
+        return
+    kind = str(document.get("kind", ""))
+    if kind.endswith("List"):
+        items = document.get("items") or ()
+        if not isinstance(items, list | tuple):
+            objects.warnings.append(f"{where}.items: a list is expected, not {_show(items)}, ignored")
+            return
+        for index, item in enumerate(items):
+            _take(_named(item, document), f"{where}.items[{index}]", objects)
+        return
+    if kind in _KINDS:
+        _convert(_without_nulls(document), kind, objects)
+
+
+def _named(item: object, parent: dict[object, object]) -> object:
+    """An item of a typed list (`kind: ServiceList`) has its kind from the list."""
+    kind = str(parent["kind"]).removesuffix("List")
+    if not isinstance(item, dict) or not kind or "kind" in item:
+        return item
+    return {"apiVersion": parent.get("apiVersion"), "kind": kind, **item}
+
+
+def _convert(document: dict[str, object], kind: str, objects: Objects) -> None:
+    version, struct = _KINDS[kind]
+    metadata = document.setdefault("metadata", {})
+    name: object = ""
+    if isinstance(metadata, dict):
+        if kind != "Node":
+            metadata.setdefault("namespace", "default")
+        namespace, name = metadata.get("namespace"), metadata.get("name")
+        where = f"{kind} {namespace}/{name}" if namespace else f"{kind} {name}"
+    else:
+        where = f"{kind} ?"
+    if document.get("apiVersion") != version:
+        found = document.get("apiVersion")
+        objects.warnings.append(f"{where}: apiVersion: {version} is expected, not {found!r}, ignored")
+        return
+    made, faults = convert(document, struct)
+    if made is not None and not made.metadata.name:
+        made, faults = None, [*faults, "metadata.name: missing, ignored"]
+    objects.warnings += [f"{where}: {fault}" for fault in faults]
+    if made is not None:
+        objects.add(made)
+
+
+def _without_nulls(document: Mapping[object, object]) -> dict[str, object]:
     """null is absent, as in the API."""
+    return {_text_of(str(key)): _clean(entry) for key, entry in document.items() if entry is not None}
+
+
+def _clean(value: object) -> object:
     if isinstance(value, dict):
-        return {str(key): _without_nulls(entry) for key, entry in value.items() if entry is not None}
+        return _without_nulls(value)
     if isinstance(value, list):
-        return [_without_nulls(entry) for entry in value]
-    return value
+        return [_clean(entry) for entry in value]
+    return _text_of(value) if isinstance(value, str) else value
+
+
+def _text_of(value: str) -> str:
+    """Without halves of surrogate pairs, which JSON can write and nobody can encode."""
+    return value if value.isascii() else value.encode("utf-8", "replace").decode()
+
+
+def _show(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _files(path: Path) -> Iterator[Path]:

@@ -35,15 +35,18 @@ class Drains:
     def __len__(self) -> int:
         return sum(len(drain.deadlines) for drain in self._drains.values())
 
-    def set(self, key: Key, places: Set[Place], now: float) -> None:
-        """These real servers drain now; those that did already keep their deadline."""
+    def set(self, key: Key, places: Set[Place], now: float, first_look: float = FIRST_LOOK) -> None:
+        """These real servers drain now; those that did already keep their deadline.
+
+        `first_look`: seconds until the kernel is asked the first time.
+        """
         old = self._drains.get(key)
         if not places:
             self._drains.pop(key, None)
         elif old is None or places - old.deadlines.keys():
             known = old.deadlines if old else {}
             deadlines = {place: known.get(place, now + self._limit) for place in places}
-            self._drains[key] = _Drain(deadlines, now + FIRST_LOOK, FIRST_LOOK)
+            self._drains[key] = _Drain(deadlines, now + first_look, FIRST_LOOK)
         else:
             old.deadlines = {place: old.deadlines[place] for place in places}
 

@@ -1,23 +1,30 @@
-"""Which endpoints a port of a Service has, and which of them serve. Pure.
+"""Which endpoints the ports of a Service have, and which of them serve. Pure.
 
-Rules of kube-proxy (pkg/proxy/endpointslicecache.go, topology.go, v1.30).
+Rules of kube-proxy (pkg/proxy/endpointslicecache.go, topology.go, v1.30 and, for hints of nodes, v1.35).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
+from typing import TypeAlias
 
 import msgspec
 
-from strictarp.kube.objects import Endpoint, EndpointSlice
+from strictarp.kube.objects import Endpoint, EndpointPort, EndpointSlice, ForZone
 from strictarp.netlink.ipvs import RealServer
-from strictarp.proxy.addresses import pack
+from strictarp.proxy.addresses import pack, special
 
 _FAMILIES = {"IPv4": 4, "IPv6": 16}
 
+PortKey: TypeAlias = tuple[str, str]
+"""Name and protocol: what joins a Service's port to those of EndpointSlices."""
+
 
 class Target(msgspec.Struct, frozen=True, gc=False):
-    """An endpoint of one port. node: empty when unknown. draining: it serves while it terminates."""
+    """An endpoint of one port.
+
+    node: empty when unknown. draining: it serves while it terminates. for_zones, for_nodes: its hints.
+    """
 
     address: bytes
     port: int
@@ -25,75 +32,113 @@ class Target(msgspec.Struct, frozen=True, gc=False):
     local: bool
     ready: bool
     draining: bool
+    for_zones: tuple[str, ...] = ()
+    for_nodes: tuple[str, ...] = ()
 
 
 def targets(
-    slices: Iterable[EndpointSlice], name: str, protocol: str, *, width: int, node: str
-) -> tuple[list[Target], list[str]]:
-    """All endpoints of the Service port `name`/`protocol` in a family, sorted; and faults for people.
+    slices: Iterable[EndpointSlice], wanted: Set[PortKey], *, width: int, node: str
+) -> tuple[Mapping[PortKey, Sequence[Target]], list[str]]:
+    """All endpoints of the wanted Service ports in a family, sorted; and faults for people.
 
     Only the first address of an endpoint counts. An address and port in several slices is one endpoint; the
     copy on this node wins.
     """
-    found: dict[tuple[bytes, int], Target] = {}
+    found: dict[PortKey, dict[tuple[bytes, int], Target]] = {}
     faults: list[str] = []
     for piece in slices:
         if _FAMILIES.get(piece.address_type) != width:
             continue
-        ports = [
-            port.port or 0
-            for port in piece.ports or ()
-            if (port.name or "") == name and (port.protocol or "TCP") == protocol
-        ]
-        for number in ports:
-            if not 0 < number <= 65535:
-                faults.append(f"EndpointSlice {piece.key}: ports: {number} is no port, ignored")
-                continue
-            for endpoint in piece.endpoints or ():
-                target = _target(endpoint, number, node)
-                if target is None or len(target.address) != width:
-                    shown = endpoint.addresses[0] if endpoint.addresses else ""
-                    kind = piece.address_type
-                    faults.append(
-                        f"EndpointSlice {piece.key}: endpoints: {shown!r} is no {kind} address, ignored"
-                    )
-                    continue
-                place = (target.address, number)
-                if place not in found or (target.local and not found[place].local):
-                    found[place] = target
-    return [found[place] for place in sorted(found)], faults
+        ports = [port for port in _ports(piece, faults) if _key(port) in wanted]
+        if not ports:
+            continue
+        ends = _ends(piece, width, node, faults)
+        for port in ports:
+            places = found.setdefault(_key(port), {})
+            number = port.port or 0
+            for end in ends:
+                place = (end.address, number)
+                if place not in places or (end.local and not places[place].local):
+                    places[place] = msgspec.structs.replace(end, port=number)
+    return {key: [places[place] for place in sorted(places)] for key, places in found.items()}, faults
 
 
-def _target(endpoint: Endpoint, port: int, node: str) -> Target | None:
-    address = pack(endpoint.addresses[0]) if endpoint.addresses else None
-    if address is None:
-        return None
-    conditions = endpoint.conditions
-    ready = conditions.ready is not False
-    on = endpoint.node_name or ""
+def _key(port: EndpointPort) -> PortKey:
+    return port.name or "", port.protocol or "TCP"
+
+
+def _ports(piece: EndpointSlice, faults: list[str]) -> list[EndpointPort]:
+    usable = []
+    for index, port in enumerate(piece.ports or ()):
+        if port.port is not None and 0 < port.port <= 65535:
+            usable.append(port)
+        else:
+            faults.append(
+                f"EndpointSlice {piece.key}: ports[{index}].port: {port.port or 0} is no port, ignored"
+            )
+    return usable
+
+
+def _ends(piece: EndpointSlice, width: int, node: str, faults: list[str]) -> list[Target]:
+    """The endpoints of a slice, without a port yet."""
+    ends = []
+    for index, endpoint in enumerate(piece.endpoints or ()):
+        text = endpoint.addresses[0] if endpoint.addresses else ""
+        address = pack(text)
+        if address is None or len(address) != width or special(address):
+            faults.append(
+                f"EndpointSlice {piece.key}: endpoints[{index}].addresses[0]: "
+                f"{text!r} is no usable {piece.address_type} address, ignored"
+            )
+        else:
+            ends.append(_target(endpoint, address, node))
+    return ends
+
+
+def _target(endpoint: Endpoint, address: bytes, node: str) -> Target:
+    conditions, on = endpoint.conditions, endpoint.node_name or ""
+    hints = endpoint.hints
     return Target(
         address=address,
-        port=port,
+        port=0,
         node=on,
         local=bool(on) and on == node,
-        ready=ready,
+        ready=conditions.ready is not False,
         draining=bool(conditions.terminating) and conditions.serving is not False,
+        for_zones=_names(hints.for_zones) if hints else (),
+        for_nodes=_names(hints.for_nodes) if hints else (),
     )
 
 
-def cluster_targets(found: Sequence[Target]) -> list[Target]:
-    """Policy Cluster: all ready ones, else all that serve while terminating, else none."""
+def _names(hints: Iterable[ForZone] | None) -> tuple[str, ...]:
+    return tuple(hint.name for hint in hints or ())
+
+
+def cluster_targets(found: Sequence[Target], node: str, zone: str) -> list[Target]:
+    """Policy Cluster: the ready ones that topology hints leave; without ready ones all that serve while
+    they terminate; else none."""
     ready = [target for target in found if target.ready]
-    return ready or [target for target in found if target.draining]
+    return _hinted(ready, node, zone) or [target for target in found if target.draining]
 
 
-def local_targets(found: Sequence[Target], *, fall_back: bool) -> list[Target]:
-    """Policy Local: the same among those on this node; when there is none and `fall_back`, the cluster's.
+def _hinted(ready: list[Target], node: str, zone: str) -> list[Target]:
+    """Those hinted for this node, else those hinted for this zone, else all.
 
-    The fall-back is particular to IPVS mode (kubernetes PR 97081): pods on the node still get an answer.
+    Hints count only when every ready endpoint has some of the kind, and some endpoint is hinted for here.
     """
-    local = cluster_targets([target for target in found if target.local])
-    return local or (cluster_targets(found) if fall_back else [])
+    if all(target.for_nodes for target in ready):
+        near = [target for target in ready if node in target.for_nodes]
+        if near:
+            return near
+    if zone and all(target.for_zones for target in ready):
+        return [target for target in ready if zone in target.for_zones] or ready
+    return ready
+
+
+def local_targets(found: Sequence[Target]) -> list[Target]:
+    """Policy Local: the ready ones on this node, else those of it that serve while they terminate."""
+    local = [target for target in found if target.local]
+    return [target for target in local if target.ready] or [target for target in local if target.draining]
 
 
 def real_servers(chosen: Sequence[Target], dead: frozenset[str]) -> tuple[RealServer, ...]:
@@ -106,16 +151,19 @@ def real_servers(chosen: Sequence[Target], dead: frozenset[str]) -> tuple[RealSe
 
 
 def health_count(slices: Iterable[EndpointSlice], node: str) -> int:
-    """For healthCheckNodePort: the number of distinct addresses of ready endpoints on this node."""
-    return len(
-        {
-            endpoint.addresses[0]
-            for piece in slices
-            if piece.address_type in _FAMILIES
-            for endpoint in piece.endpoints or ()
-            if endpoint.addresses
-            and endpoint.node_name == node
-            and endpoint.conditions.ready is not False
-            and not endpoint.conditions.terminating
-        }
-    )
+    """For healthCheckNodePort: the number of distinct addresses of ready endpoints on this node.
+
+    Each family counts its own, as kube-proxy's two proxiers do; a pod with two addresses is one endpoint.
+    """
+    local: dict[str, set[str]] = {family: set() for family in _FAMILIES}
+    for piece in slices:
+        if piece.address_type in local:
+            local[piece.address_type].update(
+                endpoint.addresses[0]
+                for endpoint in piece.endpoints or ()
+                if endpoint.addresses
+                and endpoint.node_name == node
+                and endpoint.conditions.ready is not False
+                and not endpoint.conditions.terminating
+            )
+    return max(map(len, local.values()))

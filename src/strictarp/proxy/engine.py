@@ -14,7 +14,8 @@ from strictarp.netlink.ipvs import Key
 from strictarp.proxy.addresses import inside
 from strictarp.proxy.config import Config
 from strictarp.proxy.diff import Steps, diff, draining
-from strictarp.proxy.drains import Drains
+from strictarp.proxy.drains import FIRST_LOOK, Drains
+from strictarp.proxy.lingering import leftovers, may_linger
 from strictarp.proxy.mirror import Mirror
 from strictarp.proxy.operations import (
     AddServer,
@@ -26,8 +27,8 @@ from strictarp.proxy.operations import (
     SetServer,
     UnbindAddress,
 )
-from strictarp.proxy.seam import KernelView
-from strictarp.proxy.services import FRONTS, Contribution, place_of, plan_service
+from strictarp.proxy.seam import KernelView, SchedulerMissing
+from strictarp.proxy.services import FRONTS, Contribution, Exposure, place_of, plan_service
 from strictarp.proxy.situation import Situation
 from strictarp.proxy.state import Desired, Touched
 from strictarp.proxy.store import Store
@@ -38,7 +39,10 @@ NODE_PORTS = range(30000, 32768)
 
 
 class Engine:
-    """Store, desired state, mirror and drains of one node, and what is still to do."""
+    """Store, desired state, mirror and drains of one node, and what is still to do.
+
+    health: Service → its healthCheckNodePort and the number of its endpoints here.
+    """
 
     def __init__(self, config: Config, facts: Situation, drain_limit: float) -> None:
         self.store = Store()
@@ -48,6 +52,11 @@ class Engine:
         self.facts = facts
         self.failed = Touched()
         self.warnings: dict[str, tuple[str, ...]] = {}
+        self.health: dict[str, tuple[int, int]] = {}
+        self._config = config
+
+    def reconfigure(self, config: Config) -> None:
+        """What is decided here by the configuration alone; `see` follows with new facts."""
         self._config = config
 
     def see(self, facts: Situation) -> None:
@@ -55,7 +64,8 @@ class Engine:
 
         Endpoints of nodes that died or came back concern only the Services that have some there.
         """
-        before, self.facts = self.facts, facts
+        before = self.facts
+        self.facts = facts = msgspec.structs.replace(facts, missing=before.missing)
         if before == facts:
             return
         if msgspec.structs.replace(before, dead=facts.dead) != facts:
@@ -71,9 +81,25 @@ class Engine:
         for key in self.store.take(limit):
             service = self.store.services.get(key)
             new = plan_service(service, self.store.slices(key), self.facts) if service else None
-            touched.unite(self.desired.put(key, new))
+            touched.unite(self.desired.put(key, new, self._lingers))
+            self._note_health(key, new)
             news += self._news(key, new)
         return touched, news
+
+    def _lingers(self, exposure: Exposure) -> bool:
+        """Connections through a virtual server that is not wanted any more may end by themselves.
+
+        Those of TCP, since others have no end; not those through an address of a load balancer, which may be
+        given to another Service, on another node, at once.
+        """
+        held = self.mirror.servers.get(exposure.server.key)
+        return may_linger(exposure) and held is not None and bool(held.reals)
+
+    def _note_health(self, key: str, new: Contribution | None) -> None:
+        if new is not None and new.health is not None:
+            self.health[key] = new.health
+        else:
+            self.health.pop(key, None)
 
     def _news(self, key: str, new: Contribution | None) -> list[str]:
         """Warnings of a Service that were not told before: each part that is refused is logged once."""
@@ -110,15 +136,54 @@ class Engine:
         for operation, reason in zip(operations, outcomes, strict=True):
             if reason is None:
                 self.mirror.record(operation)
-            else:
+                continue
+            self.failed.unite(parts_of(operation))
+            if not (isinstance(reason, SchedulerMissing) and self._do_without(operation)):
                 reasons.append(reason)
-                self.failed.unite(parts_of(operation))
         return reasons
+
+    def _do_without(self, operation: Operation) -> bool:
+        """A Service asks for a scheduler that the kernel lacks: those that do are planned again without it.
+
+        False for the configuration's own scheduler, which nothing can stand in for.
+        """
+        if not isinstance(operation, AddServer | SetServer):
+            return False
+        name = operation.server.scheduler
+        if name == self.facts.scheduler:
+            return False
+        self.facts = msgspec.structs.replace(self.facts, missing=self.facts.missing | {name})
+        self.store.mark(
+            *(
+                key
+                for key, contribution in self.desired.contributions.items()
+                if any(exposure.server.scheduler == name for exposure in contribution.exposures.values())
+            )
+        )
+        return True
+
+    def without_new(self, servers: Sequence[Operation]) -> list[Operation]:
+        """What may be done to virtual servers when set elements were refused; new ones are noted as refused.
+
+        Without SNAT they would send traffic astray, and a later process could not tell that they are ours.
+        """
+        new = {operation.server.key for operation in servers if isinstance(operation, AddServer)}
+        self.failed.keys |= new
+        return [operation for operation in servers if not parts_of(operation).keys <= new]
 
     def follow_drains(self, touched: Touched, now: float) -> None:
         """Note which real servers of the touched virtual servers are draining."""
         for key in touched.keys:
-            self.drains.set(key, draining(key, self.desired, self.mirror), now)
+            # Most deleted Services have no connection: one look, now, and they are gone.
+            first_look = 0.0 if key in self.desired.leaving else FIRST_LOOK
+            self.drains.set(key, draining(key, self.desired, self.mirror), now, first_look)
+
+    def left(self, key: Key) -> Touched:
+        """What has to be done about a virtual server after its real servers were looked at."""
+        held = self.mirror.servers.get(key)
+        if key not in self.desired.leaving or (held is not None and held.reals):
+            return Touched()
+        return self.desired.left(key)
 
     def take_failed(self) -> Touched:
         """What was refused and is to be tried again."""
@@ -133,8 +198,13 @@ class Engine:
         on the node's own within the NodePort range; but never those of excludeCIDRs unless we want them.
         `elements_are` comes before.
         """
-        known = self.mirror.servers.keys() | self.desired.keys()
+        known = self.mirror.servers.keys() | set(self.desired.keys())
         self.mirror.look(view, self._ours(view, known, adopt=adopt))
+        for key in tuple(self.desired.leaving):
+            self.left(key)
+        if adopt:
+            for exposure in leftovers(view, self.mirror, self.desired):
+                self.desired.linger(exposure)
 
     def _ours(self, view: KernelView, known: set[Key], *, adopt: bool) -> Callable[[Key], bool]:
         journal = {element for name, element in self.mirror.elements if name in FRONTS} if adopt else set()

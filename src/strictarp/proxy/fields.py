@@ -17,7 +17,10 @@ Raw: TypeAlias = object
 Network: TypeAlias = IPv4Network | IPv6Network
 Listen: TypeAlias = tuple[str, int]
 
+LONGEST_SECONDS = 2**31 // 1000
+"""What the kernel's timers take, whatever its HZ (net/netfilter/ipvs/ip_vs_ctl.c, ip_vs_set_timeout)."""
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DEEPEST = 8
 _PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 
 
@@ -34,6 +37,8 @@ def parse_duration(text: str) -> float:
         end = match.end()
     if not rest or end != len(rest):
         raise ValueError(f"{text!r} is no duration such as 30s or 1m30s")
+    if total > LONGEST_SECONDS:
+        raise ValueError(f"{text!r} is too long, {LONGEST_SECONDS} s are the most")
     return sign * total
 
 
@@ -149,7 +154,7 @@ class Fields:
     def seconds(self, name: str, default: float) -> float:
         """A duration of at least 0 in seconds; 0 is absent."""
         value = self._take(name)
-        if value is None or value == 0:
+        if value is None:
             return default
         try:
             if not isinstance(value, str):
@@ -161,6 +166,11 @@ class Fields:
         if length < 0:
             self.fault(name, f"{value!r} is negative")
         return length if length > 0 else default
+
+    def switches(self, name: str) -> Mapping[str, bool]:
+        """A mapping of words to true or false."""
+        section = self.section(name)
+        return {word: section.boolean(word) for word in section._raw}
 
     def listen(self, name: str, host: str, port: int) -> Listen:
         """An address and port to listen on."""
@@ -208,17 +218,46 @@ class Fields:
         return found
 
 
-def read_mapping(text: str, faults: list[str]) -> Mapping[str, Raw]:
-    """The one mapping that a YAML or JSON text holds; empty after noting why not."""
+def read_mapping(text: str, faults: list[str], warnings: list[str]) -> Mapping[str, Raw]:
+    """The one mapping that a YAML or JSON text holds; empty after noting why not.
+
+    Of a name that is there twice the last one counts, with a warning.
+    """
     try:
-        loaded = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - is safe
-    except yaml.YAMLError as error:
+        loaded = _read(text, warnings)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         faults.append(f"(document): {' '.join(str(error).split())}")
         return {}
     if not isinstance(loaded, dict):
         faults.append(f"(document): a mapping is expected, not {_show(loaded)}")
         return {}
     return {str(name): value for name, value in loaded.items()}
+
+
+def _read(text: str, warnings: list[str]) -> Raw:
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        warnings += [f"{path}: given more than once, the last one counts" for path in _repeated(node, "", 0)]
+        made: Raw = loader.construct_document(node)
+        return made
+    finally:
+        loader.dispose()
+
+
+def _repeated(node: yaml.Node, path: str, depth: int) -> Iterator[str]:
+    """Paths of the names that a mapping inside has more than once."""
+    if not isinstance(node, yaml.MappingNode) or depth > _DEEPEST:
+        return
+    seen: set[str] = set()
+    for name, value in node.value:
+        where = f"{path}{name.value}"
+        if where in seen:
+            yield where
+        seen.add(where)
+        yield from _repeated(value, f"{where}.", depth + 1)
 
 
 def check_kind(fields: Fields, api_version: str, kind: str) -> None:

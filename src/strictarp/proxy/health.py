@@ -1,27 +1,19 @@
-"""The servers for health and metrics, with kube-proxy's ports, paths and bodies."""
+"""What the servers for health and metrics answer, with kube-proxy's ports, paths and bodies."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 import msgspec
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from strictarp import serving
 from strictarp.kube.objects import Node
-from strictarp.proxy.fields import Listen
 from strictarp.proxy.metrics import Metrics
 
-log = logging.getLogger(__name__)
-
-RETRY_SECONDS = 5.0
 AUTOSCALER_TAINT = "ToBeDeletedByClusterAutoscaler"
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Health:
@@ -35,14 +27,14 @@ class Health:
         self, queued_at: Callable[[], float | None], limit: float, node: Callable[[], Node | None]
     ) -> None:
         self._queued_at = queued_at
-        self._limit = limit
+        self.limit = limit
         self._node = node
         self._updated = datetime.now(UTC)
 
     def verdict(self, now: float) -> tuple[bool, bool]:
         """Whether programming keeps up, and whether the node may get traffic from outside."""
         queued = self._queued_at()
-        alive = queued is None or now - queued <= self._limit
+        alive = queued is None or now - queued <= self.limit
         return alive, node_eligible(self._node())
 
     def body(self, *, alive: bool, eligible: bool | None) -> bytes:
@@ -83,31 +75,17 @@ def health_application(health: Health, status: Callable[[], Awaitable[dict[str, 
     async def strictarp(_: web.Request) -> web.Response:
         return _json(msgspec.json.encode(await status()), ok=True)
 
-    return _application({"/healthz": healthz, "/livez": livez, "/strictarp": strictarp})
+    return serving.application({"/healthz": healthz, "/livez": livez, "/strictarp": strictarp})
 
 
 def metrics_application(metrics: Metrics) -> web.Application:
     """/metrics, /proxyMode and /healthz."""
 
-    async def exposition(_: web.Request) -> web.Response:
-        return web.Response(
-            body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
-        )
-
     async def mode(_: web.Request) -> web.Response:
         return web.Response(text="ipvs", headers={"X-Content-Type-Options": "nosniff"})
 
-    async def healthz(_: web.Request) -> web.Response:
-        return web.Response(text="ok")
-
-    return _application({"/metrics": exposition, "/proxyMode": mode, "/healthz": healthz})
-
-
-def _application(handlers: dict[str, Handler]) -> web.Application:
-    made = web.Application()
-    for path, handler in handlers.items():
-        made.router.add_get(path, handler)
-    return made
+    exposition = serving.exposition(metrics.registry)
+    return serving.application({"/metrics": exposition, "/proxyMode": mode, "/healthz": serving.fine})
 
 
 def _json(body: bytes, *, ok: bool) -> web.Response:
@@ -116,26 +94,3 @@ def _json(body: bytes, *, ok: bool) -> web.Response:
         status=200 if ok else 503,
         headers={"Content-Type": "application/json", "X-Content-Type-Options": "nosniff"},
     )
-
-
-async def serve(application: web.Application, listen: Listen, what: str, *, hard_fail: bool) -> None:
-    """Serve until cancelled. An address that cannot be bound is tried again, or (`hard_fail`) ends it.
-
-    Raises OSError with `hard_fail` only.
-    """
-    runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=1.0)
-    await runner.setup()
-    try:
-        while True:
-            try:
-                await web.TCPSite(runner, listen[0], listen[1]).start()
-                break
-            except OSError as error:
-                if hard_fail:
-                    raise
-                fields = {"address": f"{listen[0]}:{listen[1]}", "reason": str(error)}
-                log.error("cannot serve %s", what, extra={"fields": fields})
-                await asyncio.sleep(RETRY_SECONDS)
-        await asyncio.Event().wait()
-    finally:
-        await runner.cleanup()

@@ -22,7 +22,7 @@ from strictarp.netlink.rtnl import (
     AddressEvent,
     LinkEvent,
 )
-from strictarp.netlink.rtnl_encode import encode_new_link
+from strictarp.netlink.rtnl_encode import encode_del_link, encode_new_link
 from strictarp.netlink.rtnl_parse import parse_event
 from strictarp.netlink.socket import (
     NETLINK_GENERIC,
@@ -43,7 +43,15 @@ from strictarp.proxy.kernel_messages import (
     ipvs_outcome,
 )
 from strictarp.proxy.operations import BindAddress, ChangeSets, Operation, UnbindAddress
-from strictarp.proxy.seam import DEVICE, HeldServer, HostLinks, KernelRefused, KernelView, Place
+from strictarp.proxy.seam import (
+    DEVICE,
+    HeldServer,
+    HostLinks,
+    IpvsMissing,
+    KernelRefused,
+    KernelView,
+    Place,
+)
 
 _GROUPS = (GROUP_LINK, GROUP_IPV4_ADDRESS, GROUP_IPV6_ADDRESS)
 
@@ -76,15 +84,32 @@ class LinuxKernel:
         for socket in (self._generic, self._route, self._events):
             socket.close()
 
-    async def prepare(self) -> None:
-        """Make sure that IPVS and kube-ipvs0 are there. Raises KernelRefused, OSError."""
+    async def prepare(self, *, make: bool = True) -> None:
+        """Make sure that IPVS and, with `make`, kube-ipvs0 are there. Raises KernelRefused, OSError."""
         try:
             self._family = (await genl.resolve(self._generic, FAMILY_NAME)).number
         except genl.FamilyMissing:
-            raise KernelRefused("IPVS is not in this kernel: load module ip_vs (modprobe ip_vs)") from None
+            raise IpvsMissing("IPVS is not in this kernel: load module ip_vs (modprobe ip_vs)") from None
         except (Refusal, MalformedMessage) as error:
             raise KernelRefused(f"looking for IPVS: {error}") from None
-        self._index = await self._ensure_device()
+        self._index = await self._ensure_device() if make else await self._device_index()
+
+    async def _device_index(self) -> int:
+        """Index of kube-ipvs0, 0 without it."""
+        try:
+            found = await look.link(self._route, DEVICE)
+        except (Refusal, MalformedMessage) as error:
+            raise KernelRefused(f"looking for {DEVICE}: {error}") from None
+        return found.index if found else 0
+
+    async def remove_device(self) -> None:
+        """Delete kube-ipvs0, if it is there. Raises KernelRefused, OSError."""
+        index = await self._device_index()
+        if not index:
+            return
+        (refusal,) = await self._route.request([encode_del_link(index)])
+        if refusal is not None and refusal.errno != errno.ENODEV:
+            raise KernelRefused(f"{DEVICE} cannot be deleted: {refusal}")
 
     async def _ensure_device(self) -> int:
         try:

@@ -28,6 +28,7 @@ from strictarp.proxy.operations import (
     UnbindAddress,
     describe_operation,
 )
+from strictarp.proxy.seam import SchedulerMissing
 
 IpvsOperation: TypeAlias = AddServer | SetServer | RemoveServer | AddReal | SetReal | RemoveReal
 AddressOperation: TypeAlias = BindAddress | UnbindAddress
@@ -83,7 +84,8 @@ def ipvs_outcome(operation: IpvsOperation, refusal: Refusal | None) -> str | Non
         return None
     match operation:
         case AddServer(server) | SetServer(server):
-            return explain_service(server, refusal)
+            reason = explain_service(server, refusal)
+            return SchedulerMissing(reason) if refusal.errno == errno.ENOENT else reason
         case RemoveServer():
             if refusal.errno in _GONE:
                 return None

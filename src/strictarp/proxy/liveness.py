@@ -70,7 +70,7 @@ class Nodes:
         self._settle()
 
     def hear(self, beat: Beat, link: int, now: float) -> bool:
-        """An authenticated HELLO came; whether it did more than put off a silence.
+        """An authenticated HELLO came; whether it did more than put off a silence, so that all is to be read.
 
         Old frames count for nothing, nor do incarnations that were left.
         """
@@ -90,9 +90,11 @@ class Nodes:
         elif beat.seq <= peer.seq:
             self.replayed += 1
             return False
+        # After an answer of its kernel, or from a longer interval: no timer is set for a silence so soon.
+        sooner = silent_at < peer.silent_at
         peer.seq, peer.link, peer.silent_at = beat.seq, link, silent_at
         peer.heard += 1
-        return self._alive(peer) or peer.heard == HEARD_BEFORE
+        return self._alive(peer) or sooner or peer.heard == HEARD_BEFORE
 
     def answered(self, address: bytes, now: float) -> bool:
         """The kernel of the node with this address answered: it lives, whatever its speaker does.

@@ -1,6 +1,8 @@
-"""Our nftables table as nft lists it in JSON: elements of sets, and the rest to compare with. Pure."""
+"""Our nftables tables as nft lists them in JSON: elements of sets, and the rest to compare with. Pure."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import msgspec
 
@@ -17,6 +19,15 @@ class Listing(msgspec.Struct, frozen=True):
 
     elements: frozenset[Element]
     rules: tuple[str, ...]
+
+
+def parse_listings(texts: Iterable[bytes]) -> Listing:
+    """What several listings hold together. Raises BadListing."""
+    found = [parse_listing(text) for text in texts]
+    return Listing(
+        frozenset().union(*(listing.elements for listing in found)),
+        tuple(rule for listing in found for rule in listing.rules),
+    )
 
 
 def parse_listing(text: bytes) -> Listing:
@@ -50,7 +61,7 @@ def _element(name: str, raw: object) -> str:
     parts = raw["concat"] if isinstance(raw, dict) else [raw]
     words = [_word(part) for part in parts]
     if name == INTERVALS and "/" not in words[-1]:
-        words[-1] += "/32"
+        words[-1] += "/128" if ":" in words[-1] else "/32"
     return " . ".join(words)
 
 

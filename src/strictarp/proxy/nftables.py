@@ -1,4 +1,4 @@
-"""Our nftables table as text for `nft -f`: SNAT, source ranges, and closed ports of VIPs. Pure.
+"""Our nftables tables as text for `nft -f`: SNAT, source ranges, and closed ports of VIPs. Pure.
 
 IPVS takes packets at LOCAL_IN and LOCAL_OUT (net/netfilter/ipvs/ip_vs_core.c, ip_vs_ops4: just before nat's
 hooks there), so traffic to a VIP is marked before, in prerouting and output, and the marked packet gets its
@@ -10,15 +10,38 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+import msgspec
+
 from strictarp.proxy.config import Config
 from strictarp.proxy.fields import Network
 from strictarp.proxy.operations import ChangeSets, Element
 
-FAMILY = "ip"
 TABLE = "strictarp"
 
-_PLACE = "ip daddr . meta l4proto . th dport"
-_SERVICE = "ipv4_addr . inet_proto . inet_service"
+
+class _Words(msgspec.Struct, frozen=True):
+    """What differs between the tables of IPv4 and IPv6. width: bytes of an address."""
+
+    table: str
+    header: str
+    address: str
+    loopback: str
+    width: int
+    version: int
+
+    @property
+    def place(self) -> str:
+        """What the sets of a Service's addresses hold of a packet."""
+        return f"{self.header} daddr . meta l4proto . th dport"
+
+
+_IPV4 = _Words("ip", "ip", "ipv4_addr", "127.0.0.0/8", 4, 4)
+_IPV6 = _Words("ip6", "ip6", "ipv6_addr", "::1", 16, 6)
+_WORDS = {words.width: words for words in (_IPV4, _IPV6)}
+FAMILIES: dict[int, str] = {width: words.table for width, words in _WORDS.items()}
+"""nft's name of a family by the width of its addresses. Each has a table of ours."""
+
+_SERVICE = "{address} . inet_proto . inet_service"
 SETS: dict[str, str] = {
     "clusterIP": f"type {_SERVICE};",
     "externalIP": f"type {_SERVICE};",
@@ -26,34 +49,52 @@ SETS: dict[str, str] = {
     "loadBalancer": f"type {_SERVICE};",
     "loadBalancerLocal": f"type {_SERVICE};",
     "loadBalancerFirewall": f"type {_SERVICE};",
-    "loadBalancerSource": f"type {_SERVICE} . ipv4_addr; flags interval;",
+    "loadBalancerSource": f"type {_SERVICE} . {{address}}; flags interval;",
     "nodePort": f"type {_SERVICE};",
     "nodePortLocal": f"type {_SERVICE};",
     "healthCheckNodePort": f"type {_SERVICE};",
-    "hairpin": f"type {_SERVICE} . ipv4_addr;",
-    "vips": "type ipv4_addr;",
+    "hairpin": f"type {_SERVICE} . {{address}};",
+    "vips": "type {address};",
 }
 INTERVALS = "loadBalancerSource"
 """The set in which elements may overlap, which nft refuses."""
 
 
-def whole_table(config: Config, pod_networks: Sequence[Network], elements: Iterable[Element]) -> str:
-    """A script that replaces our table in one transaction.
+def whole_table(
+    config: Config,
+    pod_networks: Sequence[Network],
+    elements: Iterable[Element],
+    widths: Sequence[int] = (4, 16),
+) -> str:
+    """A script that replaces our tables, one for each width of address, in one transaction.
 
     `pod_networks`: node.spec.podCIDRs, for detectLocalMode NodeCIDR.
     """
-    filled: dict[str, list[str]] = {name: [] for name in SETS}
+    filled: dict[tuple[str, str], list[str]] = {}
     for name, element in sorted(elements):
-        filled[name].append(element)
-    lines = [f"add table {FAMILY} {TABLE}", f"delete table {FAMILY} {TABLE}", f"table {FAMILY} {TABLE} {{"]
-    for name, definition in SETS.items():
-        content = f" elements = {{ {', '.join(filled[name])} }};" if filled[name] else ""
-        lines.append(f"  set {name} {{ {definition}{content} }}")
-    for name, rules in _chains(config, pod_networks).items():
-        lines.append(f"  chain {name} {{")
-        lines += [f"    {rule}" for rule in rules]
-        lines.append("  }")
-    return "\n".join([*lines, "}", ""])
+        filled.setdefault((_family(element), name), []).append(element)
+    lines = []
+    for words in (_WORDS[width] for width in widths):
+        table = f"table {words.table} {TABLE}"
+        lines += [f"add {table}", f"delete {table}", f"{table} {{"]
+        for name, definition in SETS.items():
+            inside = filled.get((words.table, name))
+            content = f" elements = {{ {', '.join(inside)} }};" if inside else ""
+            lines.append(f"  set {name} {{ {definition.format(address=words.address)}{content} }}")
+        for name, rules in _chains(config, pod_networks, words).items():
+            lines.append(f"  chain {name} {{")
+            lines += [f"    {rule}" for rule in rules]
+            lines.append("  }")
+        lines.append("}")
+    return "\n".join([*lines, ""])
+
+
+def no_table(widths: Sequence[int] = (4, 16)) -> str:
+    """A script that deletes our tables, there or not."""
+    return "".join(
+        f"add table {_WORDS[width].table} {TABLE}\ndelete table {_WORDS[width].table} {TABLE}\n"
+        for width in widths
+    )
 
 
 def change_elements(change: ChangeSets) -> str:
@@ -63,60 +104,67 @@ def change_elements(change: ChangeSets) -> str:
     """
     lines = []
     for verb, elements in (("delete", change.remove), ("add", change.add)):
-        by_set: dict[str, list[str]] = {}
+        by_set: dict[tuple[str, str], list[str]] = {}
         for name, element in elements:
-            by_set.setdefault(name, []).append(element)
+            by_set.setdefault((_family(element), name), []).append(element)
         lines += [
-            f"{verb} element {FAMILY} {TABLE} {name} {{ {', '.join(sorted(by_set[name]))} }}"
-            for name in sorted(by_set)
+            f"{verb} element {family} {TABLE} {name} {{ {', '.join(sorted(by_set[family, name]))} }}"
+            for family, name in sorted(by_set)
         ]
     return "\n".join([*lines, ""])
 
 
-def _chains(config: Config, pod_networks: Sequence[Network]) -> dict[str, list[str]]:
+def _family(element: str) -> str:
+    """Every element begins with an address."""
+    return "ip6" if ":" in element else "ip"
+
+
+def _chains(config: Config, pod_networks: Sequence[Network], words: _Words) -> dict[str, list[str]]:
     mark = 1 << config.masquerade_bit
+    place, source = words.place, f"{words.header} saddr"
     return {
         "mark_it": [f"meta mark set meta mark | {mark:#x}"],
-        "services": list(_services(config, pod_networks)),
+        "services": list(_services(config, pod_networks, words)),
         "prerouting": ["type nat hook prerouting priority dstnat; policy accept;", "jump services"],
         # nat's own hook in output is at -100, IPVS's at -98 (NF_IP_PRI_NAT_DST + 2).
         "output": ["type nat hook output priority -100; policy accept;", "jump services"],
         "postrouting": [
             "type nat hook postrouting priority srcnat; policy accept;",
-            f"{_PLACE} . ip saddr @hairpin masquerade fully-random",
+            f"{place} . {source} @hairpin masquerade fully-random",
             f"meta mark & {mark:#x} == 0 return",
             # Cleared, so that a tunnel which copies the mark to its outer packet is not masqueraded again.
             f"meta mark set meta mark ^ {mark:#x}",
             "masquerade fully-random",
         ],
-        "source_ranges": [f"{_PLACE} @loadBalancerFirewall {_PLACE} . ip saddr != @loadBalancerSource drop"],
+        "source_ranges": [f"{place} @loadBalancerFirewall {place} . {source} != @loadBalancerSource drop"],
         "input": [
             "type filter hook input priority filter; policy accept;",
             "jump source_ranges",
-            *_closed_ports(),
+            *_closed_ports(words),
         ],
         # Before IPVS at -98: afterwards the VIP is gone from the packet.
         "output_filter": ["type filter hook output priority mangle; policy accept;", "jump source_ranges"],
     }
 
 
-def _services(config: Config, pod_networks: Sequence[Network]) -> Iterator[str]:
+def _services(config: Config, pod_networks: Sequence[Network], words: _Words) -> Iterator[str]:
     """Which traffic to Services is masqueraded."""
-    yield "ip saddr 127.0.0.0/8 return"
-    yield f"{_PLACE} @loadBalancerLocal return"
-    yield f"{_PLACE} @loadBalancer goto mark_it"
-    yield f"{_foreign(config, pod_networks)} goto mark_it"
-    yield f"{_PLACE} @externalIP goto mark_it"
-    yield f"{_PLACE} @nodePortLocal return"
-    yield f"{_PLACE} @nodePort goto mark_it"
+    place = words.place
+    yield f"{words.header} saddr {words.loopback} return"
+    yield f"{place} @loadBalancerLocal return"
+    yield f"{place} @loadBalancer goto mark_it"
+    yield f"{_foreign(config, pod_networks, words)} goto mark_it"
+    yield f"{place} @externalIP goto mark_it"
+    yield f"{place} @nodePortLocal return"
+    yield f"{place} @nodePort goto mark_it"
 
 
-def _foreign(config: Config, pod_networks: Sequence[Network]) -> str:
+def _foreign(config: Config, pod_networks: Sequence[Network], words: _Words) -> str:
     """Match of traffic to a ClusterIP that must come back by way of this node."""
     local = config.detect_local
     networks = pod_networks if local.mode == "NodeCIDR" else local.networks
-    source = next((network for network in networks if network.version == 4), None)
-    to_cluster_ip = f"{_PLACE} @clusterIP"
+    source = next((network for network in networks if network.version == words.version), None)
+    to_cluster_ip = f"{words.place} @clusterIP"
     if config.masquerade_all:
         return to_cluster_ip
     if local.mode == "BridgeInterface":
@@ -124,14 +172,14 @@ def _foreign(config: Config, pod_networks: Sequence[Network]) -> str:
     if local.mode == "InterfaceNamePrefix":
         return f'iifname != "{local.name}*" {to_cluster_ip}'
     if source is not None:
-        return f"ip saddr != {source} {to_cluster_ip}"
+        return f"{words.header} saddr != {source} {to_cluster_ip}"
     # No detector: only traffic of the node itself, which picks a VIP as its source (it is local here).
-    return "ip saddr . meta l4proto . th dport @clusterIP"
+    return f"{words.header} saddr . meta l4proto . th dport @clusterIP"
 
 
-def _closed_ports() -> Iterator[str]:
+def _closed_ports(words: _Words) -> Iterator[str]:
     """Host services are not reachable on VIPs (kubernetes issue 72236), new pings neither."""
-    yield "ip daddr != @vips accept"
-    for name in ("clusterIP", "loadBalancer", "externalIP", "externalIPLocal"):
-        yield f"{_PLACE} @{name} accept"
+    yield f"{words.header} daddr != @vips accept"
+    for name in ("clusterIP", "loadBalancer", "externalIP", "externalIPLocal", "healthCheckNodePort"):
+        yield f"{words.place} @{name} accept"
     yield "ct state new reject"

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from strictarp.kube.objects import EndpointSlice, Service
-from strictarp.netlink.ipvs import FLAG_PERSISTENT, FLAG_SCHED1, FLAG_SCHED2, VirtualServer
+from strictarp.netlink.ipvs import FLAG_PERSISTENT, FLAG_SCHED1, FLAG_SCHED2, Key, VirtualServer
 from strictarp.proxy.addresses import show
 from strictarp.proxy.config import Config
 from strictarp.proxy.nftables import SETS
-from strictarp.proxy.services import PROTOCOLS, Exposure, plan_service
+from strictarp.proxy.services import PROTOCOLS, Exposure, is_ours, plan_service
 from strictarp.proxy.situation import Situation
 from strictarp.proxy.state import Desired
 from strictarp.proxy.store import Store
-from strictarp.proxy.sysctls import wanted_sysctls
+from strictarp.proxy.sysctls import conntrack_sysctls, wanted_sysctls
 
 _NAMES = {number: name for name, number in PROTOCOLS.items()}
 
@@ -24,7 +24,8 @@ def plan_objects(
     """What must exist for these objects, and warnings; by the same functions as in the daemon."""
     store, desired = Store(), Desired()
     for piece in slices:
-        store.slice(piece.key, None, piece)
+        if is_ours(piece.metadata.labels):
+            store.slice(piece.key, None, piece)
     for service in services:
         store.service(service.key, service)
     warnings: list[str] = []
@@ -37,18 +38,34 @@ def plan_objects(
 
 def document(desired: Desired, config: Config, warnings: Iterable[str]) -> dict[str, object]:
     """The plan as JSON values. Addresses are sorted by value, everything else by text."""
-    exposures = [desired.exposure(key) for key in sorted(desired.keys(), key=lambda key: (key[1], key))]
+    exposures = [desired.exposure(key) for key in sorted(desired.keys(), key=_by_address)]
     sets: dict[str, list[str]] = {name: [] for name in sorted(SETS)}
     for name, element in sorted(desired.elements):
         sets[name].append(element)
     return {
         "virtualServers": [_virtual_server(exposure) for exposure in exposures if exposure is not None],
-        "addresses": [show(address) for address in sorted(desired.bound)],
+        "addresses": [show(address) for address in sorted(desired.bound, key=_width_first)],
         "sets": sets,
-        "sysctls": dict(sorted(wanted_sysctls(config).items())),
+        "sysctls": dict(sorted({**wanted_sysctls(config), **conntrack_sysctls(config.conntrack)}.items())),
         "healthCheckNodePorts": _health(desired),
-        "warnings": [*config.warnings, *warnings],
+        "warnings": list(dict.fromkeys(map(_one_line, (*config.warnings, *warnings)))),
     }
+
+
+def _one_line(text: str) -> str:
+    """Names may hold anything."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+
+
+def _by_address(key: Key) -> tuple[int, bytes, Key]:
+    return *_width_first(key[1]), key
+
+
+def _width_first(address: bytes) -> tuple[int, bytes]:
+    """IPv4 before IPv6, each by value."""
+    return len(address), address
 
 
 def _virtual_server(exposure: Exposure) -> dict[str, object]:

@@ -25,6 +25,14 @@ class KernelRefused(Exception):
     """The kernel, or nft, would not do something; the message says what and, if known, how to mend it."""
 
 
+class IpvsMissing(KernelRefused):
+    """There is no IPVS in this kernel, and so no virtual server either."""
+
+
+class SchedulerMissing(str):
+    """Why a virtual server was refused: its scheduler is not in this kernel."""
+
+
 class HeldServer(msgspec.Struct, frozen=True):
     """A virtual server as the kernel holds it, with its real servers."""
 
@@ -49,11 +57,15 @@ class HostLinks(msgspec.Struct, frozen=True):
 class Kernel(Protocol):
     """See the module. Methods raise KernelRefused, and OSError when a socket breaks."""
 
-    async def prepare(self) -> None:
+    async def prepare(self, *, make: bool = True) -> None:
         """Make sure that IPVS is there (its module may load) and that kube-ipvs0 exists, DOWN and NOARP.
 
         KernelRefused tells which module is missing. Called again after kube-ipvs0 was seen to be gone.
+        Without `make` a kube-ipvs0 that is missing stays so.
         """
+
+    async def remove_device(self) -> None:
+        """Delete kube-ipvs0, if it is there, with all its addresses."""
 
     async def apply(self, operations: Sequence[Operation]) -> list[str | None]:
         """Carry operations out in order; for each None, or why it was refused, for people.

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from ipaddress import collapse_addresses, ip_network
 
 import msgspec
 
 from strictarp.kube.objects import EndpointSlice, Service, ServicePort
-from strictarp.netlink.ipvs import FLAG_PERSISTENT, Key, RealServer, VirtualServer
-from strictarp.proxy.addresses import inside, pack, show
+from strictarp.netlink.ipvs import (
+    FLAG_PERSISTENT,
+    FLAG_SCHED1,
+    FLAG_SCHED2,
+    Key,
+    RealServer,
+    VirtualServer,
+)
+from strictarp.proxy.addresses import show
+from strictarp.proxy.config import SCHEDULERS
 from strictarp.proxy.endpoints import (
     Target,
     cluster_targets,
@@ -18,14 +25,13 @@ from strictarp.proxy.endpoints import (
     real_servers,
     targets,
 )
-from strictarp.proxy.fields import Network, parse_network
+from strictarp.proxy.fronts import Front, Reach, fronts, node_port, reach
 from strictarp.proxy.operations import Element
 from strictarp.proxy.situation import Situation
 
-FAMILIES = (4,)
-"""Address widths that are programmed."""
 PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"
 HEADLESS_LABEL = "service.kubernetes.io/headless"
+SCHEDULER_ANNOTATION = "strictarp.io/scheduler"
 PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
 _PROTOCOL_NAMES = {number: name.lower() for name, number in PROTOCOLS.items()}
 AFFINITY_SECONDS = 10800
@@ -61,15 +67,12 @@ class Contribution(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...] = ()
 
 
-class _Front(msgspec.Struct, frozen=True):
-    """An address and port that a Service port is reached by. local: traffic policy. sets: its nft sets."""
+class _Balancing(msgspec.Struct, frozen=True):
+    """How the virtual servers of a Service choose. timeout: of affinity, in seconds."""
 
-    address: bytes
-    port: int
-    local: bool
-    bind: bool
-    sets: tuple[str, ...]
-    ranges: tuple[Network, ...] = ()
+    scheduler: str
+    flags: int
+    timeout: int
 
 
 def plan_service(service: Service, slices: Sequence[EndpointSlice], facts: Situation) -> Contribution:
@@ -78,171 +81,154 @@ def plan_service(service: Service, slices: Sequence[EndpointSlice], facts: Situa
     made: dict[Key, Exposure] = {}
     nodes: set[str] = set()
     if proxied(service):
-        for width in FAMILIES:
-            cluster_ip = _cluster_ip(service, width, warnings)
-            if cluster_ip is None:
+        ports = _ports(service, warnings)
+        balancing = _balancing(service, facts, warnings)
+        _check_words(service, warnings)
+        for width in facts.families:
+            reached = reach(service, width, warnings)
+            if reached is None:
                 continue
-            for port in _ports(service, warnings):
-                found, faults = targets(slices, port.name, port.protocol, width=width, node=facts.node)
-                warnings += faults
+            wanted = {(port.name, port.protocol) for port in ports}
+            by_port, faults = targets(slices, wanted, width=width, node=facts.node)
+            warnings += faults
+            for port in ports:
+                found = by_port.get((port.name, port.protocol), ())
                 nodes.update(target.node for target in found)
-                fronts = _fronts(service, port, cluster_ip, facts=facts, warnings=warnings)
-                for front in fronts:
-                    _add(made, _expose(service, port, front, found=found, facts=facts))
+                for exposure in _exposures(service, port, reached, found, balancing, facts=facts):
+                    _add(made, exposure)
     nodes.discard("")
     return Contribution(
         service=service.key,
-        age=(service.metadata.creation_timestamp, service.key),
+        age=(service.metadata.creation_timestamp or "~", service.key),  # the API gives every object a time
         exposures=made,
         nodes=frozenset(nodes),
-        health=_health(service, slices, facts) if made else None,
+        health=(_health_port(service), health_count(slices, facts.node))
+        if made and _health_port(service)
+        else None,
         warnings=tuple(dict.fromkeys(warnings)),
     )
 
 
 def proxied(service: Service) -> bool:
     """The Service is ours to serve: not headless, not ExternalName, not another proxy's."""
-    labels = service.metadata.labels or {}
-    return (
-        service.spec.type != "ExternalName"
-        and PROXY_NAME_LABEL not in labels
-        and HEADLESS_LABEL not in labels
-        and (service.spec.cluster_ip or "") not in ("", "None")
-    )
-
-
-def _cluster_ip(service: Service, width: int, warnings: list[str]) -> bytes | None:
-    """The clusterIP of a family; without one the Service is skipped in that family."""
     spec = service.spec
-    for text in spec.cluster_ips or (spec.cluster_ip or "",):
-        address = pack(text.strip())
-        if address is None:
-            warnings.append(f"Service {service.key}: spec.clusterIPs: {text!r} is no IP address, ignored")
-        elif len(address) == width:
-            return address
-    return None
+    first = spec.cluster_ip or next(iter(spec.cluster_ips or ()), "")
+    return spec.type != "ExternalName" and is_ours(service.metadata.labels) and first not in ("", "None")
 
 
-def _ports(service: Service, warnings: list[str]) -> Iterator[ServicePort]:
+def is_ours(labels: Mapping[str, str] | None) -> bool:
+    """By the labels of a Service or EndpointSlice it is neither headless nor for another proxy."""
+    return not labels or (PROXY_NAME_LABEL not in labels and HEADLESS_LABEL not in labels)
+
+
+def _ports(service: Service, warnings: list[str]) -> list[ServicePort]:
+    """The usable ports. Two that cannot be told apart in the kernel are one: the first."""
+    usable: list[ServicePort] = []
+    taken: dict[tuple[str, str, int], int] = {}
     for index, port in enumerate(service.spec.ports or ()):
         where = f"Service {service.key}: spec.ports[{index}]"
         if not 0 < port.port <= 65535:
             warnings.append(f"{where}.port: {port.port} is no port, ignored")
-        elif not 0 <= port.node_port <= 65535:
-            warnings.append(f"{where}.nodePort: {port.node_port} is no port, ignored")
-            yield msgspec.structs.replace(port, node_port=0)
-        else:
-            yield port
-
-
-def _fronts(
-    service: Service, port: ServicePort, cluster_ip: bytes, *, facts: Situation, warnings: list[str]
-) -> Iterator[_Front]:
-    spec, width = service.spec, len(cluster_ip)
-    yield _Front(cluster_ip, port.port, spec.internal_traffic_policy == "Local", True, ("clusterIP",))
-    local = spec.external_traffic_policy == "Local"
-    for address in _external_ips(service, width, warnings):
-        name = "externalIPLocal" if local else "externalIP"
-        yield _Front(address, port.port, local, address not in facts.host, (name,))
-    if spec.type == "LoadBalancer":
-        limited = any(text.strip() for text in spec.load_balancer_source_ranges or ())
-        sets = ["loadBalancer"] + ["loadBalancerLocal"] * local + ["loadBalancerFirewall"] * limited
-        ranges = _source_ranges(service, width, warnings)
-        for address in _ingress_ips(service, width, warnings):
-            bind = address not in facts.host
-            allowed = _with_this_node(ranges, address, facts)
-            yield _Front(address, port.port, local, bind, tuple(sets), allowed)
-    if spec.type in ("NodePort", "LoadBalancer") and port.node_port:
-        sets = ["nodePort"] + ["nodePortLocal"] * local
-        for address in facts.node_ports:
-            if len(address) == width:
-                yield _Front(address, port.node_port, local, False, tuple(sets))
-
-
-def _external_ips(service: Service, width: int, warnings: list[str]) -> Iterator[bytes]:
-    for index, text in enumerate(service.spec.external_ips or ()):
-        address = pack(text.strip())
-        if address is None:
-            if text.strip():
-                warnings.append(
-                    f"Service {service.key}: spec.externalIPs[{index}]: {text!r} is no IP address, ignored"
-                )
-        elif len(address) == width:
-            yield address
-
-
-def _ingress_ips(service: Service, width: int, warnings: list[str]) -> Iterator[bytes]:
-    """Addresses of status.loadBalancer, but for those of ipMode Proxy: there the balancer itself serves."""
-    for index, ingress in enumerate(service.status.load_balancer.ingress or ()):
-        if not ingress.ip or ingress.ip_mode == "Proxy":
             continue
-        address = pack(ingress.ip.strip())
-        if address is None:
-            warnings.append(
-                f"Service {service.key}: status.loadBalancer.ingress[{index}].ip: "
-                f"{ingress.ip!r} is no IP address, ignored"
-            )
-        elif len(address) == width:
-            yield address
-
-
-def _source_ranges(service: Service, width: int, warnings: list[str]) -> tuple[Network, ...]:
-    """loadBalancerSourceRanges of a family."""
-    found: list[Network] = []
-    for index, text in enumerate(service.spec.load_balancer_source_ranges or ()):
-        try:
-            network = parse_network(text.strip())
-        except ValueError as error:
-            if text.strip():
-                warnings.append(
-                    f"Service {service.key}: spec.loadBalancerSourceRanges[{index}]: {error}, ignored"
-                )
+        first = taken.setdefault(("port", port.protocol, port.port), index)
+        if first != index:
+            warnings.append(f"{where}.port: {port.protocol} {port.port} is that of ports[{first}], ignored")
             continue
-        if network.max_prefixlen == 8 * width:
-            found.append(network)
-    return tuple(found)
+        reason = ""
+        if not 0 <= port.node_port <= 65535:
+            reason = f"{port.node_port} is no port"
+        elif port.node_port:
+            first = taken.setdefault(("nodePort", port.protocol, port.node_port), index)
+            reason = f"{port.protocol} {port.node_port} is that of ports[{first}]" if first != index else ""
+        if reason:
+            warnings.append(f"{where}.nodePort: {reason}, ignored")
+        usable.append(msgspec.structs.replace(port, node_port=0) if reason else port)
+    return usable
 
 
-def _with_this_node(ranges: tuple[Network, ...], vip: bytes, facts: Situation) -> tuple[Network, ...]:
-    """Ranges merged, since nft refuses overlapping intervals, and with the VIP itself when this node is in.
-
-    Traffic of the node to a VIP that is bound here carries the VIP as source (kube-proxy's
-    KUBE-LOAD-BALANCER-SOURCE-IP).
-    """
-    own = (ip_network(vip),) if any(inside(address, ranges) for address in facts.host) else ()
-    return tuple(collapse_addresses((*ranges, *own)))
-
-
-def _expose(
-    service: Service, port: ServicePort, front: _Front, *, found: Sequence[Target], facts: Situation
-) -> Exposure:
-    fall_back = service.spec.internal_traffic_policy != "Local" or _external(service)
-    chosen = local_targets(found, fall_back=fall_back) if front.local else cluster_targets(found)
-    flags, timeout = _affinity(service)
-    server = VirtualServer(
-        PROTOCOLS[port.protocol], front.address, front.port, facts.scheduler, facts.flags | flags, timeout
-    )
-    return Exposure(
-        server=server,
-        reals=real_servers(chosen, facts.dead),
-        bind=front.bind,
-        elements=tuple(_elements(front, port.protocol.lower(), chosen)),
-    )
-
-
-def _external(service: Service) -> bool:
-    return service.spec.type in ("NodePort", "LoadBalancer") or bool(service.spec.external_ips)
-
-
-def _affinity(service: Service) -> tuple[int, int]:
-    """Flag and timeout in seconds of session affinity."""
+def _balancing(service: Service, facts: Situation, warnings: list[str]) -> _Balancing:
+    """Scheduler, flags and affinity. Scheduler mh hashes ports and falls back, always."""
+    scheduler = _scheduler(service, facts, warnings)
+    flags = FLAG_SCHED1 | FLAG_SCHED2 if scheduler == "mh" else 0
     if service.spec.session_affinity != "ClientIP":
-        return 0, 0
+        return _Balancing(scheduler, flags, 0)
     config = service.spec.session_affinity_config
     seconds = config.client_ip.timeout_seconds if config and config.client_ip else None
-    if seconds is None or not 0 < seconds <= _MAX_AFFINITY:
-        seconds = AFFINITY_SECONDS
-    return FLAG_PERSISTENT, seconds
+    if seconds is not None and not 0 < seconds <= _MAX_AFFINITY:
+        warnings.append(
+            f"Service {service.key}: spec.sessionAffinityConfig.clientIP.timeoutSeconds: {seconds} is not "
+            f"between 1 and {_MAX_AFFINITY}; {AFFINITY_SECONDS} is used"
+        )
+        seconds = None
+    return _Balancing(scheduler, flags | FLAG_PERSISTENT, seconds or AFFINITY_SECONDS)
+
+
+def _scheduler(service: Service, facts: Situation, warnings: list[str]) -> str:
+    asked = (service.metadata.annotations or {}).get(SCHEDULER_ANNOTATION, "").strip()
+    if asked in SCHEDULERS and asked not in facts.missing:
+        return asked or facts.scheduler
+    reason = (
+        f"is not in this kernel (module ip_vs_{asked})"
+        if asked in facts.missing
+        else f"is none of {', '.join(SCHEDULERS[1:])}"
+    )
+    warnings.append(
+        f"Service {service.key}: metadata.annotations[{SCHEDULER_ANNOTATION}]: {asked!r} {reason}; "
+        f"{facts.scheduler} is used"
+    )
+    return facts.scheduler
+
+
+_WORDS = (
+    ("type", ("ClusterIP", "NodePort", "LoadBalancer")),
+    ("externalTrafficPolicy", ("Cluster", "Local")),
+    ("internalTrafficPolicy", ("Cluster", "Local")),
+    ("sessionAffinity", ("None", "ClientIP")),
+)
+
+
+def _check_words(service: Service, warnings: list[str]) -> None:
+    """An unknown word counts as the API's default, the first."""
+    spec = service.spec
+    found = (
+        spec.type, spec.external_traffic_policy, spec.internal_traffic_policy, spec.session_affinity,
+    )  # fmt: skip
+    for (name, words), word in zip(_WORDS, found, strict=True):
+        if word and word not in words:
+            warnings.append(
+                f"Service {service.key}: spec.{name}: {word!r} is none of {', '.join(words)}; "
+                f"{words[0]} is used"
+            )
+
+
+def _exposures(
+    service: Service,
+    port: ServicePort,
+    reached: Reach,
+    found: Sequence[Target],
+    balancing: _Balancing,
+    *,
+    facts: Situation,
+) -> Iterator[Exposure]:
+    cluster = cluster_targets(found, facts.node, facts.zone)
+    external = node_port(service, port) or reached.external_ips or reached.balancer_ips
+    # Particular to IPVS mode (kubernetes PR 97081): without a local endpoint all of them serve, so that at
+    # least pods on the node get an answer; unless the port has no use for endpoints elsewhere at all.
+    falls_back = bool(external) or service.spec.internal_traffic_policy != "Local"
+    local = local_targets(found) or (cluster if falls_back else [])
+    common = tuple(_port_elements(service, port, len(reached.cluster_ip), found, facts))
+    by_policy = {policy: real_servers(local if policy else cluster, facts.dead) for policy in (True, False)}
+    for front in fronts(service, port, reached, facts):
+        server = VirtualServer(
+            PROTOCOLS[port.protocol],
+            front.address,
+            front.port,
+            balancing.scheduler,
+            balancing.flags,
+            balancing.timeout,
+        )
+        elements = (*_front_elements(front, port.protocol.lower()), *common)
+        yield Exposure(server, by_policy[front.local], front.bind, elements)
 
 
 def place_of(key: Key) -> str:
@@ -255,7 +241,7 @@ def _place(address: bytes, protocol: str, port: int) -> str:
     return f"{show(address)} . {protocol} . {port}"
 
 
-def _elements(front: _Front, protocol: str, chosen: Iterable[Target]) -> Iterator[Element]:
+def _front_elements(front: Front, protocol: str) -> Iterator[Element]:
     place = _place(front.address, protocol, front.port)
     for name in front.sets:
         yield name, place
@@ -263,10 +249,25 @@ def _elements(front: _Front, protocol: str, chosen: Iterable[Target]) -> Iterato
         yield "loadBalancerSource", f"{place} . {network}"
     if front.bind:
         yield "vips", show(front.address)
-    for target in chosen:
+
+
+def _port_elements(
+    service: Service, port: ServicePort, width: int, found: Iterable[Target], facts: Situation
+) -> Iterator[Element]:
+    """Those that do not depend on the way in.
+
+    Hairpin: of every endpoint here, ready or not, since open connections stay with it while it goes.
+    """
+    protocol = port.protocol.lower()
+    for target in found:
         if target.local:
             own = show(target.address)
             yield "hairpin", f"{own} . {protocol} . {target.port} . {own}"
+    health = _health_port(service)
+    if health:
+        for address in facts.health_addresses:
+            if len(address) == width:
+                yield "healthCheckNodePort", _place(address, "tcp", health)
 
 
 def _add(made: dict[Key, Exposure], exposure: Exposure) -> None:
@@ -282,10 +283,9 @@ def _add(made: dict[Key, Exposure], exposure: Exposure) -> None:
     )
 
 
-def _health(service: Service, slices: Sequence[EndpointSlice], facts: Situation) -> tuple[int, int] | None:
+def _health_port(service: Service) -> int:
+    """healthCheckNodePort where it counts, else 0."""
     spec = service.spec
     if spec.type != "LoadBalancer" or spec.external_traffic_policy != "Local":
-        return None
-    if not 0 < spec.health_check_node_port <= 65535:
-        return None
-    return spec.health_check_node_port, health_count(slices, facts.node)
+        return 0
+    return spec.health_check_node_port if 0 < spec.health_check_node_port <= 65535 else 0

@@ -41,7 +41,8 @@ class Settings(msgspec.Struct, frozen=True):
 def load(text: str, source: str) -> Settings:
     """Read settings from YAML or JSON. Raises UserError with one line a fault, as `config.load`."""
     faults: list[str] = []
-    raw = read_mapping(text, faults)
+    notes: list[str] = []
+    raw = read_mapping(text, faults, notes)
     if faults:
         raise UserError("\n".join(faults))
     fields = Fields(raw, "", faults)
@@ -61,5 +62,5 @@ def load(text: str, source: str) -> Settings:
     )
     if faults:
         raise UserError("\n".join(faults))
-    warnings = tuple(f"{source}: {path}: unknown field, ignored" for path in fields.unknown())
-    return msgspec.structs.replace(settings, warnings=warnings)
+    notes += [f"{path}: unknown field, ignored" for path in fields.unknown()]
+    return msgspec.structs.replace(settings, warnings=tuple(f"{KIND} {source}: {note}" for note in notes))

@@ -6,46 +6,71 @@ from collections.abc import Sequence
 
 import msgspec
 
-from strictarp.netlink.ipvs import FLAG_SCHED1, FLAG_SCHED2
+from strictarp.kube.objects import Node, NodeAddress
 from strictarp.netlink.rtnl import IFF_LOOPBACK
-from strictarp.proxy.addresses import inside, loopback_or_link_local
+from strictarp.proxy.addresses import inside, loopback_or_link_local, pack, show
 from strictarp.proxy.config import Config, NodePortAddresses
 from strictarp.proxy.seam import DEVICE, HostLinks
 
+ZONE_LABEL = "topology.kubernetes.io/zone"
+
 
 class NodeFacts(msgspec.Struct, frozen=True):
-    """This node: its name, its addresses outside kube-ipvs0, and its primary one of each family."""
+    """This node: its name, its addresses outside kube-ipvs0, its primary one of each family, its zone.
+
+    families: address widths that its kernel serves.
+    """
 
     name: str
     addresses: tuple[bytes, ...] = ()
     primary: tuple[bytes, ...] = ()
+    zone: str = ""
+    families: tuple[int, ...] = (4, 16)
 
 
 class Situation(msgspec.Struct, frozen=True):
     """What every plan on this node shares.
 
-    host: addresses that are on other interfaces and so are never bound. node_ports: those that serve
-    NodePorts. scheduler, flags: of every virtual server. dead: nodes whose endpoints get weight 0.
+    families: address widths that are programmed. host: addresses that are on other interfaces and so are
+    never bound. own: those that stand for the node in source ranges. node_ports: those that serve NodePorts.
+    health_addresses: those where healthCheckNodePorts are. scheduler: where a Service asks for no other.
+    missing: schedulers that the kernel does not have. zone: empty when unknown. dead: nodes whose endpoints
+    get weight 0.
     """
 
     node: str
+    families: tuple[int, ...]
     host: frozenset[bytes]
+    own: tuple[bytes, ...]
     node_ports: tuple[bytes, ...]
+    health_addresses: tuple[bytes, ...]
     scheduler: str
-    flags: int
+    zone: str = ""
     dead: frozenset[str] = frozenset()
+    missing: frozenset[str] = frozenset()
 
 
 def situation(config: Config, node: NodeFacts, dead: frozenset[str] = frozenset()) -> Situation:
-    """Work out what plans on this node share. Scheduler mh hashes ports and falls back, always."""
+    """Work out what plans on this node share."""
+    node_ports = node_port_addresses(config.node_port_addresses, node)
     return Situation(
         node=node.name,
+        families=node.families,
         host=frozenset(node.addresses),
-        node_ports=node_port_addresses(config.node_port_addresses, node),
+        own=_own(node),
+        node_ports=node_ports,
+        # A node that serves no NodePort still tells its endpoints (kube-proxy forgets to open the port).
+        health_addresses=node_ports or node_port_addresses(NodePortAddresses(), node),
         scheduler=config.scheduler,
-        flags=FLAG_SCHED1 | FLAG_SCHED2 if config.scheduler == "mh" else 0,
+        zone=node.zone,
         dead=dead,
     )
+
+
+def _own(node: NodeFacts) -> tuple[bytes, ...]:
+    """The primary address of each family, or all of it where none is known."""
+    known = {len(address) for address in node.primary}
+    return (*node.primary, *(address for address in node.addresses if len(address) not in known))
 
 
 def node_port_addresses(wanted: NodePortAddresses, node: NodeFacts) -> tuple[bytes, ...]:
@@ -64,8 +89,15 @@ def node_port_addresses(wanted: NodePortAddresses, node: NodeFacts) -> tuple[byt
     return tuple(sorted(set(chosen)))
 
 
-def node_facts(name: str, host: HostLinks, internal: Sequence[bytes] = ()) -> NodeFacts:
-    """The node as its kernel shows it. `internal`: its InternalIPs after the API, first of a family first."""
+def health_hosts(wanted: NodePortAddresses, facts: Situation) -> tuple[str, ...]:
+    """Where healthCheckNodePorts listen: everywhere, or on the addresses that serve NodePorts."""
+    if wanted == NodePortAddresses():
+        return tuple("0.0.0.0" if width == 4 else "::" for width in facts.families)
+    return tuple(show(address) for address in facts.health_addresses)
+
+
+def node_facts(name: str, host: HostLinks, node: Node | None, families: tuple[int, ...]) -> NodeFacts:
+    """The node as its kernel shows it, and `node` as the API does, if it is known."""
     skip = {link.index for link in host.links if link.name == DEVICE}
     loopback = {link.index for link in host.links if link.flags & IFF_LOOPBACK}
     found = {
@@ -73,7 +105,23 @@ def node_facts(name: str, host: HostLinks, internal: Sequence[bytes] = ()) -> No
         for entry in host.addresses
         if entry.index not in skip and not (entry.index in loopback and loopback_or_link_local(entry.address))
     }
-    return NodeFacts(name, tuple(sorted(found)), first_of_each_family(internal))
+    internal = [pack(entry.address) for entry in _api_addresses(node) if entry.type == "InternalIP"]
+    return NodeFacts(
+        name,
+        tuple(sorted(found)),
+        first_of_each_family([address for address in internal if address is not None]),
+        zone_of(node),
+        families,
+    )
+
+
+def _api_addresses(node: Node | None) -> Sequence[NodeAddress]:
+    return (node.status.addresses or ()) if node else ()
+
+
+def zone_of(node: Node | None) -> str:
+    """The zone that a Node's label names, for topology hints; empty without one."""
+    return (node.metadata.labels or {}).get(ZONE_LABEL, "") if node else ""
 
 
 def first_of_each_family(addresses: Sequence[bytes]) -> tuple[bytes, ...]:

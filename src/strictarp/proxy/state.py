@@ -7,7 +7,7 @@ counted, a virtual server that several want belongs to the oldest of them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
@@ -34,10 +34,15 @@ class Touched(msgspec.Struct):
 
 
 class Desired:
-    """What must exist. `bound` and `elements` count who needs an entry; none is there with a count of 0."""
+    """What must exist. `bound` and `elements` count who needs an entry; none is there with a count of 0.
+
+    leaving: virtual servers that no Service wants any more, there without real servers of their own until
+    the connections through them are over.
+    """
 
     def __init__(self) -> None:
         self.contributions: dict[str, Contribution] = {}
+        self.leaving: dict[Key, Exposure] = {}
         self.bound: Counter[bytes] = Counter()
         self.elements: Counter[Element] = Counter()
         self._claims: dict[Key, tuple[tuple[str, str], ...]] = {}
@@ -45,12 +50,12 @@ class Desired:
 
     def keys(self) -> Iterable[Key]:
         """All virtual servers."""
-        return self._claims.keys()
+        return self._claims.keys() | self.leaving.keys()
 
     def exposure(self, key: Key) -> Exposure | None:
-        """The virtual server with this key, of the oldest Service that wants it."""
+        """The virtual server with this key, of the oldest Service that wants it, or one that is leaving."""
         claims = self._claims.get(key)
-        return self.contributions[claims[0][1]].exposures[key] if claims else None
+        return self.contributions[claims[0][1]].exposures[key] if claims else self.leaving.get(key)
 
     def carries_nothing(self) -> bool:
         """No virtual server is wanted, or none has a real server."""
@@ -64,8 +69,13 @@ class Desired:
         """Services with an endpoint on a node."""
         return frozenset(self._on_node.get(node, ()))
 
-    def put(self, service: str, new: Contribution | None) -> Touched:
-        """Replace what a Service contributes (None: nothing any more); what that may have changed."""
+    def put(
+        self, service: str, new: Contribution | None, lingers: Callable[[Exposure], bool] = lambda _: False
+    ) -> Touched:
+        """Replace what a Service contributes (None: nothing any more); what that may have changed.
+
+        `lingers`: whether a virtual server that nobody wants any more is to leave slowly.
+        """
         old = self.contributions.get(service)
         if old == new:
             return Touched()
@@ -74,12 +84,31 @@ class Desired:
         self._replace(service, old, new)
         touched = Touched()
         for key in keys:
+            self._leave(key, before[key], lingers)
             after = self.exposure(key)
             if before[key] == after:
                 continue
             touched.keys.add(key)
             self._count(after, +1, touched)
             self._count(before[key], -1, touched)
+        return touched
+
+    def _leave(self, key: Key, before: Exposure | None, lingers: Callable[[Exposure], bool]) -> None:
+        """A Service that wants the address and port has them at once."""
+        if key in self._claims:
+            self.leaving.pop(key, None)
+        elif before is not None and key not in self.leaving and lingers(before):
+            self.leaving[key] = msgspec.structs.replace(before, reals=())
+
+    def linger(self, exposure: Exposure) -> None:
+        """Let a virtual server leave slowly that an earlier process has left."""
+        self.leaving[exposure.server.key] = msgspec.structs.replace(exposure, reals=())
+        self._count(exposure, +1, Touched())
+
+    def left(self, key: Key) -> Touched:
+        """A virtual server has left; what that changed."""
+        touched = Touched(keys={key})
+        self._count(self.leaving.pop(key), -1, touched)
         return touched
 
     def _replace(self, service: str, old: Contribution | None, new: Contribution | None) -> None:

@@ -11,8 +11,8 @@ from strictarp.proxy.caution import Caution
 from strictarp.proxy.diff import Steps
 from strictarp.proxy.engine import Engine, unprepared
 from strictarp.proxy.metrics import Metrics
-from strictarp.proxy.nft_listing import BadListing, Listing, parse_listing
-from strictarp.proxy.nftables import FAMILY, TABLE
+from strictarp.proxy.nft_listing import BadListing, Listing, parse_listings
+from strictarp.proxy.nftables import FAMILIES, TABLE
 from strictarp.proxy.operations import Element, Operation, describe_operation
 from strictarp.proxy.seam import Kernel, KernelRefused
 from strictarp.proxy.state import Touched
@@ -26,7 +26,8 @@ _OUTSIDE = (KernelRefused, BadListing, OSError, TimeoutError)
 
 
 class Syncer:
-    """One node's loop. `table`: text of our whole nftables table with given elements.
+    """One node's loop. `table`: text of our whole nftables table with given elements. `on_turn`: called after
+    each turn. `min_period`: seconds from the begin of a turn to that of the next.
 
     `failing`: why the last turn did not do everything. `settled` is set when a first turn did everything.
     """
@@ -40,6 +41,7 @@ class Syncer:
         min_period: float,
         full_look: float,
         metrics: Metrics,
+        on_turn: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.engine = engine
@@ -48,9 +50,10 @@ class Syncer:
         self._kernel = kernel
         self._table = table
         self._clock = clock
-        self._min_period = min_period
+        self.min_period = min_period
         self._full_look = full_look
         self._metrics = metrics
+        self._on_turn = on_turn
         self._caution = Caution(DOUBT_SECONDS)
         self._rules: Listing | None = None
         self._table_due = True
@@ -100,14 +103,17 @@ class Syncer:
         if not self.failing:
             self.settled.set()
             self._working_on = None
+        if len(self.engine.store):
+            self._wake.set()  # the kernel's answers changed plans
         self._metrics.synced(self._clock() - started)
+        self._on_turn()
 
     async def skeleton(self) -> None:
-        """Make our table, without elements, on a node that has none: SNAT is there before anything else.
+        """Make our tables, without elements, on a node that has none: SNAT is there before anything else.
 
         Raises KernelRefused.
         """
-        if not await self._kernel.list_rules(FAMILY, TABLE):
+        if not any(await self._tables()):
             await self._kernel.load_rules(self._table(()))
 
     async def _rest(self, started: float) -> None:
@@ -123,7 +129,7 @@ class Syncer:
                     await self._wake.wait()
             except TimeoutError:
                 pass
-        pause = started + self._min_period - self._clock()
+        pause = started + self.min_period - self._clock()
         if pause > 0:
             await asyncio.sleep(pause)
 
@@ -171,7 +177,7 @@ class Syncer:
         """
         engine = self.engine
         await self._kernel.prepare()
-        listing = parse_listing(await self._kernel.list_rules(FAMILY, TABLE))
+        listing = parse_listings(await self._tables())
         engine.elements_are(set(listing.elements))
         engine.looked(await self._kernel.view(), adopt=not self._started)
         if self._table_due or self._rules is None or listing.rules != self._rules.rules:
@@ -199,6 +205,11 @@ class Syncer:
         self._started = True
         self._look_at = now + self._full_look
 
+    async def _tables(self) -> list[bytes]:
+        """Our tables as nft lists them."""
+        families = [FAMILIES[width] for width in self.engine.facts.families]
+        return [await self._kernel.list_rules(family, TABLE) for family in families]
+
     async def _load_table(self) -> None:
         """Replace the table in one transaction. What is still in use of an earlier process stays in."""
         engine = self.engine
@@ -209,7 +220,7 @@ class Syncer:
             if both == wanted:
                 raise
             await self._kernel.load_rules(self._table(wanted))  # intervals of both may overlap
-        self._rules = parse_listing(await self._kernel.list_rules(FAMILY, TABLE))
+        self._rules = parse_listings(await self._tables())
         engine.elements_are(set(self._rules.elements))
         self._table_due = False
 
@@ -218,10 +229,11 @@ class Syncer:
         if self._table_due and self._started:
             await self._load_table()
         sets_failed = not await self._apply(steps.sets)
-        await self._apply(steps.servers)
+        await self._apply(self.engine.without_new(steps.servers) if sets_failed else steps.servers)
         wait = unprepared(steps.binds, self.engine.failed, sets_failed=sets_failed)
         self.engine.done(wait, ["waits for SNAT and virtual servers"] * len(wait))
-        await self._apply([bind for bind in steps.binds if bind not in wait])
+        held_back = set(wait)
+        await self._apply([bind for bind in steps.binds if bind not in held_back])
         await self._apply(steps.removals)
         await self._apply(steps.last_sets)
         self.engine.follow_drains(touched, self._clock())
@@ -244,6 +256,8 @@ class Syncer:
             gone = engine.drains.seen(key, await self._kernel.reals(key), now)
             await self._apply(gone)
             engine.follow_drains(Touched(keys={key}), now)
+            if touched := engine.left(key):
+                await self._carry_out(engine.steps(touched), touched)
 
     def _fail(self, reason: str) -> None:
         if reason != self.failing:

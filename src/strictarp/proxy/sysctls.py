@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from strictarp.proxy.config import Config, Conntrack
 
 ARP_IGNORE = "net.ipv4.conf.all.arp_ignore"
@@ -20,15 +22,23 @@ def wanted_sysctls(config: Config) -> dict[str, str]:
     return {**_BASIC, **(STRICT_ARP if config.strict_arp else {})}
 
 
-def optional_sysctls(conntrack: Conntrack, cpus: int) -> dict[str, str]:
-    """Sizes and times of connection tracking; what cannot be written is only logged (kube-proxy).
+def kernel_sysctls(release: str) -> dict[str, str]:
+    """What depends on the kernel (`uname -r`): reused client ports, which 5.9 handles by itself.
+
+    Before, a SYN from a reused port lost a second (kubernetes issues 70747 and 93297); before 4.1 there is no
+    such switch.
+    """
+    parts = re.match(r"(\d+)\.(\d+)", release)
+    version = (int(parts[1]), int(parts[2])) if parts else (0, 0)
+    return {"net.ipv4.vs.conn_reuse_mode": "0"} if (4, 1) <= version < (5, 9) else {}
+
+
+def conntrack_sysctls(conntrack: Conntrack) -> dict[str, str]:
+    """Times of connection tracking, in seconds; what cannot be written is only logged (kube-proxy).
 
     A value of 0 in the configuration leaves the host's.
     """
     wanted: dict[str, str] = {}
-    if conntrack.max_per_core > 0:
-        entries = max(conntrack.max_per_core * cpus, conntrack.minimum)
-        wanted["net.netfilter.nf_conntrack_max"] = str(entries)
     for name, seconds in (
         ("tcp_timeout_established", conntrack.tcp_established_timeout),
         ("tcp_timeout_close_wait", conntrack.tcp_close_wait_timeout),
@@ -40,3 +50,11 @@ def optional_sysctls(conntrack: Conntrack, cpus: int) -> dict[str, str]:
     if conntrack.tcp_be_liberal:
         wanted["net.netfilter.nf_conntrack_tcp_be_liberal"] = "1"
     return wanted
+
+
+def conntrack_size(conntrack: Conntrack, cpus: int) -> dict[str, str]:
+    """How many connections are tracked at most, by the number of CPUs; 0 per core leaves the host's."""
+    if conntrack.max_per_core == 0:
+        return {}
+    entries = max(conntrack.max_per_core * cpus, conntrack.minimum)
+    return {"net.netfilter.nf_conntrack_max": str(entries)}

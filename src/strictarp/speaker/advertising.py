@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from strictarp.kube.labels import matches, matches_any
 from strictarp.kube.objects import L2Advertisement, L2AdvertisementSpec, LabelSelector, Node
+from strictarp.kube.selectors import selects, selects_any
 from strictarp.speaker.pools import Pool
 
 
@@ -62,7 +62,7 @@ def _pools(spec: L2AdvertisementSpec, pools: tuple[Pool, ...]) -> frozenset[str]
     if not spec.ip_address_pools and not spec.ip_address_pool_selectors:
         return None
     selectors = spec.ip_address_pool_selectors or ()
-    selected = {pool.name for pool in pools if matches_any(selectors, pool.labels)}
+    selected = {pool.name for pool in pools if selects_any(selectors, pool.labels)}
     return frozenset(selected | set(spec.ip_address_pools or ()))
 
 
@@ -70,7 +70,7 @@ def _nodes(spec: L2AdvertisementSpec, nodes: Mapping[str, Node]) -> frozenset[st
     if not spec.node_selectors:
         return None
     return frozenset(
-        name for name, node in nodes.items() if matches_any(spec.node_selectors, node.metadata.labels)
+        name for name, node in nodes.items() if selects_any(spec.node_selectors, node.metadata.labels)
     )
 
 
@@ -81,7 +81,7 @@ def _weights(
     weights: dict[str, int] = {}
     for each in spec.preferred_node_selectors or ():
         for name, node in nodes.items():
-            if (chosen is None or name in chosen) and matches(each.preference, node.metadata.labels):
+            if (chosen is None or name in chosen) and selects(each.preference, node.metadata.labels):
                 weights[name] = weights.get(name, 0) + each.weight
     return weights
 
@@ -94,7 +94,7 @@ def matching(
         each
         for each in advertising
         if (each.pools is None or pool in each.pools)
-        and (not each.services or matches_any(each.services, labels))
+        and (not each.services or selects_any(each.services, labels))
     )
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Collection, Iterable, Mapping
+from ipaddress import ip_network
 
 import msgspec
 
+from strictarp.kube.ranges import Range, parse_range
 from strictarp.netlink.rtnl import (
     IFF_LOOPBACK,
     IFF_NOARP,
@@ -23,8 +25,6 @@ _MASTERS_THAT_TAKE_FRAMES = ("bridge", "bond", "team")
 
 Subnet = tuple[bytes, int]
 """An own address, packed, and its prefix length."""
-Range = tuple[int, int, int]
-"""IP version, first and last address as numbers, as in `pools.Pool`."""
 
 
 class Place(msgspec.Struct, frozen=True, gc=False):
@@ -44,18 +44,11 @@ class Place(msgspec.Struct, frozen=True, gc=False):
     def meets(self, ranges: Iterable[Range]) -> bool:
         """Some address of the ranges lies in a subnet of this link."""
         spans = [_span(subnet) for subnet in self.subnets]
-        return any(
-            version == other and first <= end and start <= last
-            for version, first, last in ranges
-            for other, start, end in spans
-        )
+        return any(each.overlaps(span) for each in ranges for span in spans)
 
 
 def _span(subnet: Subnet) -> Range:
-    own, prefix = subnet
-    bits = 8 * len(own)
-    first = int.from_bytes(own, "big") >> (bits - prefix) << (bits - prefix)
-    return (4 if bits == 32 else 6), first, first + (1 << (bits - prefix)) - 1
+    return parse_range(str(ip_network((subnet[0], subnet[1]), strict=False)))
 
 
 def places(links: Iterable[Link], addresses: Iterable[Address], routes: Iterable[Route]) -> tuple[Place, ...]:

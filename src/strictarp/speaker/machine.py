@@ -100,7 +100,7 @@ class Machine:
         its frames has said nothing of what the machine believes to be said: it starts over at its next step.
         """
         core = self._core
-        if now - core.now > core.settings.late:
+        if now - core.now > core.settings.stall:
             core.stalled = True
             return False
         return core.last_hello is not None and now - core.last_hello <= core.lease

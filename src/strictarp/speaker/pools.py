@@ -1,7 +1,7 @@
 """Which pool an address belongs to, as the speaker needs to know it. Pure.
 
-The controller validates pools; the speaker only needs to find the one that an address came from, so an entry
-that it cannot read is left out and reported, and the others still count.
+The controller checks pools; the speaker only finds the one that an address came from, so an item that cannot
+be read is left out and reported, and the others still count.
 """
 
 from __future__ import annotations
@@ -12,42 +12,32 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from strictarp.kube.objects import IPAddressPool
+from strictarp.kube.ranges import Range, RangeFault, parse_range
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class Pool(msgspec.Struct, frozen=True):
-    """A pool: its ranges as (version, first, last), both ends included, and the labels of its object."""
+    """A pool: its ranges, and the labels of its object."""
 
     name: str
-    ranges: tuple[tuple[int, int, int], ...]
+    ranges: tuple[Range, ...]
     labels: Mapping[str, str]
 
     def holds(self, address: Address) -> bool:
         """The address lies in one of the ranges."""
-        number, version = int(address), address.version
-        return any(version == each and first <= number <= last for each, first, last in self.ranges)
+        return any(each.holds((address.version, int(address))) for each in self.ranges)
 
 
 def read_pool(source: IPAddressPool) -> tuple[Pool, tuple[str, ...]]:
-    """The pool, and what was wrong with entries that could not be read (metallb-l2 1.1: CIDR or A-B)."""
+    """The pool, and what was wrong with items that could not be read."""
     ranges, errors = [], []
-    for entry in source.spec.addresses:
+    for item in source.spec.addresses:
         try:
-            ranges.append(_read_range(entry))
-        except ValueError as error:
-            errors.append(f"IPAddressPool {source.metadata.name}: spec.addresses: {entry!r}: {error}")
+            ranges.append(parse_range(item))
+        except RangeFault as error:
+            errors.append(f"IPAddressPool {source.metadata.name}: spec.addresses: {error}")
     return Pool(source.metadata.name, tuple(ranges), source.metadata.labels or {}), tuple(errors)
-
-
-def _read_range(entry: str) -> tuple[int, int, int]:
-    if "-" in entry:
-        first, last = (ipaddress.ip_address(part.strip()) for part in entry.split("-", 1))
-        if first.version != last.version or int(first) > int(last):
-            raise ValueError("the first address of a range comes before the last, in one family")
-        return first.version, int(first), int(last)
-    network = ipaddress.ip_network(entry.strip(), strict=False)
-    return network.version, int(network.network_address), int(network.broadcast_address)
 
 
 def pool_of(pools: Iterable[Pool], address: Address) -> Pool | None:

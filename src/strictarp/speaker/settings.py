@@ -92,6 +92,15 @@ class Settings(msgspec.Struct, frozen=True, gc=False):
         """T for a peer with our own interval, and our own lease L."""
         return silence_of(self.hello, self.silence_permille)
 
+    @property
+    def stall(self) -> int:
+        """A step whose frames leave later than this was interrupted: what it counts as said was not.
+
+        Short enough that a hello that leaves so late still comes before the silence time of the one before
+        it; long enough for a step about thousands of IPs.
+        """
+        return self.silence // 4
+
     def told_interval(self, nodes: int) -> int:
         """h in a cluster of so many nodes: at least 1 ms each, so that hellos stay a trickle."""
         return max(self.hello, nodes * MS)

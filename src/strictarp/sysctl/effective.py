@@ -32,11 +32,13 @@ RULES: Mapping[str, Rule] = {
     "arp_notify": Rule.MAX,
     "drop_gratuitous_arp": Rule.OR,
     "forwarding": Rule.DEVICE,
+    "ignore_routes_with_linkdown": Rule.OR,
     "medium_id": Rule.DEVICE,
     "proxy_arp": Rule.OR,
     "proxy_arp_pvlan": Rule.OR,
     "route_localnet": Rule.OR,
     "rp_filter": Rule.MAX,
+    "send_redirects": Rule.OR,
     "shared_media": Rule.OR,
 }
 """The keys that decide about ARP. Older kernels take proxy_arp_pvlan from the device alone."""

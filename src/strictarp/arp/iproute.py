@@ -1,0 +1,241 @@
+"""Arguments of `ip route`, `ip rule` and `ip addr` as values. Pure; only what bears on ARP is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import AddressValueError, IPv4Address
+
+import msgspec
+
+from strictarp.arp.facts import (
+    SCOPE_GLOBAL,
+    SCOPE_HOST,
+    SCOPE_LINK,
+    SCOPE_SITE,
+    TABLE_DEFAULT,
+    TABLE_LOCAL,
+    TABLE_MAIN,
+    UNICAST,
+    Hop,
+    PolicyRule,
+    Route,
+    is_loopback,
+)
+from strictarp.arp.unsupported import Unsupported
+
+SCOPES = {"global": SCOPE_GLOBAL, "site": SCOPE_SITE, "link": SCOPE_LINK, "host": SCOPE_HOST, "nowhere": 255}
+TABLES = {"local": TABLE_LOCAL, "main": TABLE_MAIN, "default": TABLE_DEFAULT, "all": 0, "unspec": 0}
+ROUTE_KINDS = (
+    "unicast",
+    "local",
+    "broadcast",
+    "anycast",
+    "multicast",
+    "blackhole",
+    "unreachable",
+    "prohibit",
+    "throw",
+)
+_ADDRESS_OPTIONS = {
+    **{word: word for word in ("peer", "scope", "dev", "broadcast", "label", "metric", "valid_lft", "proto")},
+    "remote": "peer",
+    "brd": "broadcast",
+    "preferred_lft": "valid_lft",
+    "noprefixroute": "noprefixroute!",
+    "secondary": "secondary!",
+}
+_ROUTE_OPTIONS = {
+    **{word: word for word in ("via", "dev", "table", "vrf", "metric", "tos", "proto", "scope", "src")},
+    **{word: word for word in ("weight", "mtu", "advmss", "rtt", "window", "hoplimit")},
+    "oif": "dev",
+    "priority": "metric",
+    "preference": "metric",
+    "dsfield": "tos",
+    "protocol": "proto",
+    "onlink": "onlink!",
+    "pervasive": "pervasive!",
+}
+_RULE_BEYOND = ("fwmark", "tos", "ipproto", "sport", "dport", "uidrange", "tun_id")
+_RULE_OPTIONS = {
+    **{word: word for word in (*_RULE_BEYOND, "iif", "oif", "table")},
+    "from": "source",
+    "to": "destination",
+    "dev": "iif",
+    "lookup": "table",
+    "dsfield": "tos",
+    **dict.fromkeys(("pref", "priority", "preference", "order"), "priority"),
+    "suppress_prefixlength": "suppress_prefix",
+    "goto": "target",
+    "proto": "protocol",
+    "protocol": "protocol",
+    **dict.fromkeys(("prohibit", "unreachable", "blackhole", "nop"), "action!"),
+    "not": "inverted!",
+    "l3mdev": "l3mdev!",
+}
+
+
+def address(text: str) -> int:
+    """A number. Raises Unsupported."""
+    try:
+        return int(IPv4Address(text))
+    except AddressValueError:
+        raise Unsupported(f"{text!r} is no IPv4 address") from None
+
+
+def network(text: str) -> tuple[int, int]:
+    """`192.0.2.0/24`, `192.0.2.1`, `default` or `all`: address and prefix length, host bits kept."""
+    if text in ("default", "all", "any"):
+        return 0, 0
+    head, slash, tail = text.partition("/")
+    if slash and not (tail.isdigit() and int(tail) <= 32):
+        raise Unsupported(f"{text!r} is no IPv4 network")
+    return address(head), int(tail) if slash else 32
+
+
+def _prefix_of(text: str) -> tuple[int, int]:
+    value, prefix = network(text)
+    return value >> (32 - prefix) << (32 - prefix), prefix
+
+
+def scope(text: str) -> int:
+    """A scope's number, by name or as a number."""
+    if text in SCOPES:
+        return SCOPES[text]
+    return _number(text, "scope")
+
+
+def table(text: str) -> int:
+    """A table's number, by name or as a number."""
+    return TABLES[text] if text in TABLES else _number(text, "table")
+
+
+def _number(text: str, what: str) -> int:
+    try:
+        return int(text, 0)
+    except ValueError:
+        raise Unsupported(f"{what} {text!r}") from None
+
+
+class AddressSpec(msgspec.Struct, frozen=True):
+    """What stands behind `ip addr add`, without the device."""
+
+    local: int
+    peer: int
+    prefix: int
+    scope: int
+    prefix_route: bool = True
+    broadcast: int = 0
+    device: str = ""
+
+
+def parse_address(words: list[str]) -> AddressSpec:
+    """`192.0.2.1/24 [peer P/LEN] [scope S] [dev D] [noprefixroute] [broadcast B]`."""
+    local, prefix = network(words[0])
+    options = _options(words[1:], _ADDRESS_OPTIONS, "ip addr")
+    peer, prefix = network(options["peer"]) if "peer" in options else (local, prefix)
+    usual = SCOPE_HOST if is_loopback(local) else SCOPE_GLOBAL
+    broadcast = options.get("broadcast", "+")
+    return AddressSpec(
+        local=local,
+        peer=peer,
+        prefix=prefix,
+        scope=scope(options["scope"]) if "scope" in options else usual,
+        prefix_route="noprefixroute" not in options,
+        broadcast=0 if broadcast in ("+", "-") else address(broadcast),
+        device=options.get("dev", ""),
+    )
+
+
+def _options(words: list[str], known: Mapping[str, str], what: str) -> dict[str, str]:
+    """Words and the values behind them, under their canonical names. A name that ends in "!" takes no value.
+
+    Raises Unsupported for a word that is not known, or without its value.
+    """
+    found: dict[str, str] = {}
+    rest = iter(words)
+    for word in rest:
+        name = known.get(word)
+        if name is None:
+            raise Unsupported(f"{what}: {word!r}")
+        if name.endswith("!"):
+            found[name[:-1]] = word
+            continue
+        try:
+            found[name] = next(rest)
+        except StopIteration:
+            raise Unsupported(f"{what}: {word!r} without a value") from None
+    return found
+
+
+def parse_route(words: list[str]) -> tuple[Route, str]:
+    """A route as for `ip route add`, and the VRF whose table it is for, or empty.
+
+    A hop without `dev` has an empty device: the kernel looks its gateway up.
+    """
+    kind = UNICAST
+    if words and words[0] in ROUTE_KINDS:
+        kind, words = words[0], words[1:]
+    if words[:1] == ["to"]:
+        words = words[1:]
+    if not words:
+        raise Unsupported("ip route: no destination")
+    destination, prefix = _prefix_of(words[0])
+    parts = _split([word for word in words[1:] if word != "inet"], "nexthop")
+    options = _options(parts[0], _ROUTE_OPTIONS, "ip route")
+    ways = [options, *(_options(part, _ROUTE_OPTIONS, "ip route") for part in parts[1:])]
+    hops = [
+        Hop(way.get("dev", ""), address(way["via"]) if "via" in way else 0)
+        for way in ways
+        if "dev" in way or "via" in way
+    ]
+    usual = TABLE_LOCAL if kind in ("local", "broadcast", "anycast") else TABLE_MAIN
+    route = Route(
+        table=table(options["table"]) if "table" in options else usual,
+        kind=kind,
+        destination=destination,
+        prefix=prefix,
+        hops=tuple(hops),
+        metric=_number(options.get("metric", "0"), "metric"),
+        tos=_number(options.get("tos", "0"), "tos"),
+        custom=True,
+    )
+    return route, options.get("vrf", "")
+
+
+def _split(words: list[str], at: str) -> list[list[str]]:
+    parts: list[list[str]] = [[]]
+    for word in words:
+        if word == at:
+            parts.append([])
+        else:
+            parts[-1].append(word)
+    return parts
+
+
+def parse_rule(words: list[str]) -> tuple[PolicyRule, frozenset[str]]:
+    """A rule as for `ip rule add`, and which of its fields were given (`del` goes by those).
+
+    A rule without `pref` has the priority -1.
+    """
+    options = _options([word for word in words if word != "type"], _RULE_OPTIONS, "ip rule")
+    action = "goto" if "target" in options else options.get("action", "lookup")
+    rule = PolicyRule(
+        priority=_number(options.get("priority", "-1"), "priority"),
+        action=action,
+        table=table(options["table"]) if "table" in options else 0,
+        source=_prefix_of(options.get("source", "all")),
+        destination=_prefix_of(options.get("destination", "all")),
+        iif=options.get("iif", ""),
+        oif=options.get("oif", ""),
+        inverted="inverted" in options,
+        l3mdev="l3mdev" in options,
+        never=any(_needs_more(options[name]) for name in _RULE_BEYOND if name in options),
+        suppress_prefix=_number(options.get("suppress_prefix", "-1"), "suppress_prefixlength"),
+        target=_number(options.get("target", "0"), "goto"),
+    )
+    return rule, frozenset(options)
+
+
+def _needs_more(text: str) -> bool:
+    """A mark, a tos, a protocol, ports or users other than 0, which is what ARP's look-ups have."""
+    return text.replace("-", "/").split("/")[0] not in ("0", "0x0", "0x00")

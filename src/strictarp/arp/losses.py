@@ -1,0 +1,163 @@
+"""Answers that strictARP would take away: which, why, and how sure it is that somebody asks. Pure."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Mapping, Sequence
+
+import msgspec
+
+from strictarp.arp.deciding import decide
+from strictarp.arp.explaining import ASKER_MAC, assumed_asker
+from strictarp.arp.facts import LOCAL, LOOPBACK, UNICAST, Device, Host, dotted, is_loopback
+from strictarp.arp.packets import Packet
+from strictarp.arp.switching import VIP_DEVICE, vips_of
+
+Asked = Mapping[tuple[str, int], int]
+"""Requests that were seen: (interface, target) → who asked."""
+
+
+class Reason(enum.StrEnum):
+    """Why an answer is lost; what kind of configuration it is."""
+
+    VIP = "vip"
+    POINT_TO_POINT = "point-to-point"
+    UNNUMBERED = "unnumbered-interface"
+    PREFIX = "prefix-or-anyip"
+    ON_LOOPBACK = "on-loopback"
+    ON_DUMMY = "on-dummy"
+    ON_PORT = "on-bridge-port-or-bond-slave"
+    OTHER_VRF = "other-vrf"
+    OTHER_INTERFACE = "other-interface"
+
+
+class Evidence(enum.StrEnum):
+    """How sure it is that somebody asks there."""
+
+    WANTED = "wanted"
+    """It is what strictARP is for."""
+    SEEN = "seen"
+    """A request was heard."""
+    LIKELY = "likely"
+    """The link's hosts would take the address for a neighbour."""
+    NONE = "none"
+    """Nobody is known who would ask there."""
+
+
+class Loss(msgspec.Struct, frozen=True):
+    """Answered now, silent afterwards. target: an address or prefix; holder: where it is; count: of VIPs."""
+
+    interface: str
+    target: str
+    holder: str
+    reason: Reason
+    evidence: Evidence
+    because: str
+    count: int = 1
+
+
+def is_enslaved(host: Host, device: Device) -> bool:
+    """A port of a bridge, or a slave of a bond: its master sees what arrives."""
+    master = host.by_name.get(device.master)
+    return master is not None and master.kind != "vrf"
+
+
+def answered(host: Host, device: str, target: int, asker: int) -> bool:
+    """An ordinary request on the device is answered; by an asker 0 it is a probe."""
+    return decide(host, device, Packet(asker, target, ASKER_MAC)).answered
+
+
+def targets_of(host: Host) -> Sequence[tuple[int, int, str]]:
+    """(address, prefix, holder) of everything local but 127/8 and VIPs: addresses, and prefixes by routes."""
+    vips = vips_of(host)
+    found = [
+        (each.local, 32, each.device)
+        for each in host.addresses
+        if not is_loopback(each.local) and each.local not in vips
+    ]
+    held = host.local_addresses
+    for route in host.routes:
+        alone = route.prefix == 32 and route.destination in held
+        if route.kind == LOCAL and not is_loopback(route.destination) and not alone:
+            device = route.hops[0].device if route.hops else ""
+            found.append((route.destination, route.prefix, device))
+    return list({(address, prefix): (address, prefix, holder) for address, prefix, holder in found}.values())
+
+
+def sample_of(host: Host, address: int, prefix: int) -> int:
+    """An address of a local prefix that no interface has itself."""
+    last = min((1 << (32 - prefix)) - 1, 1000)
+    inside = (address + offset for offset in range(min(1, last), last + 1))
+    return next((each for each in inside if each not in host.local_addresses), address)
+
+
+def losses_on(host: Host, after: Host, device: str, asked: Asked) -> Iterator[Loss]:
+    """What requests that arrive on the device lose. Service IPs are judged together, by the lowest one."""
+    vips = sorted(vips_of(host))
+    asker = assumed_asker(host, device, vips[0] if vips else 0)
+    if vips and _is_lost(host, after, device, vips[0], asker):
+        because = f"held by {VIP_DEVICE} on every node: only the announcer may answer"
+        shown = f"{len(vips)} Service IPs" if len(vips) > 1 else dotted(vips[0])
+        yield Loss(device, shown, VIP_DEVICE, Reason.VIP, Evidence.WANTED, because, len(vips))
+    for address, prefix, holder in targets_of(host):
+        target = address if prefix == 32 else sample_of(host, address, prefix)
+        asker = asked.get((device, target), assumed_asker(host, device, target))
+        if _is_lost(host, after, device, target, asker):
+            reason = _reason(host, device, target, holder)
+            evidence, because = _evidence(host, device, target, asked)
+            shown = dotted(address) if prefix == 32 else f"{dotted(address)}/{prefix}"
+            yield Loss(device, shown, holder, reason, evidence, because)
+
+
+def _is_lost(host: Host, after: Host, device: str, target: int, asker: int) -> bool:
+    return answered(host, device, target, asker) and not answered(after, device, target, asker)
+
+
+def _reason(host: Host, device: str, target: int, holder: str) -> Reason:
+    own = host.on_device.get(device, ())
+    where = host.by_name.get(holder)
+    on_port = where is not None and is_enslaved(host, where)
+    reasons = (
+        (any(each.local == target for each in own), Reason.POINT_TO_POINT),
+        (target not in host.local_addresses, Reason.PREFIX),
+        (on_port, Reason.ON_PORT),
+        (host.vrf(holder) != host.vrf(device), Reason.OTHER_VRF),
+        (not own, Reason.UNNUMBERED),
+        (holder == LOOPBACK, Reason.ON_LOOPBACK),
+        (where is not None and where.kind == "dummy", Reason.ON_DUMMY),
+    )
+    return next((reason for holds, reason in reasons if holds), Reason.OTHER_INTERFACE)
+
+
+def _evidence(host: Host, device: str, target: int, asked: Asked) -> tuple[Evidence, str]:
+    if (device, target) in asked:
+        return Evidence.SEEN, f"{dotted(asked[device, target])} asked for it"
+    own = host.on_device.get(device, ())
+    covering = [each for each in own if each.covers(target)]
+    if covering:
+        network = covering[0].network
+        return Evidence.LIKELY, f"it is in the subnet {network} of {device}: its hosts ask for it there"
+    if any(each.local == target for each in own):
+        return (
+            Evidence.LIKELY,
+            f"it is an address of {device} itself, with a peer whose prefix does not cover it",
+        )
+    if not own:
+        far = _routed_by(host, device)
+        if far:
+            return (
+                Evidence.LIKELY,
+                f"{device} has no address, and {far} is behind it: it may ask for this host's addresses",
+            )
+    return Evidence.NONE, "nobody is known who would ask for it there"
+
+
+def _routed_by(host: Host, device: str) -> str:
+    for route in host.routes:
+        if route.kind == UNICAST and route.prefix and any(hop.device == device for hop in route.hops):
+            return (
+                dotted(route.destination)
+                if route.prefix == 32
+                else f"{dotted(route.destination)}/{route.prefix}"
+            )
+    return ""

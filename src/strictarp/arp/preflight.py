@@ -1,0 +1,142 @@
+"""What strictARP would change on a host, before anybody switches it. Pure.
+
+For each interface that requests can arrive on and each local address or prefix: is it answered now, and would
+it be afterwards? Both are computed by the same model that is held against real kernels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+
+import msgspec
+
+from strictarp.arp.announcing import sender_for
+from strictarp.arp.explaining import assumed_asker
+from strictarp.arp.facts import UNICAST, Device, Host, dotted
+from strictarp.arp.losses import Asked, Evidence, Loss, answered, is_enslaved, losses_on, targets_of
+from strictarp.arp.switching import Scope, switched, vips_of
+from strictarp.sysctl.effective import strictarp_in_force
+
+
+class SenderChange(msgspec.Struct, frozen=True):
+    """Requests out of `interface` for packets from `source` carry another sender; count: of VIPs."""
+
+    interface: str
+    source: str
+    before: str
+    after: str
+    count: int = 1
+
+
+class Fewer(msgspec.Struct, frozen=True):
+    """Interfaces in one subnet that answer for an address, before and after."""
+
+    target: str
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+
+
+class Report(msgspec.Struct, frozen=True):
+    """ineffective: interfaces on which strictARP would not be in force, and why."""
+
+    scope: Scope
+    interfaces: tuple[str, ...]
+    losses: tuple[Loss, ...]
+    fewer: tuple[Fewer, ...]
+    senders: tuple[SenderChange, ...]
+    ineffective: tuple[str, ...]
+
+    @property
+    def harmful(self) -> tuple[Loss, ...]:
+        """Losses that somebody will notice."""
+        return tuple(each for each in self.losses if each.evidence in (Evidence.SEEN, Evidence.LIKELY))
+
+
+def receivers(host: Host) -> tuple[Device, ...]:
+    """Interfaces whose kernel looks at ARP: up, with ARP, with a MAC, and not a port of a bridge or bond."""
+    return tuple(
+        device
+        for device in host.devices
+        if device.up and device.arp and any(device.mac) and not is_enslaved(host, device)
+    )
+
+
+def preflight(
+    host: Host, scope: Scope, uplinks: Collection[str] = (), *, asked: Asked | None = None
+) -> Report:
+    """What changes when strictARP is switched on in this scope.
+
+    uplinks: for the scopes `uplinks` and `vips`; without any, those with a default route. asked: as heard.
+    """
+    chosen = tuple(uplinks) or default_uplinks(host)
+    after = switched(host, scope, chosen)
+    devices = receivers(host)
+    covered = devices if scope is Scope.ALL else tuple(each for each in devices if each.name in chosen)
+    losses = [loss for device in devices for loss in losses_on(host, after, device.name, asked or {})]
+    return Report(
+        scope=scope,
+        interfaces=tuple(device.name for device in covered),
+        losses=tuple(losses),
+        fewer=tuple(_fewer(host, after, devices)),
+        senders=tuple(change for device in covered for change in _sender_changes(host, after, device.name)),
+        ineffective=() if scope is Scope.VIPS else tuple(_ineffective(after, covered)),
+    )
+
+
+def default_uplinks(host: Host) -> tuple[str, ...]:
+    """Interfaces by which a default route leaves."""
+    hops = [hop for route in host.routes if route.prefix == 0 and route.kind == UNICAST for hop in route.hops]
+    return tuple(dict.fromkeys(hop.device for hop in hops))
+
+
+def _fewer(host: Host, after: Host, devices: Sequence[Device]) -> Iterator[Fewer]:
+    """Addresses for which several interfaces of one subnet answer, and fewer afterwards."""
+    for address, prefix, holder in targets_of(host):
+        if prefix != 32:
+            continue
+        sharing = [each.name for each in devices if _shares(host, each.name, holder, address)]
+        if len(sharing) < 2:
+            continue
+        asker = assumed_asker(host, sharing[0], address)
+        before = tuple(name for name in sharing if answered(host, name, address, asker))
+        later = tuple(name for name in sharing if answered(after, name, address, asker))
+        if len(before) > 1 and len(later) < len(before):
+            yield Fewer(dotted(address), before, later)
+
+
+def _shares(host: Host, device: str, holder: str, address: int) -> bool:
+    """The device is on the address's link: a prefix of it covers it, or it is a macvlan's parent or child."""
+    if any(each.covers(address) and each.prefix < 32 for each in host.on_device.get(device, ())):
+        return True
+    lowers = {host.by_name[name].lower for name in (device, holder)}
+    return device == holder or device in lowers or holder in lowers
+
+
+def _sender_changes(host: Host, after: Host, device: str) -> Iterator[SenderChange]:
+    vips = sorted(vips_of(host))
+    sources = [address for address, prefix, _ in targets_of(host) if prefix == 32]
+    for source in [*sources, *vips[:1]]:
+        target = assumed_asker(host, device, source)
+        before, later = (sender_for(each, device, target, source) for each in (host, after))
+        if before != later:
+            of_vips = source in vips[:1]
+            shown = f"{len(vips)} Service IPs" if of_vips and len(vips) > 1 else dotted(source)
+            yield SenderChange(
+                device,
+                shown,
+                "their own" if before == source else dotted(before),
+                dotted(later) if later else "0.0.0.0, as in a probe",
+                len(vips) if of_vips else 1,
+            )
+
+
+def _ineffective(after: Host, covered: Sequence[Device]) -> Iterator[str]:
+    for device in covered:
+        verdict = strictarp_in_force(
+            after.own("arp_ignore", "all"),
+            after.own("arp_ignore", device.name),
+            all_announce=after.own("arp_announce", "all"),
+            dev_announce=after.own("arp_announce", device.name),
+        )
+        if not verdict:
+            yield f"{device.name}: {verdict.reason}"

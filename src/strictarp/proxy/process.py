@@ -1,0 +1,154 @@
+"""The daemon as a process: signals, the configuration file, and a new start where a change needs one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from pathlib import Path
+
+import msgspec
+
+from strictarp import logs
+from strictarp.errors import UserError
+from strictarp.kube import config as kubeconfig
+from strictarp.kube.client import Client
+from strictarp.proxy import config as configuration
+from strictarp.proxy import host, nftables
+from strictarp.proxy import once as onces
+from strictarp.proxy.config import Config
+from strictarp.proxy.daemon import Options, Proxy, node_name
+from strictarp.proxy.following import texts_of
+from strictarp.proxy.kernel import LinuxKernel
+from strictarp.proxy.seam import KernelRefused
+from strictarp.proxy.settings import Settings
+from strictarp.sysctl.files import ensure
+
+log = logging.getLogger(__name__)
+
+REFUSED, TAKEN = "ConfigurationRefused", "ConfigurationTaken"
+
+
+def run(options: Options) -> int:
+    """Run until SIGTERM or SIGINT; everything that was programmed stays in place. Raises UserError."""
+    logs.setup("proxy")
+    for warning in (*options.config.warnings, *options.settings.warnings):
+        log.warning(warning)
+    client_config = kubeconfig.load(options.config.kubeconfig or None)
+    try:
+        return asyncio.run(_until_signal(options, client_config))
+    except KernelRefused as refused:
+        raise UserError(str(refused)) from None
+    except BaseExceptionGroup as group:
+        users = group.subgroup(UserError)
+        if users is None:
+            raise
+        raise _first(users) from None
+
+
+def options(
+    config: Config, settings: Settings, override: str | None, config_file: Path | None, text: str
+) -> Options:
+    """What the command line says, with the node's name worked out. Raises UserError for a blank one."""
+    return Options(config, settings, node_name(override, config), override, config_file, text)
+
+
+def init_only(options: Options) -> int:
+    """Set the sysctls, so that the daemon can do without a writable /proc/sys. Raises UserError."""
+    logs.setup("proxy")
+    host.prepare(options.config, ensure)
+    return 0
+
+
+def once(options: Options, *, cleanup: bool, dry_run: bool) -> list[str]:
+    """Clean up, or only tell what would be done; in words, a line each. Raises UserError."""
+    logs.setup("proxy")
+    try:
+        return asyncio.run(_once(options, cleanup=cleanup, dry_run=dry_run))
+    except (KernelRefused, OSError) as refused:
+        raise UserError(str(refused)) from None
+
+
+async def _once(options: Options, *, cleanup: bool, dry_run: bool) -> list[str]:
+    kernel = LinuxKernel(nftables.change_elements)
+    try:
+        if cleanup:
+            return await onces.clean_up(kernel, options.config, options.node, dry_run=dry_run)
+        async with Client(kubeconfig.load(options.config.kubeconfig or None)) as client:
+            proxy = Proxy(options, kernel, client)
+            return await onces.dry_run(proxy, kernel, options.config, options.node)
+    finally:
+        kernel.close()
+
+
+def _first(group: BaseExceptionGroup[UserError]) -> BaseException:
+    inner = group.exceptions[0]
+    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
+
+
+async def _until_signal(options: Options, client_config: kubeconfig.ClientConfig) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    stopping = asyncio.create_task(stop.wait())
+    kernel = LinuxKernel(nftables.change_elements)
+    try:
+        while True:
+            async with Client(client_config) as client:
+                proxy = Proxy(options, kernel, client)
+                following = asyncio.create_task(follow_configuration(options, proxy))
+                work = asyncio.create_task(proxy.run())
+                await asyncio.wait({work, stopping, following}, return_when=asyncio.FIRST_COMPLETED)
+                if work.done():
+                    await work
+                work.cancel()
+                await asyncio.wait({work})
+            if stopping.done():
+                following.cancel()
+                break
+            options = await following
+            client_config = kubeconfig.load(options.config.kubeconfig or None)
+    finally:
+        kernel.close()
+    log.info("stopped; what is programmed stays")
+    return 0
+
+
+async def follow_configuration(options: Options, proxy: Proxy) -> Options:
+    """Take over what is written to the configuration file while the proxy runs; refuse what is wrong.
+
+    Returns the options to start anew with when a field has changed that a running proxy cannot take: name
+    of the node, API server, addresses of its own servers.
+    """
+    if options.config_file is None:
+        await asyncio.Event().wait()
+    else:
+        async for text in texts_of(options.config_file, options.config_text):
+            try:
+                config = configuration.load(text, str(options.config_file))
+                again = _again(options, config, text)
+                if again is not None:
+                    proxy.say(TAKEN, "the configuration file changed; starting anew in this process")
+                    return again
+                await proxy.reconfigure(config)
+            except (UserError, KernelRefused, OSError) as error:
+                reason = "; ".join(str(error).splitlines())
+                proxy.say(REFUSED, f"the last good configuration stays: {reason}", warning=True)
+                continue
+            proxy.say(TAKEN, "the configuration file changed and is in force")
+            options = msgspec.structs.replace(options, config=config, config_text=text)
+    return options
+
+
+def _again(options: Options, config: Config, text: str) -> Options | None:
+    """Options for a new start, None when none is needed. Raises UserError for a kubeconfig that is wrong."""
+    name = node_name(options.override, config)
+    if name == options.node and all(
+        getattr(config, field) == getattr(options.config, field)
+        for field in ("kubeconfig", "health", "metrics", "bind_address_hard_fail")
+    ):
+        return None
+    if config.kubeconfig != options.config.kubeconfig:
+        kubeconfig.load(config.kubeconfig or None)
+    return msgspec.structs.replace(options, config=config, config_text=text, node=name)
