@@ -375,13 +375,12 @@ class Speaker:
     def _on_told(self, segment: Segment, told: Told) -> None:
         match told:
             case Owning(address=address):
-                text = str(ip_address(address))
-                for service in self._picture.services_of(address):
-                    self.figures.announced.add((service.key, text))
+                services = self._picture.services_of(address)
+                self.figures.announced[str(ip_address(address))] = [each.key for each in services]
+                for service in services:
                     self._say(service, f'announcing from node "{self._options.node}" with protocol "layer2"')
             case Disowned(address=address):
-                text = str(ip_address(address))
-                self.figures.announced = {each for each in self.figures.announced if each[1] != text}
+                self.figures.announced.pop(str(ip_address(address)), None)
             case Report():
                 self._log(segment, told)
             case _:

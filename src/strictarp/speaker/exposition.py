@@ -15,8 +15,8 @@ class Figures:
 
     def __init__(self, node: str) -> None:
         self.node = node
-        self.announced: set[tuple[str, str]] = set()
-        """(Service, address) of what this node owns."""
+        self.announced: dict[str, list[str]] = {}
+        """Address that this node owns → its Services."""
         self.reports: Counter[str] = Counter()
         self.segments: Iterable[Segment] = ()
         self.members = 0
@@ -30,8 +30,9 @@ class Figures:
             "Services announced from this node",
             labels=["service", "protocol", "node", "ip"],
         )
-        for service, address in sorted(self.announced):
-            announced.add_metric([service, "layer2", self.node, address], 1)
+        for address, services in sorted(self.announced.items()):
+            for service in services:
+                announced.add_metric([service, "layer2", self.node, address], 1)
         yield announced
         reports = CounterMetricFamily(
             "strictarp_speaker_reports", "What happened to addresses and peers", labels=["kind"]

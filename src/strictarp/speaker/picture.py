@@ -29,6 +29,8 @@ class Picture:
         self._slices: dict[str, dict[str, EndpointSlice]] = {}
         self._facts = Facts()
         self._dirty: set[str] = set()
+        self._announced: dict[bytes, set[str]] = {}
+        """Packed address → the Services that are announced with it."""
 
     def put_service(self, key: str, service: Service | None) -> None:
         """A Service as it is now; None: it is gone."""
@@ -68,14 +70,24 @@ class Picture:
         for key in list(itertools.islice(self._dirty, most)):
             self._dirty.discard(key)
             service = self._services.get(key)
-            if service is None:
-                changed |= self.verdicts.pop(key, None) is not None
-                continue
-            verdict = evaluate(service, tuple(self._slices.get(key, {}).values()), self._facts)
+            slices = tuple(self._slices.get(key, {}).values())
+            verdict = evaluate(service, slices, self._facts) if service is not None else None
             if verdict != self.verdicts.get(key):
-                self.verdicts[key] = verdict
+                self._replace(key, verdict)
                 changed = True
         return changed
+
+    def _replace(self, key: str, verdict: Verdict | None) -> None:
+        before = self.verdicts.pop(key, None)
+        for address in _announced(before):
+            keys = self._announced[address]
+            keys.discard(key)
+            if not keys:
+                del self._announced[address]
+        if verdict is not None:
+            self.verdicts[key] = verdict
+        for address in _announced(verdict):
+            self._announced.setdefault(address, set()).add(key)
 
     @property
     def pending(self) -> bool:
@@ -84,11 +96,13 @@ class Picture:
 
     def services_of(self, address: bytes) -> list[Service]:
         """The Services that are announced with this address (packed)."""
-        return [
-            self._services[key]
-            for key, verdict in self.verdicts.items()
-            if verdict.why is None and any(each.packed == address for each in verdict.addresses)
-        ]
+        return [self._services[key] for key in sorted(self._announced.get(address, ()))]
+
+
+def _announced(verdict: Verdict | None) -> set[bytes]:
+    if verdict is None or verdict.why is not None:
+        return set()
+    return {address.packed for address in verdict.addresses}
 
 
 def _owner(each: EndpointSlice | None) -> str | None:
