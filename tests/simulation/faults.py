@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from itertools import combinations
 
 from simulation.api import Objects
 from simulation.attacker import forge, replay
@@ -425,11 +424,6 @@ def _foreign_host(world: World, fault: Fault, name: str) -> None:
         world.trace.add(world.clock.now, What.FOREIGN, address=vip, info=False)
 
     world.clock.at(fault.until, end)
-
-
-def connected(pairs: frozenset[Pair], ports: Iterable[int]) -> bool:
-    """Whether none of these pairs of ports is among `pairs`, either way."""
-    return not any((a, b) in pairs or (b, a) in pairs for a, b in combinations(ports, 2))
 
 
 APPLY: dict[str, Callable[[World, Fault, str], None]] = {

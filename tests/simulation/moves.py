@@ -102,7 +102,7 @@ class Moves:
             # Nodes that see different scores may move it to and fro, but not sooner than this.
             since = max(since, now - self.bounds.settings.season * 98 // 100)
             key = (vip, hearer, planned)
-            times = [time for time in self.moved.get(key, ()) if time >= since]
+            times = [time for time in self.moved.get(key, ()) if time > since]
             self.moved[key] = [*times, now]
             if times and not self.picture.conditions.unclean:
                 words = f"{proc.label} becomes owner, the second move since the last failure"

@@ -12,6 +12,7 @@ from simulation.clock import Clock, LocalClock
 from simulation.hosts import kernel_answer
 from simulation.segment import Segment
 from simulation.trace import Trace, What
+from simulation.wording import frame_text
 from strictarp.arp import frames as arp
 from strictarp.hello.auth import Keys
 from strictarp.speaker.actions import (
@@ -357,8 +358,6 @@ class Node:
             self.segment.transmit(self.port, data)
 
     def _note_frame(self, data: bytes) -> None:
-        from simulation.wording import frame_text
-
         words = frame_text(data, self.identity.cluster_id, self.keys)
         if words:
             self.trace.add(self.clock.now, What.FRAME, self.label, info=words)

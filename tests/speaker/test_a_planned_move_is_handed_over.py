@@ -96,6 +96,26 @@ def test_a_release_that_comes_too_late_leads_to_an_ordinary_claim() -> None:
     assert table.messages(Claim, since=before)
 
 
+def test_an_offer_that_a_stopped_target_reads_late_does_not_prolong_its_acceptance() -> None:
+    """OFFER, said again, and RELEASE waited in its socket; by now others may claim what was released."""
+    table = Table().settled()
+    first, second, _ = table.first()
+    table.cut.add((second, first))
+    table.feed(first, MoveRequested(VIP, second))
+    table.after(2 * WAY)
+    table.cut.clear()
+    table.stop(second)
+    table.after(SETTINGS.offer)
+    accept = [data for data in table.sent if data[12:14] == b"\x88\xb5" and data[19] == 5]
+    table.inject(first, accept[0])
+    assert table.owners() == []
+    table.after(SETTINGS.accept + 5 * MS)
+    before = table.now
+    table.wake(second)
+    assert len(table.messages(Offer, first)) == 2
+    assert not table.reported(Kind.TOOK_OVER, second, since=before)
+
+
 def test_a_node_that_is_not_seasoned_accepts_nothing() -> None:
     table = Table().settled()
     first, second, _ = table.first()

@@ -95,9 +95,15 @@ def hear_offer(core: Core, peer: Peer, message: Offer) -> None:
     slot = core.slots.get(message.vip)
     if slot is None or not _can_take(core, slot, peer, message):
         return
-    slot.phase = Phase.ACCEPTED
     until = core.now + core.settings.accept
-    slot.accepted = Accepted(peer.key, message.epoch, message.nonce, until)
+    before = slot.took
+    if before is not None and before.is_of(peer.key, message.epoch, message.nonce):
+        # Said again, or read late by a process that was stopped: others may claim by now what was released.
+        until = before.until
+        if core.now > until:
+            return
+    slot.phase = Phase.ACCEPTED
+    slot.accepted = slot.took = Accepted(peer.key, message.epoch, message.nonce, until)
     core.waiting.discard(slot.vip)
     core.agenda.set(Timer.SLOT, slot.vip, until + 1)
     core.say(Accept(message.vip, message.epoch, message.nonce), to=peer.mac)
@@ -203,7 +209,7 @@ def _may_take_now(core: Core, slot: Slot, peer: Peer, message: Release) -> bool:
         and core.lease_holds
         and core.drain_until is None
         and slot.view.eligible
-        and (accepted.giver, accepted.epoch, accepted.nonce) == (peer.key, message.epoch, message.nonce)
+        and accepted.is_of(peer.key, message.epoch, message.nonce)
         and slot.highest < accepted.epoch
     )
 

@@ -68,6 +68,10 @@ class Accepted:
         self.nonce = nonce
         self.until = until
 
+    def is_of(self, giver: Key, epoch: int, nonce: int) -> bool:
+        """Whether it is this offer that was accepted."""
+        return (self.giver, self.epoch, self.nonce) == (giver, epoch, nonce)
+
 
 class Releasing:
     """A RELEASE that is repeated until the target's hello lists the IP."""
@@ -107,6 +111,7 @@ class Slot:
         "previous",
         "releasing",
         "spoke",
+        "took",
         "view",
         "vip",
     )
@@ -127,6 +132,8 @@ class Slot:
         self.claiming: Claiming | None = None
         self.offering: Offering | None = None
         self.accepted: Accepted | None = None
+        self.took: Accepted | None = None
+        """The last offer that was accepted, also after its time."""
         self.releasing: Releasing | None = None
         self.askers: dict[bytes, bytes] = {}
         self.spoke: dict[bytes, int] = {}
