@@ -11,18 +11,8 @@ import pytest
 from strictarp.controller import elector
 from strictarp.controller.configuring import Rules
 from strictarp.controller.daemon import Controller, Options
-from strictarp.kube.objects import (
-    ADDRESSCONFLICTS,
-    CONFIGURATIONSTATES,
-    EVENTS,
-    IPADDRESSPOOLS,
-    LEASES,
-    NODES,
-    SECRETS,
-    SERVICES,
-    IPAddressPoolStatus,
-    Service,
-)
+from strictarp.kube.custom import ADDRESSCONFLICTS, CONFIGURATIONSTATES, IPADDRESSPOOLS, IPAddressPoolStatus
+from strictarp.kube.objects import EVENTS, LEASES, NODES, SECRETS, SERVICES, Service
 from support.api import Api, running_api, until
 
 NS = "metallb-system"

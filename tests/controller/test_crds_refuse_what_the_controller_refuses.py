@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strictarp.controller.pools import parse_pools
-from strictarp.kube.objects import RESOURCES, IPAddressPool
+from strictarp.kube.custom import IPAddressPool
+from strictarp.kube.objects import RESOURCES
 from support.crd_schema import Schema, definitions, faults, schema_of, walk
 
 DEFINITIONS = definitions()

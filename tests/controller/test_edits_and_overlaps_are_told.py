@@ -7,7 +7,8 @@ from strictarp.controller.configuring import Configuration, Rules, configure
 from strictarp.controller.guard import Surroundings, losses, overlaps, read_ranges
 from strictarp.controller.reporting import state_of
 from strictarp.errors import UserError
-from strictarp.kube.objects import ConfigurationStateStatus, Node
+from strictarp.kube.custom import ConfigurationStateStatus
+from strictarp.kube.objects import Node
 from support.controller_objects import lb, pool_object, sound_pools
 
 LAB = pool_object("lab", "192.0.2.100/30")

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from strictarp.cli.main import main
 from strictarp.controller.configuring import Rules
 from strictarp.controller.plan import document, make_plan
-from strictarp.kube.objects import IPAddressPool, Service
+from strictarp.kube.custom import IPAddressPool
+from strictarp.kube.objects import Service
 from support.controller_objects import lb, pool_object
 
 NS = "metallb-system"

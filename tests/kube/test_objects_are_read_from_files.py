@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strictarp.errors import UserError
+from strictarp.kube.custom import IPADDRESSPOOLS, IPAddressPool
 from strictarp.kube.documents import decode, of_type, parse_documents, read_documents
-from strictarp.kube.objects import IPADDRESSPOOLS, NAMESPACES, SERVICES, IPAddressPool, Namespace, Service
+from strictarp.kube.objects import NAMESPACES, SERVICES, Namespace, Service
 
 RESOURCES = (SERVICES, NAMESPACES, IPADDRESSPOOLS)
 SERVICE = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": "shop"}}

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from strictarp.kube.objects import Metadata, Node, NodeSpec, Taint
+from strictarp.kube.model import Metadata
+from strictarp.kube.objects import Node, NodeSpec, Taint
 from strictarp.netlink.rtnl import IFF_LOOPBACK, IFF_NOARP, IFF_UP, Link
 from strictarp.proxy.health import AUTOSCALER_TAINT, Health
 from strictarp.proxy.status import answering_links, strictarp_status

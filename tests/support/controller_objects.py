@@ -7,7 +7,8 @@ from collections.abc import Iterable
 import msgspec
 
 from strictarp.controller.pools import Pool, parse_pools
-from strictarp.kube.objects import IPAddressPool, Namespace, Service
+from strictarp.kube.custom import IPAddressPool
+from strictarp.kube.objects import Namespace, Service
 
 FROM_POOL = "metallb.io/ip-allocated-from-pool"
 

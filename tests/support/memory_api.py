@@ -16,7 +16,7 @@ import msgspec
 
 from strictarp.kube.client import Listing
 from strictarp.kube.errors import KubeError, Unreachable, error_from_body
-from strictarp.kube.objects import KubeObject, Resource
+from strictarp.kube.model import KubeObject, Resource
 from strictarp.kube.wire import Decoder
 from strictarp.lab.apiserver.engine import Engine
 from strictarp.lab.apiserver.faults import Fault

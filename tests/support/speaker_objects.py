@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from strictarp.kube.objects import EndpointSlice, IPAddressPool, L2Advertisement, Lease, Node, Service
+from strictarp.kube.custom import IPAddressPool, L2Advertisement
+from strictarp.kube.objects import EndpointSlice, Lease, Node, Service
 from strictarp.speaker.advertising import resolve
 from strictarp.speaker.candidates import Facts, Options, standings
 from strictarp.speaker.links import Subnet

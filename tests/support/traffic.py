@@ -17,7 +17,8 @@ from pathlib import Path
 from strictarp.cli.main import main
 from strictarp.kube.client import Client
 from strictarp.kube.config import ClientConfig
-from strictarp.kube.objects import ENDPOINTSLICES, NODES, SERVICES, Resource
+from strictarp.kube.model import Resource
+from strictarp.kube.objects import ENDPOINTSLICES, NODES, SERVICES
 from strictarp.lab import namespaces
 from strictarp.lab.apiserver.server import run as run_api_server
 from strictarp.lab.namespaces import entered

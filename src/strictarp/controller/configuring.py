@@ -8,7 +8,8 @@ import msgspec
 
 from strictarp.controller.guard import Surroundings, losses
 from strictarp.controller.pools import Pool, parse_pools
-from strictarp.kube.objects import IPAddressPool, Namespace, Service
+from strictarp.kube.custom import IPAddressPool
+from strictarp.kube.objects import Namespace, Service
 
 
 class Rules(msgspec.Struct, frozen=True):

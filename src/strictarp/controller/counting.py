@@ -7,8 +7,8 @@ import logging
 from collections.abc import Callable, Mapping
 
 from strictarp.kube.client import Client
+from strictarp.kube.custom import IPADDRESSPOOLS, IPAddressPool, IPAddressPoolStatus
 from strictarp.kube.errors import KubeError, NotFound
-from strictarp.kube.objects import IPADDRESSPOOLS, IPAddressPool, IPAddressPoolStatus
 
 log = logging.getLogger(__name__)
 

@@ -14,21 +14,16 @@ from strictarp.controller.guard import overlaps
 from strictarp.controller.pools import with_taken
 from strictarp.controller.reconcile import Book, Decision, refusal, settle, stand_still
 from strictarp.controller.requests import conflicts, ours
-from strictarp.kube.documents import Unreadable, of_type
-from strictarp.kube.objects import (
+from strictarp.kube.custom import (
     ADDRESSCONFLICTS,
     IPADDRESSPOOLS,
-    NAMESPACES,
-    NODES,
-    SERVICES,
     AddressConflict,
     IPAddressPool,
     IPAddressPoolStatus,
-    KubeObject,
-    Namespace,
-    Node,
-    Service,
 )
+from strictarp.kube.documents import Unreadable, of_type
+from strictarp.kube.model import KubeObject
+from strictarp.kube.objects import NAMESPACES, NODES, SERVICES, Namespace, Node, Service
 
 RESOURCES = (SERVICES, NAMESPACES, NODES, IPADDRESSPOOLS, ADDRESSCONFLICTS)
 """The kinds that a plan is made from."""

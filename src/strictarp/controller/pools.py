@@ -11,13 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping
 import msgspec
 
 from strictarp.controller.addresses import Runs, count_within, is_buggy
-from strictarp.kube.objects import (
-    IPAddressPool,
-    IPAddressPoolStatus,
-    LabelSelector,
-    Namespace,
-    ServiceAllocation,
-)
+from strictarp.kube.custom import IPAddressPool, IPAddressPoolStatus, ServiceAllocation
+from strictarp.kube.model import LabelSelector
+from strictarp.kube.objects import Namespace
 from strictarp.kube.ranges import Ip, Range, RangeFault, parse_range
 from strictarp.kube.selectors import canonical, fault, selects, selects_any
 

@@ -10,15 +10,15 @@ from datetime import UTC, datetime
 import msgspec
 
 from strictarp.kube.client import Client
-from strictarp.kube.errors import KubeError, NotFound
-from strictarp.kube.events import emit
-from strictarp.kube.objects import (
+from strictarp.kube.custom import (
     CONFIGURATIONSTATES,
-    Condition,
     ConfigurationState,
     ConfigurationStateStatus,
     IPAddressPool,
 )
+from strictarp.kube.errors import KubeError, NotFound
+from strictarp.kube.events import emit
+from strictarp.kube.model import Condition
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ RETRY = 10.0
 
 
 def state_of(before: ConfigurationStateStatus, errors: tuple[str, ...], now: str) -> ConfigurationStateStatus:
-    """MetalLB's summary (metallb-l2: ConfigurationState). `now` is RFC 3339.
+    """MetalLB's summary (api/v1beta1 ConfigurationState). `now` is RFC 3339.
 
     The time in it is that of the last change; MetalLB stamps it anew on every look.
     """

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from strictarp.controller.allocator import Request, Sharing
-from strictarp.kube.objects import AddressConflict, Service
+from strictarp.kube.custom import AddressConflict
+from strictarp.kube.objects import Service
 from strictarp.kube.ranges import Ip, parse_ip
 
 PREFIXES = ("metallb.io/", "metallb.universe.tf/")

@@ -19,19 +19,9 @@ from strictarp.controller.requests import conflicts
 from strictarp.controller.writer import Writer
 from strictarp.kube.cache import Cache, Delta
 from strictarp.kube.client import Client
+from strictarp.kube.custom import ADDRESSCONFLICTS, IPADDRESSPOOLS, AddressConflict, IPAddressPool
 from strictarp.kube.errors import ApiError, KubeError
-from strictarp.kube.objects import (
-    ADDRESSCONFLICTS,
-    IPADDRESSPOOLS,
-    NAMESPACES,
-    NODES,
-    SERVICES,
-    AddressConflict,
-    IPAddressPool,
-    Namespace,
-    Node,
-    Service,
-)
+from strictarp.kube.objects import NAMESPACES, NODES, SERVICES, Namespace, Node, Service
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,8 @@ from typing import TypeAlias
 import msgspec
 
 from strictarp.controller.requests import FROM_POOL
-from strictarp.kube.objects import Condition, Service
+from strictarp.kube.model import Condition
+from strictarp.kube.objects import Service
 
 Patch: TypeAlias = dict[str, object]
 

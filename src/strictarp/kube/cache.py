@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 from strictarp.kube.client import Api, Listing
 from strictarp.kube.errors import Gone, KubeError
-from strictarp.kube.objects import KubeObject, Resource
+from strictarp.kube.model import KubeObject, Resource
 from strictarp.kube.pacing import Pace
 from strictarp.kube.relist import Delta, Suspicion, Verdict, by_key, changes, check_after, judge, missing
 from strictarp.kube.watching import Alive, Follower, Listed, Notice, Query, Taken, Trouble

@@ -13,7 +13,7 @@ import msgspec
 from strictarp import __version__
 from strictarp.kube.config import ClientConfig, Token, ssl_context
 from strictarp.kube.errors import Gone, Malformed, Unreachable, error_from_body
-from strictarp.kube.objects import KubeObject, Resource
+from strictarp.kube.model import KubeObject, Resource
 from strictarp.kube.wire import Decoder, Refused
 
 T = TypeVar("T", bound=KubeObject)

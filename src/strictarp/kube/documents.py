@@ -15,7 +15,7 @@ import msgspec
 import yaml
 
 from strictarp.errors import UserError
-from strictarp.kube.objects import KubeObject, Resource
+from strictarp.kube.model import KubeObject, Resource
 
 Raw: TypeAlias = dict[str, Any]
 T = TypeVar("T", bound=KubeObject)

@@ -15,7 +15,8 @@ import msgspec
 
 from strictarp.kube.client import Client
 from strictarp.kube.errors import AlreadyExists, Conflict, KubeError, NotFound
-from strictarp.kube.objects import EVENTS, RESOURCES, Event, KubeObject, ObjectReference
+from strictarp.kube.model import KubeObject
+from strictarp.kube.objects import EVENTS, RESOURCES, Event, ObjectReference
 
 log = logging.getLogger(__name__)
 

@@ -7,49 +7,12 @@ patches, or replacements of the raw document. Names of fields are those of the A
 
 from __future__ import annotations
 
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Literal
 
 import msgspec
 
-
-class Model(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
-    """Base of all API structs: immutable, camelCase on the wire, absent fields at their default."""
-
-
-class OwnerReference(Model, frozen=True):
-    """Who owns an object."""
-
-    kind: str = ""
-    name: str = ""
-    uid: str = ""
-
-
-class Metadata(Model, frozen=True):
-    """The parts of ObjectMeta that somebody here reads."""
-
-    name: str = ""
-    namespace: str = ""
-    uid: str = ""
-    resource_version: str = ""
-    generation: int = 0
-    creation_timestamp: str = ""
-    deletion_timestamp: str | None = None
-    labels: dict[str, str] | None = None
-    annotations: dict[str, str] | None = None
-    owner_references: tuple[OwnerReference, ...] | None = None
-
-
-class KubeObject(Model, frozen=True):
-    """What all objects have."""
-
-    metadata: Metadata = Metadata()
-
-    @property
-    def key(self) -> str:
-        """`namespace/name`, or the bare name of an object without namespace."""
-        meta = self.metadata
-        return f"{meta.namespace}/{meta.name}" if meta.namespace else meta.name
-
+from strictarp.kube.custom import ADDRESSCONFLICTS, CONFIGURATIONSTATES, IPADDRESSPOOLS, L2ADVERTISEMENTS
+from strictarp.kube.model import Condition, KubeObject, Metadata, Model, Resource
 
 # --- core/v1 ---------------------------------------------------------------------------------------------
 
@@ -99,17 +62,6 @@ class ServiceSpec(Model, frozen=True):
     publish_not_ready_addresses: bool = False
     allocate_load_balancer_node_ports: bool | None = None
     traffic_distribution: str | None = None
-
-
-class Condition(Model, frozen=True):
-    """A condition of an object."""
-
-    type: str
-    status: str = "Unknown"
-    observed_generation: int | None = None
-    reason: str | None = None
-    message: str | None = None
-    last_transition_time: str | None = None
 
 
 class Ingress(Model, frozen=True):
@@ -305,7 +257,7 @@ class Lease(KubeObject, frozen=True):
 
 
 class EndpointConditions(Model, frozen=True):
-    """Conditions of an endpoint; absent means true, true, false (kube-proxy-ipvs 3.1)."""
+    """Conditions of an endpoint; absent means true, true, false (discovery/v1)."""
 
     ready: bool | None = None
     serving: bool | None = None
@@ -351,147 +303,7 @@ class EndpointSlice(KubeObject, frozen=True):
     ports: tuple[EndpointPort, ...] | None = None
 
 
-# --- metallb.io/v1beta1 ----------------------------------------------------------------------------------
-
-
-class SelectorRequirement(Model, frozen=True):
-    """One expression of a label selector."""
-
-    key: str
-    operator: str
-    values: tuple[str, ...] | None = None
-
-
-class LabelSelector(Model, frozen=True):
-    """A label selector; empty matches everything."""
-
-    match_labels: dict[str, str] | None = None
-    match_expressions: tuple[SelectorRequirement, ...] | None = None
-
-
-class ServiceAllocation(Model, frozen=True):
-    """Which Services a pool is for."""
-
-    priority: int = 0
-    namespaces: tuple[str, ...] | None = None
-    namespace_selectors: tuple[LabelSelector, ...] | None = None
-    service_selectors: tuple[LabelSelector, ...] | None = None
-
-
-class IPAddressPoolSpec(Model, frozen=True):
-    """IPAddressPool.spec (metallb-l2 1.1)."""
-
-    addresses: tuple[str, ...] = ()
-    auto_assign: bool | None = None
-    avoid_buggy_ips: bool = msgspec.field(default=False, name="avoidBuggyIPs")
-    service_allocation: ServiceAllocation | None = None
-
-
-class IPAddressPoolStatus(Model, frozen=True):
-    """IPAddressPool.status."""
-
-    assigned_ipv4: int = msgspec.field(default=0, name="assignedIPv4")
-    assigned_ipv6: int = msgspec.field(default=0, name="assignedIPv6")
-    available_ipv4: int = msgspec.field(default=0, name="availableIPv4")
-    available_ipv6: int = msgspec.field(default=0, name="availableIPv6")
-
-
-class IPAddressPool(KubeObject, frozen=True):
-    """metallb.io/v1beta1 IPAddressPool."""
-
-    spec: IPAddressPoolSpec = IPAddressPoolSpec()
-    status: IPAddressPoolStatus | None = None
-
-
-class PreferredNodes(Model, frozen=True):
-    """A weighted preference for nodes."""
-
-    weight: int
-    preference: LabelSelector = LabelSelector()
-
-
-class L2AdvertisementSpec(Model, frozen=True):
-    """L2Advertisement.spec (metallb-l2 1.2)."""
-
-    ip_address_pools: tuple[str, ...] | None = msgspec.field(default=None, name="ipAddressPools")
-    ip_address_pool_selectors: tuple[LabelSelector, ...] | None = msgspec.field(
-        default=None, name="ipAddressPoolSelectors"
-    )
-    node_selectors: tuple[LabelSelector, ...] | None = None
-    interfaces: tuple[str, ...] | None = None
-    service_selectors: tuple[LabelSelector, ...] | None = None
-    preferred_node_selectors: tuple[PreferredNodes, ...] | None = None
-
-
-class L2Advertisement(KubeObject, frozen=True):
-    """metallb.io/v1beta1 L2Advertisement."""
-
-    spec: L2AdvertisementSpec = L2AdvertisementSpec()
-
-
-class ConfigurationStateStatus(Model, frozen=True):
-    """ConfigurationState.status (metallb-l2 1.4)."""
-
-    result: str = "Unknown"
-    error_summary: str = ""
-    conditions: tuple[Condition, ...] | None = None
-
-
-class ConfigurationState(KubeObject, frozen=True):
-    """metallb.io/v1beta1 ConfigurationState: whether a component could use the configuration."""
-
-    status: ConfigurationStateStatus = ConfigurationStateStatus()
-
-
-# --- strictarp.io/v1alpha1 -------------------------------------------------------------------------------
-
-
-class AddressConflictSpec(Model, frozen=True):
-    """AddressConflict.spec: who answers for an address, seen from which node, when (RFC 3339)."""
-
-    address: str = ""
-    mac: str = ""
-    node: str = ""
-    service: str = ""
-    seen: str | None = None
-
-
-class AddressConflict(KubeObject, frozen=True):
-    """strictarp.io/v1alpha1 AddressConflict: an address found taken before it was ever announced."""
-
-    spec: AddressConflictSpec = AddressConflictSpec()
-
-
 # --- resources -------------------------------------------------------------------------------------------
-
-
-T = TypeVar("T", bound=KubeObject)
-
-
-class Resource(Generic[T]):
-    """Where a kind lives in the API and which struct it decodes to."""
-
-    __slots__ = ("api_version", "kind", "namespaced", "plural", "type")
-
-    def __init__(self, api_version: str, plural: str, type_: type[T], *, namespaced: bool = True) -> None:
-        self.api_version = api_version
-        self.plural = plural
-        self.kind = type_.__name__
-        self.type = type_
-        self.namespaced = namespaced
-
-    def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
-        """URL path of the collection, or of one object; an empty namespace means all of them."""
-        root = "/api/" if "/" not in self.api_version else "/apis/"
-        parts = [root + self.api_version]
-        if self.namespaced and namespace:
-            parts += ["namespaces", namespace]
-        parts.append(self.plural)
-        parts += [part for part in (name, subresource) if part]
-        return "/".join(parts)
-
-    def __repr__(self) -> str:
-        return f"Resource({self.api_version}/{self.plural})"
 
 
 SERVICES = Resource("v1", "services", Service)
@@ -504,10 +316,6 @@ EVENTS = Resource("v1", "events", Event)
 DAEMONSETS = Resource("apps/v1", "daemonsets", DaemonSet)
 LEASES = Resource("coordination.k8s.io/v1", "leases", Lease)
 ENDPOINTSLICES = Resource("discovery.k8s.io/v1", "endpointslices", EndpointSlice)
-IPADDRESSPOOLS = Resource("metallb.io/v1beta1", "ipaddresspools", IPAddressPool)
-L2ADVERTISEMENTS = Resource("metallb.io/v1beta1", "l2advertisements", L2Advertisement)
-CONFIGURATIONSTATES = Resource("metallb.io/v1beta1", "configurationstates", ConfigurationState)
-ADDRESSCONFLICTS = Resource("strictarp.io/v1alpha1", "addressconflicts", AddressConflict)
 
 RESOURCES: tuple[Resource[Any], ...] = (
     SERVICES,

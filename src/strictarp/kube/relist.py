@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from strictarp.kube.objects import KubeObject
+from strictarp.kube.model import KubeObject
 
 T = TypeVar("T", bound=KubeObject)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
-from strictarp.kube.objects import LabelSelector, SelectorRequirement
+from strictarp.kube.model import LabelSelector, SelectorRequirement
 
 OPERATORS = frozenset({"In", "NotIn", "Exists", "DoesNotExist"})
 _WITH_VALUES = frozenset({"In", "NotIn"})

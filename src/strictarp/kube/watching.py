@@ -16,7 +16,7 @@ import msgspec
 
 from strictarp.kube.client import Api, Listing
 from strictarp.kube.errors import KubeError, Stalled
-from strictarp.kube.objects import KubeObject, Resource
+from strictarp.kube.model import KubeObject, Resource
 from strictarp.kube.pacing import Next, Pace, Tries, after_list, after_watch
 from strictarp.kube.wire import Bookmark, Decoder, LineSplitter, Refused, Removed, Upsert
 

@@ -10,7 +10,7 @@ from typing import Generic, Literal, TypeVar
 import msgspec
 
 from strictarp.kube.errors import ApiError, Malformed, Status, api_error
-from strictarp.kube.objects import KubeObject, Resource
+from strictarp.kube.model import KubeObject, Resource
 
 T = TypeVar("T", bound=KubeObject)
 

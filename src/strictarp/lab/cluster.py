@@ -15,7 +15,8 @@ from strictarp.errors import UserError
 from strictarp.kube.client import Client
 from strictarp.kube.config import load
 from strictarp.kube.errors import Conflict, KubeError
-from strictarp.kube.objects import RESOURCES, KubeObject, Resource
+from strictarp.kube.model import KubeObject, Resource
+from strictarp.kube.objects import RESOURCES
 from strictarp.lab import layout, manifests
 from strictarp.lab.kubelet import PROXY, Kubelet, Workload
 from strictarp.lab.namespaces import Namespace, enter

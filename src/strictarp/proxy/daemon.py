@@ -24,6 +24,7 @@ from strictarp.hello.secret import CLUSTER_NAMESPACE, SECRET, UnusableSecret, re
 from strictarp.kube import events
 from strictarp.kube.cache import Cache, Delta
 from strictarp.kube.client import Client
+from strictarp.kube.model import KubeObject
 from strictarp.kube.objects import (
     ENDPOINTSLICES,
     NAMESPACES,
@@ -31,7 +32,6 @@ from strictarp.kube.objects import (
     SECRETS,
     SERVICES,
     EndpointSlice,
-    KubeObject,
     Node,
     Service,
 )

@@ -11,7 +11,8 @@ import msgspec
 import yaml
 
 from strictarp.errors import UserError
-from strictarp.kube.objects import EndpointSlice, KubeObject, Node, Service
+from strictarp.kube.model import KubeObject
+from strictarp.kube.objects import EndpointSlice, Node, Service
 from strictarp.proxy.lenient import convert
 
 _KINDS: Mapping[str, tuple[str, type[KubeObject]]] = {

@@ -13,15 +13,8 @@ from typing import TypeAlias, TypeVar
 
 import msgspec
 
-from strictarp.kube.objects import (
-    Endpoint,
-    EndpointPort,
-    Ingress,
-    KubeObject,
-    Model,
-    NodeAddress,
-    ServicePort,
-)
+from strictarp.kube.model import KubeObject, Model
+from strictarp.kube.objects import Endpoint, EndpointPort, Ingress, NodeAddress, ServicePort
 
 Raw: TypeAlias = dict[str, object]
 Step: TypeAlias = str | int

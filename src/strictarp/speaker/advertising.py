@@ -10,7 +10,9 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from strictarp.kube.objects import L2Advertisement, L2AdvertisementSpec, LabelSelector, Node
+from strictarp.kube.custom import L2Advertisement, L2AdvertisementSpec
+from strictarp.kube.model import LabelSelector
+from strictarp.kube.objects import Node
 from strictarp.kube.selectors import selects, selects_any
 from strictarp.speaker.pools import Pool
 

@@ -24,11 +24,10 @@ from strictarp.hello.secret import CLUSTER_NAMESPACE, SECRET, UnusableSecret, re
 from strictarp.kube import config as kubeconfig
 from strictarp.kube.cache import Cache, Delta
 from strictarp.kube.client import Client
+from strictarp.kube.custom import IPADDRESSPOOLS, L2ADVERTISEMENTS
 from strictarp.kube.events import emit
 from strictarp.kube.objects import (
     ENDPOINTSLICES,
-    IPADDRESSPOOLS,
-    L2ADVERTISEMENTS,
     LEASES,
     NAMESPACES,
     NODES,

@@ -9,18 +9,15 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from strictarp.kube.custom import IPADDRESSPOOLS, L2ADVERTISEMENTS, IPAddressPool, L2Advertisement
 from strictarp.kube.documents import Unreadable, of_type
+from strictarp.kube.model import KubeObject
 from strictarp.kube.objects import (
     ENDPOINTSLICES,
-    IPADDRESSPOOLS,
-    L2ADVERTISEMENTS,
     LEASES,
     NODES,
     SERVICES,
     EndpointSlice,
-    IPAddressPool,
-    KubeObject,
-    L2Advertisement,
     Lease,
     Node,
     Service,

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from strictarp.kube.objects import IPAddressPool
+from strictarp.kube.custom import IPAddressPool
 from strictarp.kube.ranges import Range, RangeFault, parse_range
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from strictarp.kube.objects import RESOURCES, KubeObject
+from strictarp.kube.model import KubeObject
+from strictarp.kube.objects import RESOURCES
 
 STATUS_KINDS = frozenset(
     {

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from strictarp.kube.objects import SelectorRequirement
+from strictarp.kube.model import SelectorRequirement
 from strictarp.kube.selectors import FieldTerm, SelectorError, parse_fields, parse_labels
 from strictarp.lab.apiserver.kinds import KINDS, SELECTABLE, Kind
 from strictarp.lab.apiserver.refusals import Refusal, no_such_path

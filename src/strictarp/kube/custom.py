@@ -1,0 +1,111 @@
+"""Objects of custom kinds: MetalLB's, used as they are, and our own. Pure."""
+
+from __future__ import annotations
+
+import msgspec
+
+from strictarp.kube.model import Condition, KubeObject, LabelSelector, Model, Resource
+
+# --- metallb.io/v1beta1 ----------------------------------------------------------------------------------
+
+
+class ServiceAllocation(Model, frozen=True):
+    """Which Services a pool is for."""
+
+    priority: int = 0
+    namespaces: tuple[str, ...] | None = None
+    namespace_selectors: tuple[LabelSelector, ...] | None = None
+    service_selectors: tuple[LabelSelector, ...] | None = None
+
+
+class IPAddressPoolSpec(Model, frozen=True):
+    """IPAddressPool.spec."""
+
+    addresses: tuple[str, ...] = ()
+    auto_assign: bool | None = None
+    avoid_buggy_ips: bool = msgspec.field(default=False, name="avoidBuggyIPs")
+    service_allocation: ServiceAllocation | None = None
+
+
+class IPAddressPoolStatus(Model, frozen=True):
+    """IPAddressPool.status."""
+
+    assigned_ipv4: int = msgspec.field(default=0, name="assignedIPv4")
+    assigned_ipv6: int = msgspec.field(default=0, name="assignedIPv6")
+    available_ipv4: int = msgspec.field(default=0, name="availableIPv4")
+    available_ipv6: int = msgspec.field(default=0, name="availableIPv6")
+
+
+class IPAddressPool(KubeObject, frozen=True):
+    """metallb.io/v1beta1 IPAddressPool."""
+
+    spec: IPAddressPoolSpec = IPAddressPoolSpec()
+    status: IPAddressPoolStatus | None = None
+
+
+class PreferredNodes(Model, frozen=True):
+    """A weighted preference for nodes."""
+
+    weight: int
+    preference: LabelSelector = LabelSelector()
+
+
+class L2AdvertisementSpec(Model, frozen=True):
+    """L2Advertisement.spec."""
+
+    ip_address_pools: tuple[str, ...] | None = msgspec.field(default=None, name="ipAddressPools")
+    ip_address_pool_selectors: tuple[LabelSelector, ...] | None = msgspec.field(
+        default=None, name="ipAddressPoolSelectors"
+    )
+    node_selectors: tuple[LabelSelector, ...] | None = None
+    interfaces: tuple[str, ...] | None = None
+    service_selectors: tuple[LabelSelector, ...] | None = None
+    preferred_node_selectors: tuple[PreferredNodes, ...] | None = None
+
+
+class L2Advertisement(KubeObject, frozen=True):
+    """metallb.io/v1beta1 L2Advertisement."""
+
+    spec: L2AdvertisementSpec = L2AdvertisementSpec()
+
+
+class ConfigurationStateStatus(Model, frozen=True):
+    """ConfigurationState.status."""
+
+    result: str = "Unknown"
+    error_summary: str = ""
+    conditions: tuple[Condition, ...] | None = None
+
+
+class ConfigurationState(KubeObject, frozen=True):
+    """metallb.io/v1beta1 ConfigurationState: whether a component could use the configuration."""
+
+    status: ConfigurationStateStatus = ConfigurationStateStatus()
+
+
+# --- strictarp.io/v1alpha1 -------------------------------------------------------------------------------
+
+
+class AddressConflictSpec(Model, frozen=True):
+    """AddressConflict.spec: who answers for an address, seen from which node, when (RFC 3339)."""
+
+    address: str = ""
+    mac: str = ""
+    node: str = ""
+    service: str = ""
+    seen: str | None = None
+
+
+class AddressConflict(KubeObject, frozen=True):
+    """strictarp.io/v1alpha1 AddressConflict: an address found taken before it was ever announced."""
+
+    spec: AddressConflictSpec = AddressConflictSpec()
+
+
+# --- resources -------------------------------------------------------------------------------------------
+
+
+IPADDRESSPOOLS = Resource("metallb.io/v1beta1", "ipaddresspools", IPAddressPool)
+L2ADVERTISEMENTS = Resource("metallb.io/v1beta1", "l2advertisements", L2Advertisement)
+CONFIGURATIONSTATES = Resource("metallb.io/v1beta1", "configurationstates", ConfigurationState)
+ADDRESSCONFLICTS = Resource("strictarp.io/v1alpha1", "addressconflicts", AddressConflict)
