@@ -129,7 +129,7 @@ class Picture:
             case What.WOKE:
                 proc.stopped = False
                 proc.woke_at = now
-                if proc.amid is not None and now - proc.amid <= proc.stall:
+                if proc.amid is not None and (now - proc.amid <= proc.stall or not proc.owned):
                     proc.amid = None
             case What.SEES:
                 proc.view = info
