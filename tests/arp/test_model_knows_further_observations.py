@@ -260,6 +260,23 @@ CASES: dict[str, tuple[list[dict[str, Any]], list[Any], dict[str, Any], dict[str
         {"sysctl": {"conf.ipvl0.arp_ignore": 8}},
         [["e0", "10.0.0.50"]],
     ),
+    "a VLAN follows its parent up": (
+        [
+            {**E0, "up": False},
+            {
+                "name": "e0.10",
+                "kind": "vlan",
+                "link": "e0",
+                "id": 10,
+                "up": False,
+                "mac": "02:00:00:00:00:20",
+            },
+        ],
+        [["e0.10", "10.10.0.1/24"]],
+        {"in": "e0.10", "sip": "10.10.0.9", "tip": "10.10.0.1"},
+        {"cmds": ["ip link set e0 up"]},
+        [["e0.10", "10.10.0.1"]],
+    ),
     "nft input drops": ([E0, VIPS], [NODE, VIP], {"tip": "10.0.0.200"}, {"nft": nft(DROP)}, []),
     "nft input drops probes too": (
         [E0, VIPS],

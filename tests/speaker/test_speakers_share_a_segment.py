@@ -34,7 +34,9 @@ pytestmark = [pytest.mark.netns, needs_root]
 NODES = ("node1", "node2", "node3")
 ADDRESS = ipaddress.IPv4Address(VIP)
 # Wide enough for two busy cores; joining nodes may claim early, so that the test need not wait for seasoning.
-SETTINGS = Settings(hello=100 * MS, claim=150 * MS, late=60 * MS, settle=700 * MS, season=800 * MS)
+SETTINGS = Settings(
+    hello=200 * MS, claim=200 * MS, late=90 * MS, accept=120 * MS, settle=1_000 * MS, season=1_200 * MS
+)
 KEYS = Keys(b"0123456789abcdef0123456789abcdef")
 STRICT = {"net/ipv4/conf/all/arp_ignore": 1, "net/ipv4/conf/all/arp_announce": 2}
 
@@ -123,7 +125,7 @@ async def test_one_answers_and_when_it_falls_silent_another_goes_on(wire: Wire) 
         assert second != first
         assert await made.answering() == [wire.mac(second)]
         await made.start(first)
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(2)
         assert made.owners == [second], "a node that comes back moves nothing"
 
 

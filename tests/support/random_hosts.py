@@ -113,7 +113,8 @@ def _devices(rng: random.Random, kinds: frozenset[str]) -> list[Dev]:
     elif extra == "ipvlan":
         after.append(Dev("m0", extra, nics[chosen].mac, lower=nics[chosen].name, up=rng.random() < 0.9))
     elif extra == "vlan":
-        after.append(Dev("v0", extra, _mac(64), lower=nics[chosen].name, vlan=10, up=rng.random() < 0.9))
+        # Up in any case: a VLAN follows its parent, which comes up behind it.
+        after.append(Dev("v0", extra, _mac(64), lower=nics[chosen].name, vlan=10))
     return before + nics + after
 
 

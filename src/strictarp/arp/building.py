@@ -104,7 +104,10 @@ class Builder:
         return self._devices[name]
 
     def change_device(self, name: str, **changes: object) -> None:
-        """Change fields of a device; going down loses its routes, a tiny MTU all its IPv4."""
+        """Change fields of a device; going down loses its routes, a tiny MTU all its IPv4.
+
+        VLANs follow their parent up and down (net/8021q/vlan.c vlan_device_event).
+        """
         before = self.device(name)
         after = msgspec.structs.replace(before, **changes)
         self._devices[name] = after
@@ -116,6 +119,11 @@ class Builder:
                 for route in self._routes
                 if route.kind == LOCAL or {hop.device for hop in route.hops} != {name}
             ]
+        if after.up != before.up:
+            for vlan in [
+                each for each in self._devices.values() if each.kind == "vlan" and each.lower == name
+            ]:
+                self.change_device(vlan.name, up=after.up)
         if after.mtu < SMALLEST_MTU <= before.mtu:
             self._addresses[name] = []
             self.conf.remove_device(name)
