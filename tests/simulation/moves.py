@@ -21,8 +21,8 @@ class Moves:
         self.bounds = bounds
         self.found: list[Violation] = []
         self.moved: dict[tuple[bytes, str, bool], list[tuple[int, Proc]]] = {}
-        """VIP, hearer, whether it was handed over → when, and to whom. A planned move is another than that of a
-        failure.
+        """VIP, hearer, whether it was handed over → when, and to whom. A planned move counts apart from those
+        that failures cause.
         """
         self.given: dict[bytes, str] = {}
         """VIP → node that it was handed to last."""
