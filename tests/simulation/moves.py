@@ -20,8 +20,10 @@ class Moves:
         self.disturbances = disturbances
         self.bounds = bounds
         self.found: list[Violation] = []
-        self.moved: dict[tuple[bytes, str, bool], list[int]] = {}
-        """VIP, hearer, whether it was handed over → when. A planned move after a failure is another move."""
+        self.moved: dict[tuple[bytes, str, bool], list[tuple[int, Proc]]] = {}
+        """VIP, hearer, whether it was handed over → when, and to whom. A planned move counts apart from those
+        that failures cause.
+        """
         self.given: dict[bytes, str] = {}
         """VIP → node that it was handed to last."""
         self.owned_until: dict[bytes, list[tuple[str, int, int]]] = {}
@@ -102,9 +104,11 @@ class Moves:
             # Nodes that see different scores may move it to and fro, but not sooner than this.
             since = max(since, now - self.bounds.settings.season * 98 // 100)
             key = (vip, hearer, planned)
-            times = [time for time in self.moved.get(key, ()) if time > since]
-            self.moved[key] = [*times, now]
-            if times and not self.picture.conditions.unclean:
+            moves = [move for move in self.moved.get(key, ()) if move[0] > since]
+            self.moved[key] = [*moves, (now, proc)]
+            # Two that could not hear each other until just now may both end their claims (I1 allows as much).
+            apart = [now - self.picture.bad_since_or_until(proc, other, now) for _, other in moves]
+            if any(calm > self.bounds.silence for calm in apart) and not self.picture.conditions.unclean:
                 words = f"{proc.label} becomes owner, the second move since the last failure"
                 self.found.append(Violation("I3", now, vip, words))
 

@@ -129,7 +129,7 @@ class Picture:
             case What.WOKE:
                 proc.stopped = False
                 proc.woke_at = now
-                if proc.amid is not None and now - proc.amid <= proc.stall:
+                if proc.amid is not None and (now - proc.amid <= proc.stall or not proc.owned):
                     proc.amid = None
             case What.SEES:
                 proc.view = info
@@ -217,7 +217,7 @@ class Disturbances:
 
     def _later(self, vip: bytes, time: int) -> None:
         if vip:
-            self._of[vip] = time
+            self._of[vip] = max(time, self.last(vip))
         else:
             self._all = time
 
@@ -225,6 +225,6 @@ class Disturbances:
         before = old.vips if old is not None else {}
         for vip in before.keys() | new.vips.keys():
             if before.get(vip) != new.vips.get(vip):
-                self._of[vip] = now
+                self._later(vip, now)
         if old is None or old.members.keys() != new.members.keys():
             self._all = now

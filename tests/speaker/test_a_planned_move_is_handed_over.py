@@ -207,3 +207,19 @@ def test_an_owner_that_is_no_longer_eligible_and_finds_nobody_stops() -> None:
     table.after(SECOND)
     assert table.owners() == []
     assert table.reported(Kind.RELEASED, first)
+
+
+def test_a_target_refuses_an_ip_that_another_live_peer_lists_too() -> None:
+    """Two owners that do not hear each other, but the target hears both: it would leave one of them."""
+    table = Table().settled()
+    first, second, third = table.first()
+    table.separate([first], [second, third, "gateway", "client"])
+    table.after(SECOND)
+    assert set(table.owners()) == {first, second}
+    table.cut = {(first, second), (second, first)}
+    table.after(200 * MS)
+    before = table.now
+    table.feed(second, MoveRequested(VIP, third))
+    table.after(100 * MS)
+    assert table.messages(Offer, second, since=before)
+    assert not table.messages(Accept, third, since=before)

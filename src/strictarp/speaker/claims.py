@@ -158,7 +158,11 @@ def advance(core: Core, slot: Slot, due: int) -> None:
 
 def _is_alone(core: Core, claiming: Claiming) -> bool:
     """Whether the wire may be dead, rather than the owner: nobody that must be there was heard."""
-    if not core.has_peers_by_api or core.peers.any_live(core.now):
+    if not core.has_peers_by_api:
+        return False
+    if core.heard_any is not None and core.heard_any < claiming.started - core.interval // 2:
+        return True  # longer than any live peer leaves between two hellos: this node has gone deaf
+    if core.peers.any_live(core.now):
         return False
     heard = core.gateway_answered if core.gateway is not None else core.heard_stranger
     return heard is None or heard < claiming.started

@@ -116,8 +116,7 @@ def _can_take(core: Core, slot: Slot, peer: Peer, message: Offer) -> bool:
         return False
     if slot.accepted is not None and slot.accepted.giver != peer.key:
         return False
-    owner = core.peers.owner(slot.vip, core.now, isolated=core.isolated)
-    return owner is None or owner is peer
+    return not core.peers.others_own(peer, slot.vip, core.now)
 
 
 def expire_accepted(core: Core, slot: Slot) -> None:

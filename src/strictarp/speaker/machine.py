@@ -96,11 +96,12 @@ class Machine:
     def may_answer(self, now: int) -> bool:
         """Whether a frame of the last step may still be sent: asked right before each.
 
-        The last hello must be fresh, and the step as well. A process that was stopped between a step and
+        The last hello must be fresh, and an owner's step as well. One that was stopped between a step and
         its frames has said nothing of what the machine believes to be said: it starts over at its next step.
+        Whoever heard its claim defers for P + h/2 and then claims for P, so nobody else owns the IP before.
         """
         core = self._core
-        if now - core.now > core.settings.stall:
+        if core.owned and now - core.now > core.settings.stall:
             core.stalled = True
             return False
         return core.last_hello is not None and now - core.last_hello <= core.lease

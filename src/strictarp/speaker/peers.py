@@ -161,6 +161,10 @@ class Peers:
         ]
         return max(live, key=lambda peer: peer.owned[vip]) if live else None
 
+    def others_own(self, peer: Peer, vip: int, now: int) -> bool:
+        """Whether any live peer but this one lists the VIP, isolated or not."""
+        return any(other is not peer and self.is_live(other, now) for other in self.listing.get(vip, ()))
+
     def take_head(self, peer: Peer, hello: Hello, now: int) -> None:
         """What every HELLO says, apart from its list."""
         peer.heard = now
