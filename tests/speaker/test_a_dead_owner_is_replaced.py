@@ -188,6 +188,30 @@ def test_a_kernel_of_the_cluster_that_answers_is_ignored_and_reported() -> None:
     assert table.reported(Kind.KERNEL_ANSWERS, second)
 
 
+def test_the_kernel_of_a_node_without_a_speaker_is_recognised_by_the_node_s_own_address() -> None:
+    """Nobody tells its MAC: all nodes are asked for theirs, once, and the claim is made again."""
+    table = Table()
+    own, mac = bytes((192, 0, 2, 99)), b"\x02\0\0\0\0\x77"
+    table.node_addresses[own] = "bare"
+    table.foreign |= {VIP: mac, own: mac}
+    table.settled()
+    (owner,) = table.owners()
+    assert {report.node for report in table.reported(Kind.KERNEL_ANSWERS, owner)} == {"bare"}
+    assert not table.reported(Kind.ADDRESS_CONFLICT)
+    asked = [arp.decode(data).target_ip for data in table.sent if data[12:14] == b"\x08\x06"]
+    assert asked.count(own) <= len(table.machines)
+
+
+def test_a_foreign_host_is_no_node_even_where_all_nodes_were_asked() -> None:
+    table = Table()
+    table.node_addresses[bytes((192, 0, 2, 99))] = "bare"
+    table.foreign[VIP] = b"\x02\0\0\0\0\x66"
+    table.show()
+    table.after(10 * SECOND)
+    assert table.owners() == []
+    assert table.reported(Kind.ADDRESS_CONFLICT)
+
+
 def test_an_owner_whose_hellos_are_filtered_is_found_by_its_mark() -> None:
     table = Table().settled()
     first, *others = table.first()

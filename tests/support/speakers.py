@@ -80,6 +80,7 @@ class Table:
         self.kernels: set[str] = set()
         self.gateway_answers = True
         self.foreign: dict[bytes, bytes] = {}
+        self.node_addresses: dict[bytes, str] = {}
         self._settings = settings
         self._gateway = gateway
         for name in names:
@@ -121,7 +122,8 @@ class Table:
         vips = {
             vip: Vip(vip, order(every, str(ipaddress.IPv4Address(vip))), name in every) for vip in self.vips
         }
-        return View(vips, {each: Member(each, (self.macs[each],)) for each in known})
+        members_there = {each: Member(each, (self.macs[each],)) for each in known}
+        return View(vips, members_there, nodes=self.node_addresses)
 
     def first(self, vip: bytes = VIP) -> list[str]:
         """All nodes, in the order of election for this VIP."""

@@ -17,6 +17,7 @@ _ETHERTYPE = arp.ETHERTYPE_ARP.to_bytes(2, "big")
 _TARGET = slice(38, 42)
 _SHORTEST = 42
 _REPORT_AGAIN = MINUTE
+_MOST_ASKED_ABOUT = 64
 
 
 def answer(core: Core, data: bytes) -> tuple[bytes, bytes] | None:
@@ -67,7 +68,7 @@ def hear_arp(core: Core, data: bytes) -> None:
 
 
 def _learn(core: Core, frame: ArpFrame) -> None:
-    node = core.member_addresses.get(frame.sender_ip)
+    node = core.node_addresses.get(frame.sender_ip)
     if node is not None and frame.operation == arp.REPLY:
         core.macs[frame.sender_mac] = node
     if core.node_of(frame.sender_mac) is None:
@@ -118,5 +119,22 @@ def _probe_answered(core: Core, slot: Slot, claiming: Claiming, frame: ArpFrame)
         claiming.kernels.add(mac)
         core.say(Challenge(core.chance.randbytes(8)), to=mac)
         return
+    if _ask_nodes(core, mac):
+        claims.abort(core, slot, "nobody known answers for it", hold=core.settings.claim)
+        return
     _report_once(core, slot, Kind.ADDRESS_CONFLICT, mac)
     claims.abort(core, slot, "a foreign host answers for it", hold=core.settings.foreign)
+
+
+def _ask_nodes(core: Core, mac: bytes) -> bool:
+    """Ask all nodes for their own addresses, to see whether a MAC is one's: a node without a speaker tells
+    nobody its MAC, and its kernel answers for every VIP where strictARP is off. False: asked lately.
+    """
+    last = core.asked_about.get(mac)
+    if not core.node_addresses or (last is not None and core.now - last < _REPORT_AGAIN):
+        return False
+    if len(core.asked_about) >= _MOST_ASKED_ABOUT:
+        core.asked_about.clear()
+    core.asked_about[mac] = core.now
+    core.probes += [arp.probe(core.mac, address) for address in core.node_addresses]
+    return True

@@ -75,7 +75,12 @@ class Core:
         # The others.
         self.view = views.EMPTY
         self.names: dict[int, str] = {}
-        self.member_addresses: dict[bytes, int] = {}
+        """Of the members."""
+        self.all_names: dict[int, str] = {}
+        """Of all nodes, also those without a speaker."""
+        self.node_addresses: dict[bytes, int] = {}
+        self.asked_about: dict[bytes, int] = {}
+        """MAC of no node known → when all nodes were asked for theirs because of it."""
         self.macs: dict[bytes, int] = {}
         self.lease_macs: dict[bytes, int] = {}
         self.peers = Peers(settings.silence_permille)
@@ -125,7 +130,7 @@ class Core:
 
     def name_of(self, node: int) -> str:
         """The node's name, or its id in hex where the API does not know it."""
-        return self.names.get(node) or f"{node:016x}"
+        return self.all_names.get(node) or f"{node:016x}"
 
     def node_of(self, mac: bytes) -> int | None:
         """The node whose MAC this is: by its hellos, its Lease or its InternalIP. None: no node's."""

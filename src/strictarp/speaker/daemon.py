@@ -299,7 +299,8 @@ class Speaker:
         api_alive = self.services.trouble is None
         for index, segment in self._segments.items():
             there = picture.members(living, self.nodes.objects, segment.place)
-            segment.show(View(self._vips[index], there, api_alive))
+            addresses = picture.node_addresses(self.nodes.objects, segment.place)
+            segment.show(View(self._vips[index], there, api_alive, addresses))
 
     def _own_presence(self) -> Presence:
         return Presence(

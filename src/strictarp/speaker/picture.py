@@ -161,6 +161,13 @@ def members(living: Mapping[str, Presence], nodes: Mapping[str, Node], place: Pl
     }
 
 
+def node_addresses(nodes: Mapping[str, Node], place: Place) -> dict[bytes, str]:
+    """InternalIP on this segment → node, of all nodes that have one there."""
+    found = {_address(node, place): name for name, node in nodes.items()}
+    found.pop(b"", None)
+    return found
+
+
 def _address(node: Node | None, place: Place) -> bytes:
     """A node's InternalIP on this segment, packed; empty without one."""
     for entry in (node.status.addresses or ()) if node is not None else ():

@@ -127,8 +127,8 @@ class Segment:
         self.feed(ViewChanged(view))
 
     def _refilter(self) -> None:
-        """Hear ARP about the VIPs and the gateway only: a storm of other ARP costs no wake-up."""
-        addresses = list(self._view.vips) if self._view is not None else []
+        """Hear ARP about the VIPs, the nodes and the gateway only: a storm of other ARP costs no wake-up."""
+        addresses = [*self._view.vips, *self._view.nodes] if self._view is not None else []
         if self.place.gateway is not None:
             addresses.append(self.place.gateway)
         ranges = bpf.aggregate(addresses)

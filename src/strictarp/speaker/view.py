@@ -45,11 +45,15 @@ class Member(msgspec.Struct, frozen=True):
 
 
 class View(msgspec.Struct, frozen=True):
-    """vips: packed address → Vip. members: node name → Member. api_alive: whether the API answers now."""
+    """vips: packed address → Vip. members: node name → Member. api_alive: whether the API answers now.
+
+    nodes: packed InternalIP on this segment → node, also of nodes that have no speaker.
+    """
 
     vips: Mapping[bytes, Vip]
     members: Mapping[str, Member]
     api_alive: bool = True
+    nodes: Mapping[bytes, str] = {}
 
 
 EMPTY = View({}, {}, api_alive=False)

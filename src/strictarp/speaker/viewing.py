@@ -13,7 +13,7 @@ from strictarp.speaker.view import View
 
 def take_view(core: Core, view: View) -> None:
     """Replace the view. IPs that are in it no more are given up; what changed is looked at."""
-    if view.members != core.view.members:
+    if view.members != core.view.members or view.nodes != core.view.nodes:
         _take_members(core, view)
     for gone in [slot for slot in core.slots.values() if slot.address not in view.vips]:
         _remove(core, gone)
@@ -39,9 +39,10 @@ def take_view(core: Core, view: View) -> None:
 def _take_members(core: Core, view: View) -> None:
     core.names = {ids.node_id(name): name for name in view.members}
     core.lease_macs = {mac: ids.node_id(name) for name, member in view.members.items() for mac in member.macs}
-    core.member_addresses = {
-        member.address: ids.node_id(name) for name, member in view.members.items() if member.address
-    }
+    by_address = {member.address: name for name, member in view.members.items() if member.address}
+    by_address |= view.nodes
+    core.node_addresses = {address: ids.node_id(name) for address, name in by_address.items()}
+    core.all_names = core.names | {ids.node_id(name): name for name in by_address.values()}
 
 
 def _remove(core: Core, slot: Slot) -> None:
