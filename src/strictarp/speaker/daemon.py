@@ -12,6 +12,7 @@ import gc
 import logging
 import random
 import signal
+from collections.abc import Iterable
 from ipaddress import ip_address
 
 import msgspec
@@ -25,7 +26,7 @@ from strictarp.kube import config as kubeconfig
 from strictarp.kube.cache import Cache, Delta
 from strictarp.kube.client import Client
 from strictarp.kube.custom import IPADDRESSPOOLS, L2ADVERTISEMENTS
-from strictarp.kube.events import emit
+from strictarp.kube.events import EventType, emit
 from strictarp.kube.objects import (
     ENDPOINTSLICES,
     LEASES,
@@ -51,6 +52,7 @@ from strictarp.speaker.pools import read_pool
 from strictarp.speaker.renewal import Renewal
 from strictarp.speaker.segment import Segment, Told
 from strictarp.speaker.settings import SECOND, Settings
+from strictarp.speaker.silence import Silence
 from strictarp.speaker.view import View, Vip
 
 log = logging.getLogger(__name__)
@@ -75,6 +77,15 @@ _WARNED = frozenset(
 _MOST_EVENTS_WAITING = 1024
 _PORTION = 50
 """Services judged in one turn of the loop: a few milliseconds."""
+
+
+class Saying(msgspec.Struct, frozen=True):
+    """An Event that waits to be written."""
+
+    about: Service
+    reason: str
+    message: str
+    type: EventType = "Normal"
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -131,7 +142,8 @@ class Speaker:
         self._keys: Keys | None = None
         self._wake = asyncio.Event()
         self._leaving = False
-        self._said: asyncio.Queue[tuple[Service, str]] = asyncio.Queue(_MOST_EVENTS_WAITING)
+        self._said: asyncio.Queue[Saying] = asyncio.Queue(_MOST_EVENTS_WAITING)
+        self._silence = Silence()
         self._complaints: frozenset[str] = frozenset()
         self.figures = Figures(options.node)
         self.renewal = Renewal(
@@ -291,6 +303,7 @@ class Speaker:
             changed |= self._picture.judge(_PORTION)
         if self._leaving:
             return
+        self._explain_silence(living)
         self._follow_places(facts)
         places = tuple(segment.place for segment in self._segments.values())
         if changed or places != self._shown_places:
@@ -301,6 +314,16 @@ class Speaker:
             there = picture.members(living, self.nodes.objects, segment.place)
             addresses = picture.node_addresses(self.nodes.objects, segment.place)
             segment.show(View(self._vips[index], there, api_alive, addresses))
+
+    def _explain_silence(self, living: Iterable[str]) -> None:
+        """Say on a Service why nobody announces it. All speakers know it; the first by name says it."""
+        found = self._silence.news(self._picture.verdicts, asyncio.get_running_loop().time())
+        if self._options.node != min(living):
+            return
+        for key, sentence in found:
+            service = self.services.objects.get(key)
+            if service is not None:
+                self._say(Saying(service, "announceFailed", sentence, "Warning"))
 
     def _own_presence(self) -> Presence:
         return Presence(
@@ -377,8 +400,9 @@ class Speaker:
             case Owning(address=address):
                 services = self._picture.services_of(address)
                 self.figures.announced[str(ip_address(address))] = [each.key for each in services]
+                text = f'announcing from node "{self._options.node}" with protocol "layer2"'
                 for service in services:
-                    self._say(service, f'announcing from node "{self._options.node}" with protocol "layer2"')
+                    self._say(Saying(service, "nodeAssigned", text))
             case Disowned(address=address):
                 self.figures.announced.pop(str(ip_address(address)), None)
             case Report():
@@ -402,21 +426,22 @@ class Speaker:
         level = logging.INFO if report.kind not in _WARNED else logging.WARNING
         log.log(level, report.kind.value, extra={"fields": fields})
 
-    def _say(self, service: Service, message: str) -> None:
+    def _say(self, saying: Saying) -> None:
         try:
-            self._said.put_nowait((service, message))
+            self._said.put_nowait(saying)
         except asyncio.QueueFull:
-            log.warning("event dropped: too many wait", extra={"fields": {"service": service.key}})
+            log.warning("event dropped: too many wait", extra={"fields": {"service": saying.about.key}})
 
     async def _tell(self) -> None:
         """Write Events, one after the other: an API that is away must not delay anything else."""
         while True:
-            service, message = await self._said.get()
+            saying = await self._said.get()
             await emit(
                 self._client,
-                about=service,
-                reason="nodeAssigned",
-                message=message,
+                about=saying.about,
+                reason=saying.reason,
+                message=saying.message,
+                type=saying.type,
                 component=COMPONENT,
                 host=self._options.node,
             )

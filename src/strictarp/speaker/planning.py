@@ -27,11 +27,10 @@ from strictarp.speaker.candidates import Facts, Options, Verdict, Why, standings
 from strictarp.speaker.membership import read_presence, segments
 from strictarp.speaker.picture import Picture, common
 from strictarp.speaker.pools import read_pool
+from strictarp.speaker.silence import SILENT
 
 RESOURCES = (SERVICES, ENDPOINTSLICES, NODES, IPADDRESSPOOLS, L2ADVERTISEMENTS, LEASES)
 """The kinds that a plan is made from; a Lease tells the links of its node."""
-_SILENT = (Why.NO_ENDPOINT, Why.NO_ADVERTISEMENT, Why.SHARED_WITH_SELECTOR, Why.NO_NODE)
-"""Reasons of a Service that has an address of a pool, and that nobody may announce."""
 _NOT_ALIVE = "no living speaker"
 
 
@@ -81,7 +80,7 @@ def make_plan(objects: Iterable[KubeObject], unreadable: Iterable[Unreadable], s
     ]
     by_address: dict[str, list[Verdict]] = {}
     for _, verdict in sorted(picture.verdicts.items()):
-        if verdict.why is None or verdict.why in _SILENT:
+        if verdict.why is None or verdict.why in SILENT:
             for address in verdict.addresses:
                 by_address.setdefault(str(address), []).append(verdict)
     known = frozenset(nodes)

@@ -1,0 +1,53 @@
+"""Services that have an address and that nobody may announce: who is told, and when. Pure.
+
+Told once for each reason, and only when it lasts: a Service often has its address before its endpoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from strictarp.speaker.candidates import Verdict, Why
+
+LASTS = 5.0
+"""Seconds that a reason must hold before it is told."""
+SILENT = frozenset({Why.NO_ENDPOINT, Why.NO_ADVERTISEMENT, Why.SHARED_WITH_SELECTOR, Why.NO_NODE})
+"""Reasons of a Service that has an address of a pool, and that nobody may announce."""
+
+
+class Silence:
+    """Feed it all verdicts now and then; each call returns what is to be told now."""
+
+    def __init__(self) -> None:
+        self._since: dict[str, tuple[Why, float]] = {}
+        self._told: dict[str, Why] = {}
+
+    def news(self, verdicts: Mapping[str, Verdict], now: float) -> list[tuple[str, str]]:
+        """(Service, sentence) for each silence that has lasted and was not told yet. now: seconds."""
+        silent = {key: each.why for key, each in verdicts.items() if each.why in SILENT}
+        self._told = {key: why for key, why in self._told.items() if silent.get(key) is why}
+        self._since = {key: each for key, each in self._since.items() if silent.get(key) is each[0]}
+        found = []
+        for key, why in silent.items():
+            if why is None or key in self._told:
+                continue
+            _, since = self._since.setdefault(key, (why, now))
+            if now - since >= LASTS:
+                self._told[key] = why
+                found.append((key, sentence(verdicts[key])))
+        return found
+
+
+def sentence(verdict: Verdict) -> str:
+    """Why nobody announces a Service, and, where it depends on nodes, why each of them does not."""
+    addresses = ", ".join(map(str, verdict.addresses))
+    reasons = "; ".join(_grouped(verdict.reasons)) if verdict.why is Why.NO_NODE else ""
+    return f"nobody announces {addresses}: {verdict.why}" + (f": {reasons}" if reasons else "")
+
+
+def _grouped(reasons: Mapping[str, str]) -> Iterator[str]:
+    nodes: dict[str, list[str]] = {}
+    for node, reason in reasons.items():
+        nodes.setdefault(reason, []).append(node)
+    for reason, names in nodes.items():
+        yield f"{', '.join(names)}: {reason}"
