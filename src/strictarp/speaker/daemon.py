@@ -13,20 +13,17 @@ import logging
 import random
 import signal
 from collections.abc import Iterable
-from ipaddress import ip_address
 
 import msgspec
 from prometheus_client import CollectorRegistry
 
 from strictarp import logs, serving
-from strictarp.arp.frames import mac_text
 from strictarp.hello.auth import Keys
 from strictarp.hello.secret import CLUSTER_NAMESPACE, SECRET, UnusableSecret, read_cluster, read_keys
 from strictarp.kube import config as kubeconfig
 from strictarp.kube.cache import Cache, Delta
 from strictarp.kube.client import Client
 from strictarp.kube.custom import IPADDRESSPOOLS, L2ADVERTISEMENTS
-from strictarp.kube.events import EventType, emit
 from strictarp.kube.objects import (
     ENDPOINTSLICES,
     LEASES,
@@ -39,7 +36,6 @@ from strictarp.kube.objects import (
     Service,
 )
 from strictarp.speaker import advertising, picture
-from strictarp.speaker.actions import Disowned, Kind, Owning, Report
 from strictarp.speaker.candidates import Facts, standings
 from strictarp.speaker.candidates import Options as Judging
 from strictarp.speaker.events import DrainRequested, KeysChanged
@@ -50,42 +46,20 @@ from strictarp.speaker.machine import Machine
 from strictarp.speaker.membership import SELECTOR, Membership, Presence, segments
 from strictarp.speaker.pools import read_pool
 from strictarp.speaker.renewal import Renewal
-from strictarp.speaker.segment import Segment, Told
+from strictarp.speaker.segment import Segment
 from strictarp.speaker.settings import SECOND, Settings
 from strictarp.speaker.silence import Silence
+from strictarp.speaker.telling import Saying, Teller
 from strictarp.speaker.view import View, Vip
 
 log = logging.getLogger(__name__)
 
-COMPONENT = "strictarp-speaker"
 JOIN_BURST = 0.005
 """Seconds that a change of objects waits for the ones that come with it."""
 LOOK_AGAIN = 1.0
 """Seconds between looks at what changes by itself: Leases that expire, an API that falls silent."""
-_WARNED = frozenset(
-    {
-        Kind.ADDRESS_CONFLICT,
-        Kind.CLAIM_ALONE,
-        Kind.CONTESTED,
-        Kind.FROZEN,
-        Kind.ISOLATED,
-        Kind.KERNEL_ANSWERS,
-        Kind.PEER_SILENT,
-        Kind.SAME_NAME,
-    }
-)
-_MOST_EVENTS_WAITING = 1024
 _PORTION = 50
 """Services judged in one turn of the loop: a few milliseconds."""
-
-
-class Saying(msgspec.Struct, frozen=True):
-    """An Event that waits to be written."""
-
-    about: Service
-    reason: str
-    message: str
-    type: EventType = "Normal"
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -142,10 +116,10 @@ class Speaker:
         self._keys: Keys | None = None
         self._wake = asyncio.Event()
         self._leaving = False
-        self._said: asyncio.Queue[Saying] = asyncio.Queue(_MOST_EVENTS_WAITING)
         self._silence = Silence()
         self._complaints: frozenset[str] = frozenset()
         self.figures = Figures(options.node)
+        self._teller = Teller(client, options.node, self.figures, self._picture.services_of)
         self.renewal = Renewal(
             client,
             options.namespace,
@@ -197,7 +171,7 @@ class Speaker:
                     group.create_task(cache.run())
                 group.create_task(self.renewal.run())
                 group.create_task(self._follow_host())
-                group.create_task(self._tell())
+                group.create_task(self._teller.run())
                 if self._options.metrics_port:
                     group.create_task(self._serve())
                 for cache in caches:
@@ -323,7 +297,7 @@ class Speaker:
         for key, sentence in found:
             service = self.services.objects.get(key)
             if service is not None:
-                self._say(Saying(service, "announceFailed", sentence, "Warning"))
+                self._teller.say(Saying(service, "announceFailed", sentence, "Warning"))
 
     def _own_presence(self) -> Presence:
         return Presence(
@@ -380,7 +354,7 @@ class Speaker:
             log.info("link left", extra={"fields": {"link": segment.place.name}})
         for index in wanted.keys() - self._segments.keys():
             log.info("link joined", extra={"fields": {"link": wanted[index].name}})
-            self._segments[index] = Segment(wanted[index], self._machine(), self._on_told)
+            self._segments[index] = Segment(wanted[index], self._machine(), self._teller.on_told)
         self.figures.segments = tuple(self._segments.values())
 
     def _machine(self) -> Machine:
@@ -393,58 +367,7 @@ class Speaker:
             chance=random.SystemRandom(),
         )
 
-    # --- what the machines say ----------------------------------------------------------------------------
-
-    def _on_told(self, segment: Segment, told: Told) -> None:
-        match told:
-            case Owning(address=address):
-                services = self._picture.services_of(address)
-                self.figures.announced[str(ip_address(address))] = [each.key for each in services]
-                text = f'announcing from node "{self._options.node}" with protocol "layer2"'
-                for service in services:
-                    self._say(Saying(service, "nodeAssigned", text))
-            case Disowned(address=address):
-                self.figures.announced.pop(str(ip_address(address)), None)
-            case Report():
-                self._log(segment, told)
-            case _:
-                pass
-
-    def _log(self, segment: Segment, report: Report) -> None:
-        self.figures.reports[report.kind] += 1
-        fields: dict[str, object] = {"link": segment.place.name}
-        if report.address:
-            fields["ip"] = str(ip_address(report.address))
-        if report.node:
-            fields["peer"] = report.node
-        if report.mac:
-            fields["mac"] = mac_text(report.mac)
-        if report.detail:
-            fields["detail"] = report.detail
-        if report.micros:
-            fields["ms"] = round(report.micros / 1000, 1)
-        level = logging.INFO if report.kind not in _WARNED else logging.WARNING
-        log.log(level, report.kind.value, extra={"fields": fields})
-
-    def _say(self, saying: Saying) -> None:
-        try:
-            self._said.put_nowait(saying)
-        except asyncio.QueueFull:
-            log.warning("event dropped: too many wait", extra={"fields": {"service": saying.about.key}})
-
-    async def _tell(self) -> None:
-        """Write Events, one after the other: an API that is away must not delay anything else."""
-        while True:
-            saying = await self._said.get()
-            await emit(
-                self._client,
-                about=saying.about,
-                reason=saying.reason,
-                message=saying.message,
-                type=saying.type,
-                component=COMPONENT,
-                host=self._options.node,
-            )
+    # --- figures -----------------------------------------------------------------------------------------
 
     def _count_failure(self) -> None:
         self.figures.renewal_failures += 1

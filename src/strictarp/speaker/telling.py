@@ -1,0 +1,110 @@
+"""What the machines have to say, for people: log lines, figures, and Events on Services. Thin."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from ipaddress import ip_address
+
+import msgspec
+
+from strictarp.arp.frames import mac_text
+from strictarp.kube.client import Client
+from strictarp.kube.events import EventType, emit
+from strictarp.kube.objects import Service
+from strictarp.speaker.actions import Disowned, Kind, Owning, Report
+from strictarp.speaker.exposition import Figures
+from strictarp.speaker.segment import Segment, Told
+
+log = logging.getLogger(__name__)
+
+COMPONENT = "strictarp-speaker"
+_MOST_WAITING = 1024
+_WARNED = frozenset(
+    {
+        Kind.ADDRESS_CONFLICT,
+        Kind.CLAIM_ALONE,
+        Kind.CONTESTED,
+        Kind.FROZEN,
+        Kind.ISOLATED,
+        Kind.KERNEL_ANSWERS,
+        Kind.PEER_SILENT,
+        Kind.SAME_NAME,
+    }
+)
+
+
+class Saying(msgspec.Struct, frozen=True):
+    """An Event that waits to be written."""
+
+    about: Service
+    reason: str
+    message: str
+    type: EventType = "Normal"
+
+
+class Teller:
+    """services_of: the Services that are announced with an address (packed)."""
+
+    def __init__(
+        self, client: Client, node: str, figures: Figures, services_of: Callable[[bytes], Iterable[Service]]
+    ) -> None:
+        self._client = client
+        self._node = node
+        self._figures = figures
+        self._services_of = services_of
+        self._said: asyncio.Queue[Saying] = asyncio.Queue(_MOST_WAITING)
+
+    def on_told(self, segment: Segment, told: Told) -> None:
+        """What a machine has to say; returns at once."""
+        match told:
+            case Owning(address=address):
+                services = self._services_of(address)
+                self._figures.announced[str(ip_address(address))] = [each.key for each in services]
+                text = f'announcing from node "{self._node}" with protocol "layer2"'
+                for service in services:
+                    self.say(Saying(service, "nodeAssigned", text))
+            case Disowned(address=address):
+                self._figures.announced.pop(str(ip_address(address)), None)
+            case Report():
+                self._log(segment, told)
+            case _:
+                pass
+
+    def _log(self, segment: Segment, report: Report) -> None:
+        self._figures.reports[report.kind] += 1
+        fields: dict[str, object] = {"link": segment.place.name}
+        if report.address:
+            fields["ip"] = str(ip_address(report.address))
+        if report.node:
+            fields["peer"] = report.node
+        if report.mac:
+            fields["mac"] = mac_text(report.mac)
+        if report.detail:
+            fields["detail"] = report.detail
+        if report.micros:
+            fields["ms"] = round(report.micros / 1000, 1)
+        level = logging.INFO if report.kind not in _WARNED else logging.WARNING
+        log.log(level, report.kind.value, extra={"fields": fields})
+
+    def say(self, saying: Saying) -> None:
+        """Have an Event written soon; dropped, and logged, when too many wait."""
+        try:
+            self._said.put_nowait(saying)
+        except asyncio.QueueFull:
+            log.warning("event dropped: too many wait", extra={"fields": {"service": saying.about.key}})
+
+    async def run(self) -> None:
+        """Write Events, one after the other: an API that is away must not delay anything else."""
+        while True:
+            saying = await self._said.get()
+            await emit(
+                self._client,
+                about=saying.about,
+                reason=saying.reason,
+                message=saying.message,
+                type=saying.type,
+                component=COMPONENT,
+                host=self._node,
+            )
