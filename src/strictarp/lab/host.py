@@ -131,7 +131,8 @@ def start(settings: Settings, *, ephemeral: bool, progress: Progress) -> Launch:
         kernel = vm.ensure_kernel(progress)
         vm.compile_sources()
         script = folder / "guest.sh"
-        vm.write_script(script, inner, log=folder / "guest.log", code=folder / "exit-code")
+        files = {"log": folder / "guest.log", "code": folder / "exit-code"}
+        vm.write_script(script, inner, **files, modules_first=False)
         argv = vm.command(kernel, script, share=folder, control=control)
     else:
         argv = [*_unshare(), *inner]

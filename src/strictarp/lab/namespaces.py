@@ -73,14 +73,10 @@ def create(name: str) -> Namespace:
     try:
         _check(_libc.unshare(_CLONE_NEWNET), f"cannot make network namespace {name}")
         made = current(name)
-        try:
-            subprocess.run(["ip", "link", "set", "lo", "up"], check=True, capture_output=True)
-        except BaseException:
-            made.close()
-            raise
     finally:
         enter(home)
         home.close()
+    set_links(made, "lo", up=True)
     return made
 
 
@@ -106,13 +102,14 @@ def ip(namespace: Namespace, *lines: str) -> None:
         raise RuntimeError(f"{namespace.name}: ip: {done.stderr.strip()} in {lines!r}")
 
 
-def set_down(namespace: Namespace, *links: str) -> None:
-    """Take links down at this very moment: no process is started for it. Raises OSError (netdevice(7))."""
+def set_links(namespace: Namespace, *links: str, up: bool) -> None:
+    """Take links up or down at this very moment: no process is started. Raises OSError (netdevice(7))."""
     with entered(namespace), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         for name in links:
             request = _IFREQ_FLAGS.pack(name.encode(), 0)
             _, flags = _IFREQ_FLAGS.unpack(fcntl.ioctl(control, _SIOCGIFFLAGS, request))
-            fcntl.ioctl(control, _SIOCSIFFLAGS, _IFREQ_FLAGS.pack(name.encode(), flags & ~_IFF_UP))
+            flags = flags | _IFF_UP if up else flags & ~_IFF_UP
+            fcntl.ioctl(control, _SIOCSIFFLAGS, _IFREQ_FLAGS.pack(name.encode(), flags))
 
 
 def veth(
@@ -127,4 +124,4 @@ def veth(
         f"link add {name_a}{address_a} type veth peer name {name_b}{address_b} netns {ns_b.path}",
         f"link set {name_a} up",
     )
-    ip(ns_b, f"link set {name_b} up")
+    set_links(ns_b, name_b, up=True)

@@ -75,7 +75,7 @@ class Network:
     def cut(self, name: str) -> None:
         """Pull both cables of a host, on the switch's side."""
         host = self.host(name)
-        namespaces.set_down(self.spaces[layout.WIRE], host.port, host.management_port)
+        namespaces.set_links(self.spaces[layout.WIRE], host.port, host.management_port, up=False)
 
     def forget_node(self, name: str) -> None:
         """Let go of a node that is off: its namespaces end with their last process."""
@@ -83,11 +83,6 @@ class Network:
         namespaces.ip(self.spaces[layout.WIRE], f"link del {host.port}", f"link del {host.management_port}")
         for space in (host.name, host.pod):
             self.spaces.pop(space).close()
-
-    def set_link(self, name: str, *, up: bool) -> None:
-        """Pull or plug a host's cable to the segment only."""
-        state = "up" if up else "down"
-        namespaces.ip(self.spaces[layout.WIRE], f"link set {self.host(name).port} {state}")
 
     def set_delay(self, name: str, *, delay_ms: float, jitter_ms: float) -> None:
         """Delay what the segment sends to a host, as real switches and drivers do."""

@@ -124,18 +124,21 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PATH": f"{Path(sys.prefix, 'bin')}:{path}:/usr/sbin:/sbin"}
 
 
-def write_script(path: Path, argv: Sequence[str], *, log: Path, code: Path) -> None:
+def write_script(
+    path: Path, argv: Sequence[str], *, log: Path, code: Path, modules_first: bool = True
+) -> None:
     """The guest's script: load modules, run `argv` with its output in `log`, leave its exit code in `code`.
 
-    A module that a kernel lacks or has built in is no fault here; who needs it will say so.
+    A module that a kernel lacks or has built in is no fault here; who needs it will say so. modules_first:
+    only then run `argv`; else at the same time, for those who let the kernel load what it misses.
     """
-    modules = " ".join(MODULES)
+    load = f"modprobe -a {' '.join(MODULES)}" + ("" if modules_first else " &")
     path.write_text(
         "#!/bin/sh\n"
         f"exec >>{shlex.quote(str(log))} 2>&1\n"
         "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
         "export PYTHONDONTWRITEBYTECODE=1\n"
-        f"for module in {modules}; do modprobe $module; done\n"
+        f"{load}\n"
         f"{shlex.join(argv)}\n"
         f"echo $? >{shlex.quote(str(code))}\n",
         encoding="utf-8",
