@@ -86,18 +86,13 @@ def test_down_cleans_up_after_the_first_process_was_killed(tmp_path: Path) -> No
     assert not (tmp_path / "lab").exists()
 
 
-def _heed_ctrl_c() -> None:
-    """Shells have their background jobs ignore it, and so would all that these start."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def test_ctrl_c_while_starting_leaves_nothing_running(tmp_path: Path) -> None:
     with subprocess.Popen(
-        [PROGRAM, "lab", "up", "--proxy", "none"],
+        # Shells have their background jobs ignore SIGINT, and so would all that these start.
+        ["env", "--default-signal=INT", PROGRAM, "lab", "up", "--proxy", "none"],
         env=environment(tmp_path),
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=_heed_ctrl_c,
     ) as process:
         end = time.monotonic() + 30
         while not (tmp_path / "lab" / "launch.json").exists():
