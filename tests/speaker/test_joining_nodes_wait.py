@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from strictarp.hello.messages import State
 from strictarp.speaker.settings import MS, SECOND
 from support.speakers import SETTINGS, VIP, Table
@@ -18,16 +20,20 @@ def test_a_cold_cluster_claims_nothing_before_it_has_settled_and_then_in_order()
     assert table.owners() == table.first()[:1]
 
 
-def test_a_cold_cluster_whose_nodes_start_one_after_another_still_begins_in_order() -> None:
+@pytest.mark.parametrize("apart", [4, 19, 43, 300])
+@pytest.mark.parametrize("seed", ["0", "1", "2"])
+def test_a_cold_cluster_whose_nodes_start_one_after_another_still_begins_in_order(
+    apart: int, seed: str
+) -> None:
+    """apart: ms; also less than a slot, where each must begin at its time and not at its next hello."""
     table = Table()
     order = table.first()
     late = Table(())
     for name in ("a", "b", "c"):
         late.macs[name] = table.macs[name]
     for name in reversed(order):
-        late.start(name)
-        late.after(300 * MS)
-    late.show()
+        late.start(name, seed=seed, view=late.view(name, members=order))
+        late.after(apart * MS)
     late.after(2 * SETTINGS.settle + 2 * SETTINGS.hello)
     assert late.owners() == order[:1]
 

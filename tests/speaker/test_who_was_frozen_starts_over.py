@@ -77,11 +77,11 @@ def test_a_process_stopped_between_a_step_and_its_frames_says_none_of_them_and_s
     table = Table().settled()
     first = table.first()[0]
     machine = table.machines[first]
-    due = machine.next_deadline()
-    assert due is not None
-    table.clock.run(due - 1)
-    actions = machine.step(TimerDue(), due)
-    assert any(isinstance(each, Send) for each in actions)
+    due, actions = 0, machine.step(TimerDue(), table.now)
+    while not any(isinstance(each, Send) for each in actions):
+        due = machine.next_deadline() or 0
+        table.clock.run(due - 1)
+        actions = machine.step(TimerDue(), due)
     assert machine.may_answer(due + SETTINGS.stall)
     assert not machine.may_answer(due + SETTINGS.stall + 1)
     after = machine.step(FrameReceived(b"\0" * 60), due + SETTINGS.stall + 2)

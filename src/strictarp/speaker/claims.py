@@ -13,7 +13,7 @@ from strictarp.speaker.agenda import Timer
 from strictarp.speaker.core import Core
 from strictarp.speaker.ownership import own
 from strictarp.speaker.peers import Peer
-from strictarp.speaker.presence import has_settled, may_claim
+from strictarp.speaker.presence import may_claim
 from strictarp.speaker.settings import MS
 from strictarp.speaker.slots import Claiming, Phase, Slot
 
@@ -26,7 +26,7 @@ def may_claim_slot(core: Core, slot: Slot) -> bool:
     """Whether this node may claim this IP at all, now."""
     if not slot.view.eligible or not may_claim(core):
         return False
-    if not core.seasoned and (not has_settled(core) or _any_seasoned(core, slot)):
+    if not core.seasoned and _any_seasoned(core, slot):
         return False
     return not _waits_for_deaf(core, slot)
 
@@ -56,7 +56,9 @@ def _waits_for_deaf(core: Core, slot: Slot) -> bool:
 
 
 def start_time(core: Core, slot: Slot) -> int:
-    """When this node's turn comes: a slot for each live candidate that goes first."""
+    """When this node's turn comes: a slot for each live candidate that goes first. By then a joining node has
+    listened for `settle`.
+    """
     first = _going_first(core, slot)
     since = slot.free_since if slot.free_since is not None else core.now
     if not core.seasoned:

@@ -166,8 +166,3 @@ def hear_anything(core: Core) -> None:
 def may_claim(core: Core) -> bool:
     """Whether the state of this node allows any claim; a joining one has more to ask (`claims`)."""
     return core.lease_holds and core.state in (State.JOINING, State.SEASONED)
-
-
-def has_settled(core: Core) -> bool:
-    """Whether this node has listened long enough to claim without being seasoned."""
-    return core.joined_at is not None and core.now - core.joined_at >= core.settings.settle
