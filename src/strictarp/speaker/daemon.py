@@ -1,6 +1,6 @@
 """The speaker of a node: watches the API, and runs one machine on each link that VIPs belong to.
 
-Capabilities: CAP_NET_RAW (packet sockets); CAP_NET_ADMIN is not needed. RBAC: list and watch services,
+Capabilities: CAP_NET_RAW (packet sockets); CAP_SYS_NICE is used where it is given. RBAC: list and watch services,
 endpointslices, nodes, namespaces, ipaddresspools, l2advertisements; in its namespace list, watch the Secret
 strictarp-hello and leases; create, patch and delete its own Lease; create, get and patch events.
 """
@@ -45,6 +45,7 @@ from strictarp.speaker.links import Place
 from strictarp.speaker.machine import Machine
 from strictarp.speaker.membership import SELECTOR, Membership, Presence, segments
 from strictarp.speaker.pools import read_pool
+from strictarp.speaker.priority import go_first
 from strictarp.speaker.renewal import Renewal
 from strictarp.speaker.segment import Segment
 from strictarp.speaker.settings import SECOND, Settings
@@ -76,6 +77,7 @@ class Options(msgspec.Struct, frozen=True):
 def run(options: Options) -> int:
     """Run until SIGTERM or SIGINT, hand all addresses over, end. Raises UserError."""
     logs.setup("speaker")
+    go_first()
     return asyncio.run(_until_signal(options, kubeconfig.load(options.kubeconfig)))
 
 
