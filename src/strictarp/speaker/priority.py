@@ -1,4 +1,4 @@
-"""Going first: a speaker that waits for a processor is late with its hellos, and loses its addresses. Thin."""
+"""Going first: a speaker that waits for a processor is late with its hellos, and loses its addresses."""
 
 from __future__ import annotations
 
