@@ -1,8 +1,8 @@
 """The speaker of a node: watches the API, and runs one machine on each link that VIPs belong to.
 
 Capabilities: CAP_NET_RAW (packet sockets); CAP_SYS_NICE is used where it is given. RBAC: list and watch
-services, endpointslices, nodes, namespaces, ipaddresspools, l2advertisements; in its namespace list, watch the
-Secret strictarp-hello and leases; create, patch and delete its own Lease; create, get and patch events.
+services, endpointslices, nodes, namespaces, ipaddresspools, l2advertisements; in its namespace list, watch
+the Secret strictarp-hello and leases; create, patch and delete its own Lease; create, get and patch events.
 """
 
 from __future__ import annotations
