@@ -121,3 +121,8 @@ def test_the_order_of_documents_does_not_matter(seed: int) -> None:
     shuffled = list(documents)
     random.Random(seed).shuffle(shuffled)
     assert decode(shuffled, RESOURCES) == decode(documents, RESOURCES)
+
+
+def test_a_number_of_thousands_of_digits_is_a_fault_of_its_file() -> None:
+    with pytest.raises(UserError, match=r"huge\.yaml: .*digits"):
+        list(parse_documents(f"spec: {'9' * 6000}", "huge.yaml"))

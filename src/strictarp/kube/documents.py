@@ -24,11 +24,11 @@ _SUFFIXES = (".yaml", ".yml", ".json")
 _BASE: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class _Loader(_BASE):  # type: ignore[misc,valid-type]
+class ApiLoader(_BASE):  # type: ignore[misc,valid-type]
     """Leaves times as the text that they are in the API."""
 
 
-_Loader.yaml_implicit_resolvers = {
+ApiLoader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
@@ -54,8 +54,8 @@ def read_documents(paths: Iterable[Path]) -> list[Raw]:
     """
     found: list[Raw] = []
     for path in paths:
-        for file in _files(path):
-            found += parse_documents(_text(file), str(file))
+        for file in files_of(path):
+            found += parse_documents(text_of(file), str(file))
     return found
 
 
@@ -128,8 +128,8 @@ def _load(text: str, source: str) -> Iterator[object]:
         except (msgspec.DecodeError, RecursionError):
             pass  # several documents, or comments: YAML reads those
     try:
-        yield from list(yaml.load_all(text, Loader=_Loader))
-    except (yaml.YAMLError, RecursionError) as error:
+        yield from list(yaml.load_all(text, Loader=ApiLoader))
+    except (yaml.YAMLError, RecursionError, ValueError) as error:  # also numbers of thousands of digits
         raise UserError(f"{source}: {' '.join(str(error).split())}") from None
 
 
@@ -160,7 +160,8 @@ def _without_nulls(value: object) -> object:
     return value
 
 
-def _files(path: Path) -> list[Path]:
+def files_of(path: Path) -> list[Path]:
+    """The file, or the YAML and JSON files of the folder, by name. Raises UserError."""
     try:
         if not path.is_dir():
             return [path]
@@ -169,7 +170,8 @@ def _files(path: Path) -> list[Path]:
         raise UserError(f"--objects {path}: cannot be read: {error}") from None
 
 
-def _text(path: Path) -> str:
+def text_of(path: Path) -> str:
+    """What a file holds. Raises UserError naming it."""
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import yaml
 
 from strictarp.errors import UserError
+from strictarp.kube.documents import ApiLoader, files_of, text_of
 from strictarp.kube.model import KubeObject
 from strictarp.kube.objects import EndpointSlice, Node, Service
 from strictarp.proxy.lenient import convert
@@ -20,8 +20,6 @@ _KINDS: Mapping[str, tuple[str, type[KubeObject]]] = {
     "EndpointSlice": ("discovery.k8s.io/v1", EndpointSlice),
     "Node": ("v1", Node),
 }
-_SUFFIXES = (".yaml", ".yml", ".json")
-_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class Objects(msgspec.Struct):
@@ -43,16 +41,6 @@ class Objects(msgspec.Struct):
                 self.nodes.append(found)
 
 
-class _Loader(_Base):  # type: ignore[misc]
-    """Leaves times as the text that they are in the API."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
 def read_objects(paths: Iterable[Path]) -> Objects:
     """All Services, EndpointSlices and Nodes of files and folders.
 
@@ -60,8 +48,8 @@ def read_objects(paths: Iterable[Path]) -> Objects:
     """
     objects = Objects()
     for path in paths:
-        for file in _files(path):
-            parse_objects(_text(file), str(file), objects)
+        for file in files_of(path):
+            parse_objects(text_of(file), str(file), objects)
     return objects
 
 
@@ -84,7 +72,7 @@ def _documents(text: str) -> Iterator[object]:
     try:
         yield json.loads(text)  # far faster, and YAML has no tabs
     except json.JSONDecodeError:
-        yield from yaml.load_all(text, Loader=_Loader)
+        yield from yaml.load_all(text, Loader=ApiLoader)
 
 
 def _take(document: object, where: str, objects: Objects) -> None:
@@ -156,17 +144,3 @@ def _text_of(value: str) -> str:
 def _show(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _files(path: Path) -> Iterator[Path]:
-    if path.is_dir():
-        yield from sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES)
-    else:
-        yield path
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--objects {path}: cannot be read: {error}") from None
