@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -112,6 +113,14 @@ def test_cases(data: st.DataObject) -> None:
     with contextlib.suppress(msgspec.DecodeError):
         result = cases.judge(json.dumps(line))
         assert (result.answered is None) == bool(result.unsupported)
+
+
+@pytest.mark.parametrize("entry", [[], [""], [None], "", " "])
+def test_an_entry_without_a_word_is_named_as_unsupported(entry: object) -> None:
+    line = json.loads(next(each for each in LINES if '"pneigh"' in each))
+    line["case"]["pneigh"] = [entry]
+    with contextlib.suppress(msgspec.DecodeError):
+        assert cases.judge(json.dumps(line)).unsupported
 
 
 @settings(deadline=None)

@@ -216,7 +216,7 @@ def host_of(case: Case) -> Builder:
     for proxy in case.pneigh:
         words = proxy.split() if isinstance(proxy, str) else [word for word in proxy if word]
         device = [] if len(words) < 2 or words[1] == "dev" else ["dev"]
-        run(builder, " ".join(["ip neigh add proxy", words[0], *device, *words[1:]]))
+        run(builder, " ".join(["ip neigh add proxy", *words[:1], *device, *words[1:]]))
     if case.nft:
         builder.add_nft(case.nft)
     for command in case.cmds:
