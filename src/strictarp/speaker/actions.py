@@ -71,7 +71,6 @@ class Kind(enum.StrEnum):
     PEER_SILENT = "PeerSilent"
     PEER_LEFT = "PeerLeft"
     SAME_NAME = "SameNodeName"
-    NO_KEY = "NoKey"
     DRAINED = "Drained"
 
 
