@@ -1,0 +1,1 @@
+"""strictARP as a state: scopes, the journal, drift, and the way back."""
