@@ -14,12 +14,14 @@ import msgspec
 from strictarp.arp.facts import Host
 from strictarp.arp.frames import parse_mac
 from strictarp.arp.probing import Answerer, Findings, Verdict
+from strictarp.kube.objects import Node
 from strictarp.wire import macs
 from strictarp.wire.announcers import Announcer
 from strictarp.wire.kernels import PROXIES, KernelAnswer, kernel_answer
-from strictarp.wire.naming import Known, Name, Who, name
+from strictarp.wire.naming import Here, Known, Name, Who, facts_of_nodes, known, name
 from strictarp.wire.vips import IpAddress
 
+_NOWHERE = Here()
 SLOW_MS = 100.0
 """A kernel answers within a millisecond or so; a proxy waits up to 800 ms (proxy_delay)."""
 STRICT = "sysctl -w net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2"
@@ -58,6 +60,20 @@ class Evidence(msgspec.Struct, frozen=True):
     known: Known = Known()
     facts: Mapping[str, Host] = {}
     announcers: Mapping[IpAddress, tuple[Announcer, ...]] = {}
+
+
+def evidence(
+    *,
+    nodes: Sequence[Node] = (),
+    answered: Iterable[Findings] = (),
+    facts: Mapping[str, Host] | None = None,
+    announcers: Mapping[IpAddress, tuple[Announcer, ...]] | None = None,
+    here: Here = _NOWHERE,
+) -> Evidence:
+    """Put together what is known. facts: by any label, see `facts_of_nodes`; the rest as for `known`."""
+    by_node = facts_of_nodes(facts or {}, nodes)
+    told = known(nodes=nodes, answered=answered, facts=by_node, here=here)
+    return Evidence(told, by_node, announcers or {})
 
 
 class _Case(msgspec.Struct, frozen=True):
