@@ -79,8 +79,8 @@ def evidence(
 class _Case(msgspec.Struct, frozen=True):
     """One answerer of one address, with what the other findings add.
 
-    answered, asked: for how many addresses it answers, of how many that anybody answers for. crowd: every
-    known node answers for this address.
+    answered, disputed: for how many addresses it answers, of those for which several do. crowd: how many
+    nodes answer for this address, if all known ones do.
     """
 
     found: Findings
@@ -88,15 +88,16 @@ class _Case(msgspec.Struct, frozen=True):
     name: Name
     announcers: tuple[Announcer, ...]
     answered: int
-    asked: int
+    disputed: int
     crowd: int
 
 
 def culprits(findings: Sequence[Findings], evidence: Evidence) -> tuple[Culprit, ...]:
     """The suspects, in the order of findings and answers; none where all is well, or nobody answers."""
     answering = [each for each in findings if each.answerers]
+    disputed = [each for each in answering if each.verdict is Verdict.SEVERAL]
     counts: dict[str, int] = {}
-    for each in answering:
+    for each in disputed:
         for answerer in each.answerers:
             counts[answerer.mac] = counts.get(answerer.mac, 0) + 1
     suspects: list[Culprit] = []
@@ -106,7 +107,7 @@ def culprits(findings: Sequence[Findings], evidence: Evidence) -> tuple[Culprit,
         nodes = {one.node for one in named if one.who is Who.NODE}
         crowd = len(nodes) if nodes >= evidence.known.nodes else 0
         cases = [
-            _Case(each, answerer, one, said, counts[answerer.mac], len(answering), crowd)
+            _Case(each, answerer, one, said, counts.get(answerer.mac, 0), len(disputed), crowd)
             for answerer, one in zip(each.answerers, named, strict=True)
         ]
         suspects += _of_address(cases, evidence)
@@ -241,8 +242,11 @@ def _by_company(case: _Case) -> Culprit:
             f"find {case.answerer.mac} in the switch's table of MACs, and take {ip} off that host or out of "
             "the pool",
         )
-    if case.found.verdict is Verdict.SEVERAL and case.asked > 1 and case.answered == case.asked:
-        why = f"it answers for all {case.asked} addresses, as a kernel with kube-ipvs0 and arp_ignore 0 does"
+    if case.found.verdict is Verdict.SEVERAL and case.answered == case.disputed > 1:
+        why = (
+            f"it answers for all {case.disputed} addresses for which several answer, as a kernel with "
+            "kube-ipvs0 and arp_ignore 0 does"
+        )
     elif case.crowd > 1:
         why = f"all {case.crowd} known nodes answer, as kernels with kube-ipvs0 and arp_ignore 0 do"
     else:

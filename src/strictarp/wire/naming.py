@@ -57,7 +57,8 @@ class Name(msgspec.Struct, frozen=True):
         if self.who is Who.THIS_HOST and self.node:
             lead = f"{lead} ({self.node})"
         parts = [" ".join(each for each in (lead, self.interface) if each)]
-        parts += [each for each in (self.relation, self.hint) if each]
+        hint = "" if self.hint == macs.LOCALLY_ADMINISTERED and self.who is not Who.FOREIGN else self.hint
+        parts += [each for each in (self.relation, hint) if each]
         return ", ".join(each for each in parts if each)
 
 
