@@ -44,7 +44,7 @@ class _Listen(click.ParamType[tuple[str | None, int]]):
     show_default=True,
     help="An address probe touches no cache; an ordinary request meets proxy ARP too.",
 )
-@click.option("--for", "seconds", type=click.FloatRange(min=0.1), metavar="S", help="End after S seconds.")
+@click.option("--for", "seconds", type=click.FloatRange(min=1.5), metavar="S", help="End after S seconds.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object a line for each event.")
 @click.option("--prometheus", type=_Listen(), metavar="[HOST]:PORT", help="Serve metrics there, at /metrics.")
 @click.option(

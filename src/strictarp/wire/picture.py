@@ -65,7 +65,7 @@ class Stretch(msgspec.Struct, frozen=True):
 def stretches(watched: Watched, frame: Frame) -> list[Stretch]:
     """The verdicts one after another, as far back as changes are kept."""
     judged = [(each.at, _VERDICTS[each.kind]) for each in watched.changes if each.kind in _VERDICTS]
-    ends = [at for at, _ in judged[1:]] + [frame.now]
+    ends = [at for at, _ in judged[1:]] + [frame.now] * bool(judged)
     return [Stretch(verdict, at, max(at, end)) for (at, verdict), end in zip(judged, ends, strict=True)]
 
 

@@ -23,7 +23,7 @@ from strictarp.wire.timeline import Timeline
 from strictarp.wire.vantage import CannotLook, Vantage, find_vantages
 from strictarp.wire.watched import Asker, Change
 
-_LOOK_AGAIN = 5.0
+LOOK_AGAIN = 5.0
 """Seconds after which, before a question, links, routes and addresses are looked at again."""
 
 
@@ -152,7 +152,7 @@ class Watcher:
     # --- questions ----------------------------------------------------------------------------------------
 
     async def _ask(self, ip: IPv4Address) -> None:
-        if self._clock.now() - self._looked >= _LOOK_AGAIN:
+        if self._clock.now() - self._looked >= LOOK_AGAIN:
             # Without it a link that lost its carrier would look like silence.
             try:
                 await self._look()
