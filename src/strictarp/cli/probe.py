@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
@@ -125,13 +126,12 @@ def _look(
             )
         )
 
-    from rich.console import Console
-
-    console = Console(stderr=True)
     try:
-        if not console.is_terminal:
+        if not sys.stderr.isatty():
             return run(None)
-        with console.status("asking …") as status:
+        from rich.console import Console
+
+        with Console(stderr=True).status("asking …") as status:
 
             def show(progress: Progress) -> None:
                 status.update(

@@ -22,7 +22,8 @@ from strictarp.cli.wire_options import Where
 from strictarp.errors import UserError
 from strictarp.kube.errors import KubeError
 from strictarp.wire.asking import probe_many
-from strictarp.wire.cluster_view import ClusterView, view_cluster
+from strictarp.wire.cluster_reading import view_cluster
+from strictarp.wire.cluster_view import ClusterView
 from strictarp.wire.culprits import Evidence, evidence
 from strictarp.wire.naming import internal_ips
 from strictarp.wire.page import page

@@ -107,11 +107,13 @@ def view_for(where: Where, *, whole_cluster: bool) -> ClusterView:
 
     An API that does not answer ends the command only then: names are no more than a help. Raises UserError.
     """
-    from strictarp.kube.errors import KubeError
-    from strictarp.wire.cluster_view import ClusterView, view_cluster
+    from strictarp.wire.cluster_view import ClusterView
 
     if where.kubeconfig is None and not whole_cluster:
         return ClusterView()
+    from strictarp.kube.errors import KubeError
+    from strictarp.wire.cluster_reading import view_cluster
+
     try:
         view = asyncio.run(view_cluster(where.kubeconfig or os.environ.get("KUBECONFIG")))
     except (KubeError, UserError) as error:
