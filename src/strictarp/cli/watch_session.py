@@ -17,7 +17,7 @@ import msgspec
 
 from strictarp.arp import probing
 from strictarp.arp.facts import Host
-from strictarp.arp.probing import Form
+from strictarp.arp.probing import Form, Verdict
 from strictarp.cli.wire_options import Where
 from strictarp.errors import UserError
 from strictarp.kube.errors import KubeError
@@ -38,6 +38,7 @@ REFRESH = 60.0
 _NAMES_EVERY = 5
 """The nodes' own addresses are asked for at every so many looks."""
 _WAIT = 1.2
+_ORDER = (Verdict.SEVERAL, Verdict.NOBODY, Verdict.UNKNOWN, Verdict.ONE)
 _COLOURS = {"one": "green", "SEVERAL": "bold red", "SILENT": "yellow"}
 
 
@@ -85,7 +86,6 @@ class Session:
         self._began = self._clock.now()
         wait = min(_WAIT, order.interval * 0.8)
         self._timeline = Timeline(Limits(interval=order.interval, wait=wait))
-        self._timeline.follow(order.ips, self._began)
         self._watcher = Watcher(
             self._timeline, order.where.interface, order.form, clock=self._clock, on_changes=self._on_changes
         )
@@ -98,6 +98,8 @@ class Session:
         """The exit code. Raises CannotLook, UserError."""
         self._check_page()
         await self._learn_names()
+        self._began = self._clock.now()
+        self._timeline.follow(self._order.ips, self._began)
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(_signals(self._stop))
             await stack.enter_async_context(_beside(self._refresh()))
@@ -148,7 +150,8 @@ class Session:
         def table() -> Table:
             context, now = self._context(), self._clock.now()
             made = Table(*HEADING, box=None, pad_edge=False)
-            for each in self._timeline.watched.values():
+            # A screen may not hold all of them: what is wrong stands first.
+            for each in sorted(self._timeline.watched.values(), key=lambda each: _ORDER.index(each.verdict)):
                 cells = [Text(cell) for cell in row(each, context, now, clock_time)]
                 cells[2].stylize(_COLOURS.get(STATES[each.verdict], "dim"))
                 made.add_row(*cells)

@@ -43,7 +43,10 @@ class Fault(enum.StrEnum):
 
 
 class Culprit(msgspec.Struct, frozen=True):
-    """One answerer that should not answer. sure: shown by FACTS or by the MAC itself, not only likely."""
+    """One answerer that should not answer, or may be the one that should not where it is unclear which.
+
+    sure: shown by FACTS or by the MAC itself, not only likely.
+    """
 
     ip: str
     mac: str
@@ -52,6 +55,13 @@ class Culprit(msgspec.Struct, frozen=True):
     sure: bool
     why: str
     mend: str
+
+    @property
+    def lead(self) -> str:
+        """How it is called."""
+        if self.fault is Fault.UNCLEAR:
+            return "suspect"
+        return "culprit" if self.sure else "likely culprit"
 
 
 class Evidence(msgspec.Struct, frozen=True):
@@ -253,8 +263,8 @@ def _by_company(case: _Case) -> Culprit:
         return _culprit(
             case,
             Fault.UNCLEAR,
-            "an address left on an interface, a second announcer or a kernel with arp_ignore 0; "
-            "the FACTS of that host would tell (strictarp facts --json FILE there, --facts FILE here)",
+            "the announcer itself, a second one, a kernel with arp_ignore 0, or an address left on an "
+            "interface; FACTS of that host would tell (strictarp facts --json FILE there, --facts FILE here)",
             _on(case, f"ip -4 addr show to {ip}; sysctl net.ipv4.conf.all.arp_ignore"),
         )
     return _culprit(case, Fault.KERNEL, why, f"{_on(case, STRICT)}; {ENABLE}")

@@ -109,8 +109,7 @@ def blame(reports: Iterable[Report]) -> Iterator[str]:
     for group in groups.values():
         first = group[0]
         who = first.mac if first.who == first.mac else f"{first.who} ({first.mac})"
-        lead = "culprit" if first.sure else "likely culprit"
-        yield printable(f"{lead}: {who}, {first.fault}, for {_addresses(group)}: {first.why}")
+        yield printable(f"{first.lead}: {who}, {first.fault}, for {_addresses(group)}: {first.why}")
         yield printable(f"  mend: {first.mend}")
     yield from doubled(found)
     for each in found:
