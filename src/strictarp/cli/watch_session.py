@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from datetime import UTC, datetime
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -16,7 +16,6 @@ import click
 import msgspec
 
 from strictarp.arp import probing
-from strictarp.arp.facts import Host
 from strictarp.arp.probing import Form, Verdict
 from strictarp.cli.wire_options import Where
 from strictarp.errors import UserError
@@ -25,7 +24,7 @@ from strictarp.wire.asking import probe_many
 from strictarp.wire.cluster_reading import view_cluster
 from strictarp.wire.cluster_view import ClusterView
 from strictarp.wire.culprits import Evidence, evidence
-from strictarp.wire.naming import internal_ips
+from strictarp.wire.naming import GivenFacts, internal_ips
 from strictarp.wire.page import page
 from strictarp.wire.timeline import Timeline
 from strictarp.wire.vantage import CannotLook, look_here
@@ -46,7 +45,7 @@ class Order(msgspec.Struct, frozen=True):
     """What is wanted."""
 
     where: Where
-    facts: Mapping[str, Host]
+    facts: GivenFacts
     view: ClusterView
     ips: tuple[IPv4Address, ...]
     interval: float
@@ -223,7 +222,9 @@ class Session:
             try:
                 self._view = await view_cluster(order.where.kubeconfig or os.environ.get("KUBECONFIG"))
                 found = [each for each in self._view.vips if isinstance(each, IPv4Address)]
-                self._evidence = msgspec.structs.replace(self._evidence, announcers=self._view.announcers)
+                self._evidence = msgspec.structs.replace(
+                    self._evidence, announcers=self._view.announcers, vips=frozenset(self._view.vips)
+                )
                 if not order.where.ips and found:
                     await self._watcher.follow(found)
                 if looks % _NAMES_EVERY == 0:
@@ -240,6 +241,7 @@ class Session:
             nodes=nodes,
             answered=answered,
             facts=self._order.facts,
+            vips=self._view.vips,
             announcers=self._view.announcers,
             here=await look_here(),
         )
