@@ -184,7 +184,7 @@ class Session:
     def _check_page(self) -> None:
         """Raises UserError now rather than at the end."""
         target = self._order.page
-        if target is None:
+        if target is None or (target.exists() and not target.is_file()):  # opening a pipe would wait
             return
         try:
             target.open("a", encoding="utf-8").close()
@@ -192,7 +192,7 @@ class Session:
             raise UserError(f"--html {target}: {error.strerror}; name a file that can be written") from error
 
     def _write_page(self) -> None:
-        """Whole or not at all: it may be looked at while it is written. Raises UserError."""
+        """Raises UserError."""
         target = self._order.page
         if target is None:
             return
@@ -200,10 +200,8 @@ class Session:
         text = page(
             self._timeline, self._context(), began=self._began, now=now, stamp=local_time, tick=tick_time
         )
-        beside = target.with_name(f".{target.name}.{os.getpid()}")
         try:
-            beside.write_text(text, encoding="utf-8")
-            beside.replace(target)
+            _write_whole(target, text)
         except OSError as error:
             raise UserError(f"--html {target}: {error.strerror}; name a file that can be written") from error
 
@@ -245,6 +243,24 @@ class Session:
             announcers=self._view.announcers,
             here=await look_here(),
         )
+
+
+def _write_whole(target: Path, text: str) -> None:
+    """Whole or not at all, since it may be looked at meanwhile; what is no plain file is written to.
+
+    Raises OSError.
+    """
+    place = target.resolve()  # behind a symbolic link
+    if place.exists() and not place.is_file():
+        place.write_text(text, encoding="utf-8")
+        return
+    beside = place.with_name(f".{place.name}.{os.getpid()}")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(place)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
 
 
 @contextlib.asynccontextmanager
