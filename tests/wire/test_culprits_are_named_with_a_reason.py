@@ -110,6 +110,7 @@ def test_facts_show_a_proxy() -> None:
     )
     told = one([found(VIP, mac(1), mac(2))], knowing(1, facts_of={"x": host}))
     assert (told.fault, told.sure) == (Fault.PROXY_ARP, True)
+    assert told.mend == f"on n2: ip neigh del proxy {VIP} dev eth0"
 
 
 def test_who_answers_only_the_ordinary_form_is_a_proxy() -> None:

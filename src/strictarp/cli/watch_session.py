@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import sys
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from datetime import UTC, datetime
 from ipaddress import IPv4Address
@@ -37,6 +38,8 @@ REFRESH = 60.0
 _NAMES_EVERY = 5
 """The nodes' own addresses are asked for at every so many looks."""
 _WAIT = 1.2
+_RECENT = 8
+"""Lines of events below the live table."""
 _ORDER = (Verdict.SEVERAL, Verdict.NOBODY, Verdict.UNKNOWN, Verdict.ONE)
 _COLOURS = {"one": "green", "SEVERAL": "bold red", "SILENT": "yellow"}
 
@@ -91,6 +94,7 @@ class Session:
         self._view = order.view
         self._evidence = Evidence()
         self._live = sys.stdout.isatty() and not order.as_json
+        self._recent: deque[str] = deque(maxlen=_RECENT)
         self._stop = asyncio.Event()
 
     async def run(self) -> int:
@@ -122,8 +126,6 @@ class Session:
     # --- what is told -------------------------------------------------------------------------------------
 
     def _on_changes(self, changes: list[Change]) -> None:
-        if self._live:
-            return
         for change in changes:
             context = self._context()
             if self._order.as_json:
@@ -131,7 +133,11 @@ class Session:
                 self._write(msgspec.json.encode(told).decode())
             else:
                 told = event(change, self._timeline, context, clock_time)
-                self._write("\n".join((line(told, context), *blame_lines(told))))
+                lines = (line(told, context), *blame_lines(told))
+                if self._live:
+                    self._recent.extend(lines)
+                else:
+                    self._write("\n".join(lines))
 
     def _write(self, text: str) -> None:
         """A reader that has gone, as `| head` does, ends the watch."""
@@ -141,12 +147,13 @@ class Session:
             self._stop.set()
 
     async def _show(self) -> None:
-        """The live table, twice a second."""
+        """The live table and the latest events, twice a second."""
+        from rich.console import Group
         from rich.live import Live
         from rich.table import Table
         from rich.text import Text
 
-        def table() -> Table:
+        def picture() -> Group:
             context, now = self._context(), self._clock.now()
             made = Table(*HEADING, box=None, pad_edge=False)
             # A screen may not hold all of them: what is wrong stands first.
@@ -154,15 +161,15 @@ class Session:
                 cells = [Text(cell) for cell in row(each, context, now, clock_time)]
                 cells[2].stylize(_COLOURS.get(STATES[each.verdict], "dim"))
                 made.add_row(*cells)
-            return made
+            return Group(made, Text("\n".join(self._recent), style="dim"))
 
-        with Live(table(), auto_refresh=False) as live:
+        with Live(picture(), auto_refresh=False) as live:
             try:
                 while True:
                     await asyncio.sleep(0.5)
-                    live.update(table(), refresh=True)
+                    live.update(picture(), refresh=True)
             finally:
-                live.update(table(), refresh=True)
+                live.update(picture(), refresh=True)
 
     async def _serve(self, host: str | None, port: int) -> None:
         from prometheus_client import CollectorRegistry

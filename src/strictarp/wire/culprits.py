@@ -11,13 +11,14 @@ from ipaddress import IPv4Address
 
 import msgspec
 
+from strictarp.arp.decision import Rule
 from strictarp.arp.facts import Host
 from strictarp.arp.frames import parse_mac
 from strictarp.arp.probing import Answerer, Findings, Verdict
 from strictarp.kube.objects import Node
 from strictarp.wire import macs
 from strictarp.wire.announcers import Announcer
-from strictarp.wire.kernels import PROXIES, KernelAnswer, kernel_answer, mends
+from strictarp.wire.kernels import KernelAnswer, kernel_answer, mends
 from strictarp.wire.naming import GivenFacts, Here, Known, Name, Who, known, name, nodes_of_facts
 from strictarp.wire.vips import IpAddress
 
@@ -25,6 +26,11 @@ _NOWHERE, _NO_FACTS = Here(), GivenFacts()
 SLOW_MS = 100.0
 """A kernel answers within a millisecond or so; a proxy waits up to 800 ms (proxy_delay)."""
 STRICT = "sysctl -w net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2"
+_PROXY_OFF = {
+    Rule.PROXY_ARP: "sysctl -w net.ipv4.conf.{device}.proxy_arp=0",
+    Rule.PROXY_ARP_PVLAN: "sysctl -w net.ipv4.conf.{device}.proxy_arp_pvlan=0",
+    Rule.PROXY_NEIGHBOUR: "ip neigh del proxy {ip} dev {device}",
+}
 ENABLE = "for all nodes: strictarp enable"
 
 
@@ -193,11 +199,10 @@ class _Judge:
     def _by_kernel(self, case: _Case, host: Host, answer: KernelAnswer) -> Culprit:
         """The model of its kernel gives this answer."""
         device, own = answer.device, answer.own
-        if answer.rule in PROXIES:
+        if answer.rule in _PROXY_OFF:
             why = f"{device} answers for others ({answer.rule})"
-            mend = (
-                self._choose(case, host, answer, "proxy") or f"sysctl -w net.ipv4.conf.{device}.proxy_arp=0"
-            )
+            otherwise = _PROXY_OFF[answer.rule].format(ip=case.found.ip, device=device)
+            mend = self._choose(case, host, answer, "proxy") or otherwise
             return _culprit(case, Fault.PROXY_ARP, why, _on(case, mend), sure=True)
         if own is not None:
             why = (

@@ -15,8 +15,6 @@ from strictarp.arp.packets import Packet
 from strictarp.arp.receiving import receive
 from strictarp.arp.remedies import turning
 
-PROXIES = (Rule.PROXY_ARP, Rule.PROXY_ARP_PVLAN, Rule.PROXY_NEIGHBOUR)
-
 
 class KernelAnswer(msgspec.Struct, frozen=True):
     """The kernel answers with that MAC.
