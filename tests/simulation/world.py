@@ -131,8 +131,9 @@ class World:
 
 
 def _vip(cluster: int, number: int) -> bytes:
-    return (
-        bytes((203, 0, 113, 1 + 100 * cluster + number))
-        if number < 100
-        else ((0xCB00_0000 + 0x2000 + number).to_bytes(4, "big"))
-    )
+    """Every third VIP is an IPv6 address; the machine treats them alike, the wire does not."""
+    if number % 3 == 2:
+        return bytes((0x20, 1, 0x0D, 0xB8, *bytes(9), cluster, *number.to_bytes(2, "big")))
+    if number < 100:
+        return bytes((203, 0, 113, 1 + 100 * cluster + number))
+    return (0xCB00_0000 + 0x2000 + number).to_bytes(4, "big")

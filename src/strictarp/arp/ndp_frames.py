@@ -121,6 +121,7 @@ def decode(data: bytes) -> NdpFrame:
     if _sum(sender, receiver, message):
         raise MalformedNdp(Fault.CHECKSUM)
     mac, mark = _options(message, _SOURCE_MAC if kind == SOLICITATION else _TARGET_MAC)
+    told = kind == ADVERTISEMENT
     frame = NdpFrame(
         destination,
         source,
@@ -129,8 +130,10 @@ def decode(data: bytes) -> NdpFrame:
         receiver,
         target,
         mac,
-        *(kind == ADVERTISEMENT and bool(flags & each) for each in (_ROUTER, _SOLICITED, _OVERRIDE)),
-        mark,
+        router=told and bool(flags & _ROUTER),
+        solicited=told and bool(flags & _SOLICITED),
+        override=told and bool(flags & _OVERRIDE),
+        mark=mark,
     )
     fault = _message_fault(frame)
     if fault is not None:
@@ -141,19 +144,15 @@ def decode(data: bytes) -> NdpFrame:
 def _packet_fault(data: bytes) -> Fault | None:
     """What is wrong with the headers around the message."""
     first, length, following, hops, _, _ = _IPV6.unpack_from(data, _IP_START)
-    if int.from_bytes(data[12:14], "big") != ETHERTYPE_IPV6:
-        return Fault.NOT_IPV6
-    if first >> 28 != 6:
-        return Fault.VERSION
-    if following != _ICMPV6:
-        return Fault.NEXT_HEADER
-    if data[_ICMP_START] not in (SOLICITATION, ADVERTISEMENT):
-        return Fault.TYPE
-    if hops != _HOP_LIMIT:
-        return Fault.HOP_LIMIT
-    if not _ICMP.size <= length <= len(data) - _ICMP_START:
-        return Fault.LENGTH
-    return None
+    faults = (
+        (int.from_bytes(data[12:14], "big") != ETHERTYPE_IPV6, Fault.NOT_IPV6),
+        (first >> 28 != 6, Fault.VERSION),
+        (following != _ICMPV6, Fault.NEXT_HEADER),
+        (data[_ICMP_START] not in (SOLICITATION, ADVERTISEMENT), Fault.TYPE),
+        (hops != _HOP_LIMIT, Fault.HOP_LIMIT),
+        (not _ICMP.size <= length <= len(data) - _ICMP_START, Fault.LENGTH),
+    )
+    return next((fault for is_so, fault in faults if is_so), None)
 
 
 def _message_fault(frame: NdpFrame) -> Fault | None:

@@ -16,8 +16,8 @@ class Send(msgspec.Struct, frozen=True, gc=False):
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
-    """Put these bytes on the link, which say "I own `address`" (an ARP answer or announcement), but only
-    if `Machine.may_answer(now)` holds right before. announcement: nobody asked.
+    """Put these bytes on the link, which say "I own `address`" (an answer or announcement by ARP or NDP), but
+    only if `Machine.may_answer(now)` holds right before. announcement: nobody asked.
     """
 
     data: bytes

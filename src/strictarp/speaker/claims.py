@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from strictarp.arp import frames as arp
+from strictarp.arp.frames import MARK_LENGTH
 from strictarp.hello import ids
 from strictarp.hello.frames import Frame
 from strictarp.hello.messages import MAX_CLAIM_ENTRIES, Claim, Entry, State, Witness
+from strictarp.speaker import resolution
 from strictarp.speaker.actions import Kind
 from strictarp.speaker.agenda import Timer
 from strictarp.speaker.core import Core
@@ -102,7 +103,7 @@ def begin(core: Core, slot: Slot) -> None:
     slot.phase = Phase.CLAIMING
     slot.epoch = slot.highest + 1
     slot.saw_epoch(slot.epoch)
-    slot.claiming = Claiming(core.now, core.chance.randbytes(arp.MARK_LENGTH))
+    slot.claiming = Claiming(core.now, core.chance.randbytes(MARK_LENGTH))
     core.waiting.discard(slot.vip)
     core.report(Kind.CLAIM_STARTED, slot, node=slot.previous[0])
     _ask(core, slot, slot.claiming)
@@ -110,8 +111,8 @@ def begin(core: Core, slot: Slot) -> None:
 
 def _ask(core: Core, slot: Slot, claiming: Claiming) -> None:
     _say_claim(core, slot)
-    nonce = claiming.nonce if any(claiming.nonce) else b"\1" * arp.MARK_LENGTH
-    core.probes.append(arp.probe(core.mac, slot.address, nonce=nonce))
+    nonce = claiming.nonce if any(claiming.nonce) else b"\1" * MARK_LENGTH
+    core.probes.append(resolution.probe(core.mac, slot.address, nonce=nonce))
     core.asks_gateway = True
     claiming.probes += 1
     if claiming.probes == PROBES:
@@ -166,7 +167,7 @@ def _is_alone(core: Core, claiming: Claiming) -> bool:
         return True  # longer than any live peer leaves between two hellos: this node has gone deaf
     if core.peers.any_live(core.now):
         return False
-    heard = core.gateway_answered if core.gateway is not None else core.heard_stranger
+    heard = core.gateway_answered if core.gateways_to_ask else core.heard_stranger
     return heard is None or heard < claiming.started
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from strictarp.arp import frames as arp
 from strictarp.hello import ids
+from strictarp.speaker import resolution
 from strictarp.speaker.actions import Disowned, Kind, Owning
 from strictarp.speaker.agenda import Timer
 from strictarp.speaker.core import Change, Core
@@ -41,17 +41,14 @@ def _schedule(core: Core) -> None:
 
 
 def _announce(core: Core, slot: Slot) -> None:
-    """Gratuitous ARP in both forms, because some hosts heed only one, then requests to single hosts, which
-    every cache believes: the gateway, and the clients heard asking (as an answer would: arp.c arp_process).
-    """
+    """To all, then questions to single hosts: the gateway, and the clients heard asking."""
     mac, ip = core.mac, slot.address
-    core.send_announcement(slot, arp.gratuitous_request(mac, ip))
-    core.send_announcement(slot, arp.gratuitous_reply(mac, ip))
+    for data in resolution.announcements(mac, ip):
+        core.send_announcement(slot, data)
     told = dict(slot.askers)
-    if core.gateway is not None and core.gateway_mac:
-        told[core.gateway] = core.gateway_mac
+    told |= {each: to for each, to in core.gateways.items() if to and len(each) == len(ip)}
     for address, to in told.items():
-        core.send_announcement(slot, arp.request(mac, ip, address, to=to))
+        core.send_announcement(slot, resolution.directed(mac, ip, address, to=to))
 
 
 def own(core: Core, slot: Slot, epoch: int) -> None:

@@ -7,7 +7,7 @@ advertisements, nodes, members) costs all of them.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address
 
 from strictarp.kube.objects import EndpointSlice, Node, Service
@@ -156,20 +156,22 @@ def common(one: tuple[Candidate, ...], other: tuple[Candidate, ...]) -> tuple[Ca
 def members(living: Mapping[str, Presence], nodes: Mapping[str, Node], place: Place) -> dict[str, Member]:
     """The nodes with a living speaker, as the machine on this link wants them."""
     return {
-        name: Member(name, presence.macs, _address(nodes.get(name), place), is_not_ready(nodes.get(name)))
+        name: Member(name, presence.macs, _first(nodes.get(name), place), is_not_ready(nodes.get(name)))
         for name, presence in living.items()
     }
 
 
 def node_addresses(nodes: Mapping[str, Node], place: Place) -> dict[bytes, str]:
-    """InternalIP on this segment → node, of all nodes that have one there."""
-    found = {_address(node, place): name for name, node in nodes.items()}
-    found.pop(b"", None)
-    return found
+    """InternalIPs on this segment, of either family → node, of all nodes that have one there."""
+    return {packed: name for name, node in nodes.items() for packed in _internal(node, place)}
 
 
-def _address(node: Node | None, place: Place) -> bytes:
-    """A node's InternalIP on this segment, packed; empty without one."""
+def _first(node: Node | None, place: Place) -> bytes:
+    return next(_internal(node, place), b"")
+
+
+def _internal(node: Node | None, place: Place) -> Iterator[bytes]:
+    """A node's InternalIPs on this segment, packed."""
     for entry in (node.status.addresses or ()) if node is not None else ():
         if entry.type != "InternalIP":
             continue
@@ -178,5 +180,4 @@ def _address(node: Node | None, place: Place) -> bytes:
         except ValueError:
             continue
         if place.holds(packed):
-            return packed
-    return b""
+            yield packed

@@ -15,6 +15,8 @@ from collections.abc import Callable
 
 from strictarp.arp import bpf
 from strictarp.arp.frames import ETHERTYPE_ARP
+from strictarp.arp.groups import Groups
+from strictarp.arp.ndp_frames import ALL_NODES_MAC, ETHERTYPE_IPV6, solicited_node
 from strictarp.arp.rawsocket import RawSocket
 from strictarp.hello.frames import ETHERTYPE, GROUP_MAC
 from strictarp.speaker.actions import (
@@ -62,14 +64,17 @@ class Segment:
         self._loop = asyncio.get_running_loop()
         self._hellos: RawSocket | None = None
         self._questions: RawSocket | None = None
+        self._solicitations: RawSocket | None = None
+        self._groups: Groups | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._due: int | None = None
         self._retry: asyncio.TimerHandle | None = None
         self._ranges: tuple[bpf.Range, ...] = ()
+        self._prefixes: tuple[bpf.Prefix, ...] = ()
         self._view: View | None = None
         self._open()
-        self.feed(GatewayKnown(place.gateway))
-        self.feed(LinkChanged(place.mac, place.up))
+        self.feed(GatewayKnown(place.gateway, place.gateway6))
+        self.feed(LinkChanged(place.mac, place.up, place.own6))
 
     # --- life ---------------------------------------------------------------------------------------------
 
@@ -82,41 +87,53 @@ class Segment:
         self._timer = self._retry = None
 
     def _open(self) -> None:
-        """Sockets for hellos and for ARP; when the link does not let us, again in a second."""
+        """Sockets for hellos, ARP and NDP; when the link does not let us, again in a second."""
         self._retry = None
         try:
             self._hellos = RawSocket(
                 self.place.index, ETHERTYPE, bpf.ethertype(ETHERTYPE), groups=(GROUP_MAC,)
             )
             self._questions = RawSocket(self.place.index, ETHERTYPE_ARP, self._arp_filter())
+            self._solicitations = RawSocket(
+                self.place.index, ETHERTYPE_IPV6, self._ndp_filter(), groups=(ALL_NODES_MAC,)
+            )
+            self._groups = Groups(self.place.index)
         except OSError as error:
             self._close_sockets()
             log.warning("link not usable", extra={"fields": {"link": self.place.name, "reason": str(error)}})
             self._retry = self._loop.call_later(_RETRY_SECONDS, self._open)
             return
         self._hellos.watch(self._loop, self._on_hello)
-        self._questions.watch(self._loop, self._on_arp)
+        self._questions.watch(self._loop, self._on_question)
+        self._solicitations.watch(self._loop, self._on_question)
+        self._join_groups()
 
     def _close_sockets(self) -> None:
-        for socket in (self._hellos, self._questions):
-            if socket is not None:
-                self.counts["lost"] += socket.dropped
-                socket.unwatch(self._loop)
-                socket.close()
-        self._hellos = self._questions = None
+        for socket in self._sockets:
+            self.counts["lost"] += socket.dropped
+            socket.unwatch(self._loop)
+            socket.close()
+        if self._groups is not None:
+            self._groups.close()
+        self._hellos = self._questions = self._solicitations = self._groups = None
+
+    @property
+    def _sockets(self) -> list[RawSocket]:
+        every = (self._hellos, self._questions, self._solicitations)
+        return [socket for socket in every if socket is not None]
 
     def move(self, place: Place) -> None:
         """The same link, as it is now: another MAC, carrier, subnets or gateway."""
         before, self.place = self.place, place
-        broken = any(socket is not None and socket.broken for socket in (self._hellos, self._questions))
+        broken = any(socket.broken for socket in self._sockets)
         if place.up and (broken or not before.up) and self._retry is None:
             self._close_sockets()
             self._open()
-        if place.gateway != before.gateway:
+        if (place.gateway, place.gateway6) != (before.gateway, before.gateway6):
             self._refilter()
-            self.feed(GatewayKnown(place.gateway))
-        if (place.mac, place.up) != (before.mac, before.up):
-            self.feed(LinkChanged(place.mac, place.up))
+            self.feed(GatewayKnown(place.gateway, place.gateway6))
+        if (place.mac, place.up, place.own6) != (before.mac, before.up, before.own6):
+            self.feed(LinkChanged(place.mac, place.up, place.own6))
 
     def show(self, view: View) -> None:
         """What the API says now."""
@@ -127,20 +144,36 @@ class Segment:
         self.feed(ViewChanged(view))
 
     def _refilter(self) -> None:
-        """Hear ARP about the VIPs, the nodes and the gateway only: a storm of other ARP costs no wake-up."""
+        """Hear about the VIPs, the nodes and the gateways only: a storm of other ARP costs no wake-up."""
         addresses = [*self._view.vips, *self._view.nodes] if self._view is not None else []
-        if self.place.gateway is not None:
-            addresses.append(self.place.gateway)
-        ranges = bpf.aggregate(addresses)
-        if ranges == self._ranges:
-            return
-        self._ranges = ranges
-        if self._questions is not None:
-            with contextlib.suppress(OSError):  # the link is going: `move` opens new sockets
-                self._questions.set_filter(self._arp_filter())
+        addresses += [each for each in (self.place.gateway, self.place.gateway6) if each is not None]
+        ranges = bpf.aggregate(each for each in addresses if len(each) == 4)
+        prefixes = bpf.aggregate6(each for each in addresses if len(each) == 16)
+        with contextlib.suppress(OSError):  # the link is going: `move` opens new sockets
+            if ranges != self._ranges:
+                self._ranges = ranges
+                if self._questions is not None:
+                    self._questions.set_filter(self._arp_filter())
+            if prefixes != self._prefixes:
+                self._prefixes = prefixes
+                if self._solicitations is not None:
+                    self._solicitations.set_filter(self._ndp_filter())
+        self._join_groups()
 
     def _arp_filter(self) -> bpf.Program:
         return bpf.arp_about(self._ranges) if self._ranges else bpf.nothing()
+
+    def _ndp_filter(self) -> bpf.Program:
+        return bpf.ndp_about(self._prefixes) if self._prefixes else bpf.nothing()
+
+    def _join_groups(self) -> None:
+        """Those of all VIPs that this node may own: a takeover must not wait for a switch to learn them."""
+        vips = self._view.vips.values() if self._view is not None else ()
+        wanted = {solicited_node(vip.address) for vip in vips if vip.eligible and len(vip.address) == 16}
+        if self._groups is None or self._solicitations is None or self._groups.show(wanted):
+            return
+        with contextlib.suppress(OSError):
+            self._solicitations.hear_all_groups()
 
     # --- what comes in ------------------------------------------------------------------------------------
 
@@ -152,12 +185,12 @@ class Segment:
     def _on_hello(self, data: bytes) -> None:
         self.feed(FrameReceived(data))
 
-    def _on_arp(self, data: bytes) -> None:
+    def _on_question(self, data: bytes) -> None:
         answer = self.machine.answer(data, now())
         if answer is None:
             self.feed(FrameReceived(data))
         elif self._questions is not None:
-            self._questions.send(answer)
+            self._questions.send(answer.data)
             self.counts["answers"] += 1
 
     def _plan_timer(self) -> None:
@@ -173,9 +206,10 @@ class Segment:
 
     def _expire(self) -> None:
         self._timer = None
-        for socket, take in ((self._hellos, self._on_hello), (self._questions, self._on_arp)):
+        for socket in self._sockets:
+            take = self._on_hello if socket is self._hellos else self._on_question
             for _ in range(_FRAMES_BEFORE_TIMER):
-                data = socket.receive() if socket is not None else None
+                data = socket.receive()
                 if data is None:
                     break
                 take(data)
@@ -192,9 +226,8 @@ class Segment:
                     if self._send(data):
                         self.counts["announcements" if announcement else "answers"] += 1
                 case DiscardQueued():
-                    for socket in (self._hellos, self._questions):
-                        if socket is not None:
-                            self.counts["discarded"] += socket.discard()
+                    for socket in self._sockets:
+                        self.counts["discarded"] += socket.discard()
                 case Finished():
                     self.finished.set()
                     self._on_told(self, action)
