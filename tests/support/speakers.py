@@ -56,6 +56,7 @@ class Table:
 
     cut: (from, to) between which nothing passes. stopped: processes that are stopped; frames wait for them.
     deaf_to_hellos: (from, to) between which only ARP passes. kernels: nodes whose kernel answers for VIPs.
+    beside: VIP → the first address of its Service.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Table:
     ) -> None:
         self.clock = Clock()
         self.vips = list(vips)
+        self.beside: dict[bytes, bytes] = {}
         self.machines: dict[str, Machine] = {}
         self.macs: dict[str, bytes] = {}
         self.due: dict[str, int | None] = {}
@@ -127,7 +129,13 @@ class Table:
         if not eligible:
             every.pop(name, None)
         vips = {
-            vip: Vip(vip, order(every, str(ipaddress.ip_address(vip))), name in every) for vip in self.vips
+            vip: Vip(
+                vip,
+                order(every, str(ipaddress.ip_address(self.beside.get(vip, vip)))),
+                name in every,
+                self.beside.get(vip, b""),
+            )
+            for vip in self.vips
         }
         members_there = {each: Member(each, (self.macs[each],)) for each in known}
         return View(vips, members_there, nodes=self.node_addresses)

@@ -12,7 +12,7 @@ from strictarp.speaker import resolution
 from strictarp.speaker.actions import Kind
 from strictarp.speaker.agenda import Timer
 from strictarp.speaker.core import Core
-from strictarp.speaker.ownership import own
+from strictarp.speaker.ownership import leading_peer, leads, own
 from strictarp.speaker.peers import Peer
 from strictarp.speaker.presence import may_claim
 from strictarp.speaker.settings import MS
@@ -81,11 +81,15 @@ def _cold_start(core: Core, first: Sequence[Peer]) -> int:
 
 
 def _going_first(core: Core, slot: Slot) -> list[Peer]:
-    """Live candidates of this node's standing that order before it; with a penalty, all of them.
+    """Live candidates of this node's standing that order before it; with a penalty, all of them. Who owns the
+    Service's first address goes before all.
 
     A joining node meets no seasoned one here, so it counts the joining: a cold cluster starts in order.
     """
+    if leads(core, slot):
+        return []
     found = []
+    leader = leading_peer(core, slot)
     penalised = core.now < slot.penalty_until
     for candidate in slot.view.candidates:
         if candidate.node == core.node:
@@ -95,6 +99,8 @@ def _going_first(core: Core, slot: Slot) -> list[Peer]:
         peer = _live_candidate(core, candidate.node)
         if peer is not None and peer.state is core.state:
             found.append(peer)
+    if leader is not None and leader.state is core.state and leader not in found:
+        found.append(leader)
     return found
 
 

@@ -73,6 +73,8 @@ class Core:
         """VIPs without a known owner that this node may claim."""
         self.outscored: set[int] = set()
         """Own VIPs for which the view names a candidate of higher score."""
+        self.beside: set[int] = set()
+        """Own VIPs that are another address of a Service whose first one is on this segment, too."""
         self.looks: dict[int, None] = {}
         # The others.
         self.view = views.EMPTY

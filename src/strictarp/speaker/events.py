@@ -59,7 +59,9 @@ class DrainEnded(msgspec.Struct, frozen=True, gc=False):
 
 
 class MoveRequested(msgspec.Struct, frozen=True, gc=False):
-    """Hand this VIP (packed) over; to this node, or to the first candidate that takes it."""
+    """Hand this VIP (packed), and its Service's other address, over; to this node, or to the first candidate
+    that takes it.
+    """
 
     address: bytes
     node: str | None = None

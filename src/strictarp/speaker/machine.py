@@ -132,9 +132,9 @@ def _handle(core: Core, event: Event) -> None:  # noqa: C901, PLR0912 - one case
         case DrainEnded():
             handover.end_drain(core)
         case MoveRequested(address=address, node=node):
-            slot = core.by_address.get(address)
-            if slot is not None and slot.phase is Phase.OWN:
-                handover.offer(core, slot, Cause.REQUEST, node=node)
+            for slot in ownership.together(core, address):
+                if slot.phase is Phase.OWN:
+                    handover.offer(core, slot, Cause.REQUEST, node=node)
         case Resumed():
             if core.last_hello is not None:
                 presence.start_over(core, core.now - core.last_hello)
@@ -169,6 +169,7 @@ def _expire(core: Core, timer: Timer, number: int, due: int) -> None:
             core.look(core.waiting)
             core.look([slot.vip for slot in core.owned.values()] if core.drain_until is not None else ())
             core.look(core.outscored)
+            core.look(core.beside)
             core.urgent_hello(at_once=True)
         case Timer.URGENT:
             core.urgent_hello()

@@ -7,6 +7,7 @@ from strictarp.speaker import resolution
 from strictarp.speaker.actions import Disowned, Kind, Owning
 from strictarp.speaker.agenda import Timer
 from strictarp.speaker.core import Change, Core
+from strictarp.speaker.peers import Peer
 from strictarp.speaker.slots import Phase, Slot
 
 
@@ -70,7 +71,7 @@ def own(core: Core, slot: Slot, epoch: int) -> None:
     core.report(Kind.TOOK_OVER, slot, node=previous, micros=without)
     core.urgent_hello()
     announce_rounds(core, slot)
-    note_scores(core, slot)
+    note_view(core, slot)
     core.look((slot.vip,))
 
 
@@ -81,6 +82,7 @@ def disown(core: Core, slot: Slot) -> None:
     slot.free_since = core.now
     core.agenda.cancel(Timer.SLOT, slot.vip)
     core.outscored.discard(slot.vip)
+    core.beside.discard(slot.vip)
     del core.owned[slot.address]
     _changed(core, slot)
     core.told.append(Disowned(slot.address))
@@ -95,8 +97,37 @@ def _changed(core: Core, slot: Slot) -> None:
     core.changes[slot.vip] = Change(slot.epoch if slot.owned else None)
 
 
-def note_scores(core: Core, slot: Slot) -> None:
-    """Remember whether the view names a candidate of higher score for an IP of this node."""
+def leads(core: Core, slot: Slot) -> bool:
+    """Whether this node owns the first address of the Service that this IP is another address of."""
+    return slot.view.beside in core.owned
+
+
+def leading_peer(core: Core, slot: Slot) -> Peer | None:
+    """The live peer that owns the first address of the Service, if it may own this IP, too."""
+    first = core.by_address.get(slot.view.beside)
+    if first is None or first.owned:
+        return None
+    peer = core.peers.owner(first.vip, core.now, isolated=core.isolated)
+    if peer is None or not any(ids.node_id(each.node) == peer.node for each in slot.view.candidates):
+        return None
+    return peer
+
+
+def together(core: Core, address: bytes) -> list[Slot]:
+    """The slot of an address, and those of its Service's other addresses on this segment."""
+    named = core.by_address.get(address)
+    if named is None:
+        return []
+    first = named.view.beside or address
+    return [each for each in core.slots.values() if first in (each.address, each.view.beside)]
+
+
+def note_view(core: Core, slot: Slot) -> None:
+    """Remember what makes an IP of this node move: a candidate of higher score, a Service's other address."""
+    if slot.owned and slot.view.beside:
+        core.beside.add(slot.vip)
+    else:
+        core.beside.discard(slot.vip)
     scores = {candidate.node: candidate.score for candidate in slot.view.candidates}
     mine = scores.get(core.node)
     if slot.owned and mine is not None and max(scores.values()) > mine:

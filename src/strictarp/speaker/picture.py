@@ -122,18 +122,22 @@ def vips(verdicts: Mapping[str, Verdict], places: Iterable[Place], node: str) ->
     for _, verdict in sorted(verdicts.items()):
         if verdict.why is not None:
             continue
-        order = verdict.order
-        candidate = any(each.node == node for each in order)
         allowed = advertising.interfaces_of(verdict.matching, node)
+        first: tuple[int, bytes] | None = None
         for address in verdict.addresses:
+            order = verdict.order_of(address)
+            candidate = any(each.node == node for each in order)
             place = place_of(known, address.packed)
             if place is None:
                 continue
             announced = place_of(known, address.packed, allowed)
             eligible = candidate and announced is not None
-            link = found[(announced or place).index]
+            index = (announced or place).index
+            link = found[index]
             before = link.get(address.packed)
-            fresh = Vip(address.packed, order, eligible)
+            beside = first[1] if first is not None and first[0] == index else b""
+            first = first or (index, address.packed)
+            fresh = Vip(address.packed, order, eligible, beside if beside != address.packed else b"")
             link[address.packed] = fresh if before is None else _shared(before, fresh, node)
     return found
 
@@ -142,9 +146,8 @@ def _shared(one: Vip, other: Vip, node: str) -> Vip:
     order = common(one.candidates, other.candidates)
     if not order:
         return one
-    return Vip(
-        one.address, order, any(each.node == node for each in order) and (one.eligible or other.eligible)
-    )
+    eligible = any(each.node == node for each in order) and (one.eligible or other.eligible)
+    return Vip(one.address, order, eligible, one.beside)
 
 
 def common(one: tuple[Candidate, ...], other: tuple[Candidate, ...]) -> tuple[Candidate, ...]:

@@ -38,6 +38,7 @@ def start_over(core: Core, micros: int) -> None:
         slot.releasing = None
     core.owned.clear()
     core.outscored.clear()
+    core.beside.clear()
     core.set_hash = 0
     core.set_version = 0
     core.changes.clear()

@@ -22,12 +22,14 @@ class Vip(msgspec.Struct, frozen=True):
     """One VIP of this segment.
 
     address: packed. candidates: in order of election (`election.order`), the nodes put behind last; may
-    include this node. eligible: this node may own it (it is a candidate and has the link).
+    include this node. eligible: this node may own it (it is a candidate and has the link). beside: the first
+    address of its Service, if that is another one on this segment: both are to have one owner.
     """
 
     address: bytes
     candidates: tuple[Candidate, ...]
     eligible: bool
+    beside: bytes = b""
 
 
 class Member(msgspec.Struct, frozen=True):
