@@ -74,6 +74,16 @@ class Kind(enum.StrEnum):
     DRAINED = "Drained"
 
 
+class Taking(enum.StrEnum):
+    """Why a node took an IP over: the detail of TOOK_OVER."""
+
+    HANDED_OVER = "handed over"
+    SILENCE = "its owner fell silent"
+    RELEASED = "its owner let it go"
+    AGAIN = "owned before"
+    NEW = "no owner known"
+
+
 class Report(msgspec.Struct, frozen=True, gc=False):
     """Something to log or count. Decides nothing.
 

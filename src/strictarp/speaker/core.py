@@ -91,6 +91,9 @@ class Core:
         self.unsynced: set[Peer] = set()
         """Peers whose whole set is not known here."""
         self.heard_ever: set[int] = set()
+        self.hellos: Counter[int] = Counter()
+        """Node → hellos heard of it; `hellos_lost`: those that must have come in between."""
+        self.hellos_lost: Counter[int] = Counter()
         self.pending: dict[Key, Pending] = {}
         self.gateways: dict[bytes, bytes] = {}
         """Default gateway of each family → its MAC, empty while not heard."""

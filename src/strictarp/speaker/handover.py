@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from strictarp.hello import ids
 from strictarp.hello.messages import Accept, Offer, Release, State
-from strictarp.speaker.actions import Finished, Kind
+from strictarp.speaker.actions import Finished, Kind, Taking
 from strictarp.speaker.agenda import Timer
 from strictarp.speaker.core import Core
 from strictarp.speaker.ownership import disown, leading_peer, leads, own
@@ -195,7 +195,7 @@ def hear_release(core: Core, peer: Peer, message: Release, seq: int) -> None:
     accepted = slot.accepted
     if message.to == core.sender.node and accepted is not None and _may_take_now(core, slot, peer, message):
         slot.previous = (peer.node, peer.key[1], max(peer.hello_seq, 0))
-        own(core, slot, accepted.epoch)
+        own(core, slot, accepted.epoch, Taking.HANDED_OVER)
         # Its giver may see other scores: two such nodes would hand the IP to and fro without end.
         slot.move_after = core.now + core.settings.season
         return

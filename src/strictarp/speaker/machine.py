@@ -10,7 +10,17 @@ from collections import Counter
 
 from strictarp.hello.auth import Keys
 from strictarp.hello.frames import ETHERTYPE
-from strictarp.speaker import claims, handover, hearing, neighbours, ownership, presence, resolution, viewing
+from strictarp.speaker import (
+    claims,
+    handover,
+    hearing,
+    neighbours,
+    observing,
+    ownership,
+    presence,
+    resolution,
+    viewing,
+)
 from strictarp.speaker.actions import Action, Answer
 from strictarp.speaker.agenda import Timer
 from strictarp.speaker.core import Core
@@ -28,6 +38,7 @@ from strictarp.speaker.events import (
     ViewChanged,
 )
 from strictarp.speaker.looking import look_at_all
+from strictarp.speaker.observing import Sight
 from strictarp.speaker.settings import Settings
 from strictarp.speaker.slots import Cause, Phase
 
@@ -55,6 +66,16 @@ class Machine:
     def owned(self) -> dict[bytes, int]:
         """The VIPs that this node owns, and their epochs."""
         return {address: slot.epoch for address, slot in self._core.owned.items()}
+
+    @property
+    def sights(self) -> list[Sight]:
+        """The other nodes, as seen from here at the last step."""
+        return observing.sights(self._core)
+
+    @property
+    def unheard(self) -> list[str]:
+        """Names of candidates that live by the API and were never heard on this segment."""
+        return observing.unheard(self._core)
 
     def step(self, event: Event, now: int) -> list[Action]:
         """What follows from the event, to be done in order: the frames, then what there is to tell.
@@ -177,6 +198,8 @@ def _expire(core: Core, timer: Timer, number: int, due: int) -> None:
             hearing.fall_silent(core, number)
         case Timer.ANNOUNCE:
             ownership.announce_due(core)
+        case Timer.REFRESH:
+            ownership.refresh(core)
         case Timer.DRAIN:
             handover.drain_time_is_up(core)
         case Timer.RELEASE:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from strictarp.hello import ids
+from strictarp.hello.messages import State
 from strictarp.speaker import resolution
-from strictarp.speaker.actions import Disowned, Kind, Owning
+from strictarp.speaker.actions import Disowned, Kind, Owning, Taking
 from strictarp.speaker.agenda import Timer
 from strictarp.speaker.core import Change, Core
 from strictarp.speaker.peers import Peer
@@ -23,6 +24,15 @@ def enforce(core: Core, slot: Slot) -> None:
         return
     slot.enforced_at = core.now
     core.announcements.plan(slot.vip, slot.epoch, (core.now,))
+    _schedule(core)
+
+
+def refresh(core: Core) -> None:
+    """One round for each own IP, spread over the time until the next refresh."""
+    period = core.settings.refresh
+    for number, slot in enumerate(core.owned.values()):
+        core.announcements.plan(slot.vip, slot.epoch, (core.now + period * number // len(core.owned),))
+    core.agenda.set(Timer.REFRESH, 0, core.now + period)
     _schedule(core)
 
 
@@ -52,8 +62,9 @@ def _announce(core: Core, slot: Slot) -> None:
         core.send_announcement(slot, resolution.directed(mac, ip, address, to=to))
 
 
-def own(core: Core, slot: Slot, epoch: int) -> None:
-    """This node owns the IP from now on, and says so."""
+def own(core: Core, slot: Slot, epoch: int, cause: Taking | None = None) -> None:
+    """This node owns the IP from now on, and says so. cause: without one, what became of the last owner."""
+    cause = cause or _cause_of_claim(core, slot)
     previous = slot.previous[0]
     without = core.now - slot.free_since if slot.free_since is not None else 0
     slot.leave_phase()
@@ -68,11 +79,22 @@ def own(core: Core, slot: Slot, epoch: int) -> None:
     core.owned[slot.address] = slot
     _changed(core, slot)
     core.told.append(Owning(slot.address, epoch, core.name_of(previous) if previous else ""))
-    core.report(Kind.TOOK_OVER, slot, node=previous, micros=without)
+    core.report(Kind.TOOK_OVER, slot, node=previous, detail=cause.value, micros=without)
     core.urgent_hello()
     announce_rounds(core, slot)
     note_view(core, slot)
     core.look((slot.vip,))
+
+
+def _cause_of_claim(core: Core, slot: Slot) -> Taking:
+    node, incarnation, _ = slot.previous
+    if not node:
+        return Taking.NEW
+    if node == core.sender.node:
+        return Taking.AGAIN
+    peer = core.peers.by_key.get((node, incarnation))
+    there = peer is not None and (peer.state is State.LEAVING or core.peers.is_live(peer, core.now))
+    return Taking.RELEASED if there else Taking.SILENCE
 
 
 def disown(core: Core, slot: Slot) -> None:

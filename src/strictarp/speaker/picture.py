@@ -94,6 +94,11 @@ class Picture:
         """Whether there is something left to judge."""
         return bool(self._dirty)
 
+    def verdicts_on(self, addresses: Iterable[bytes]) -> list[Verdict]:
+        """The verdicts on the Services that are announced with any of these addresses (packed)."""
+        keys = {key for address in addresses for key in self._announced.get(address, ())}
+        return [self.verdicts[key] for key in sorted(keys)]
+
     def services_of(self, address: bytes) -> list[Service]:
         """The Services that are announced with this address (packed)."""
         return [self._services[key] for key in sorted(self._announced.get(address, ()))]

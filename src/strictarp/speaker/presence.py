@@ -67,6 +67,8 @@ def start_over(core: Core, micros: int) -> None:
 
 def begin(core: Core) -> None:
     """There is a link and a key: say hello, if this is new."""
+    if core.settings.refresh and (Timer.REFRESH, 0) not in core.agenda:
+        core.agenda.set(Timer.REFRESH, 0, core.now + core.settings.refresh)
     if core.speaking and core.last_hello is None:
         core.joined_at = core.now
         core.heard_any = core.now

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 
 from strictarp.arp import bpf
@@ -39,6 +39,16 @@ log = logging.getLogger(__name__)
 _FRAMES_BEFORE_TIMER = 512
 _RETRY_SECONDS = 1.0
 
+
+class Traffic:
+    """Frames about one VIP: requests for it while it was owned, answers, announcements to all."""
+
+    __slots__ = ("announcements", "answers", "requests")
+
+    def __init__(self) -> None:
+        self.requests = self.answers = self.announcements = 0
+
+
 Told = Owning | Disowned | Report | Finished
 """Actions that are not about frames: for whoever keeps logs, metrics and events."""
 
@@ -59,6 +69,8 @@ class Segment:
         self.place = place
         self.machine = machine
         self.counts: Counter[str] = Counter()
+        self.traffic: defaultdict[bytes, Traffic] = defaultdict(Traffic)
+        """By VIP, for those that this node has owned."""
         self.finished = asyncio.Event()
         self._on_told = on_told
         self._loop = asyncio.get_running_loop()
@@ -140,6 +152,8 @@ class Segment:
         if view == self._view:
             return
         self._view = view
+        for gone in self.traffic.keys() - view.vips.keys():
+            del self.traffic[gone]
         self._refilter()
         self.feed(ViewChanged(view))
 
@@ -190,8 +204,11 @@ class Segment:
         if answer is None:
             self.feed(FrameReceived(data))
         elif self._questions is not None:
+            traffic = self.traffic[answer.address]
+            traffic.requests += 1
             self._questions.send(answer.data)
             self.counts["answers"] += 1
+            traffic.answers += 1
 
     def _plan_timer(self) -> None:
         due = self.machine.next_deadline()
@@ -222,9 +239,8 @@ class Segment:
             match action:
                 case Send(data=data):
                     self._send(data)
-                case Answer(data=data, announcement=announcement):
-                    if self._send(data):
-                        self.counts["announcements" if announcement else "answers"] += 1
+                case Answer():
+                    self._answer(action)
                 case DiscardQueued():
                     for socket in self._sockets:
                         self.counts["discarded"] += socket.discard()
@@ -233,6 +249,17 @@ class Segment:
                     self._on_told(self, action)
                 case _:
                     self._on_told(self, action)
+
+    def _answer(self, action: Answer) -> None:
+        traffic = self.traffic[action.address]
+        traffic.requests += not action.announcement
+        if not self._send(action.data):
+            return
+        self.counts["announcements" if action.announcement else "answers"] += 1
+        if not action.announcement:
+            traffic.answers += 1
+        elif action.data[0] & 1:  # to a group: questions to single hosts announce, but are not gratuitous
+            traffic.announcements += 1
 
     def _send(self, data: bytes) -> bool:
         """Put a frame on the link, unless this process was stopped since the machine decided on it."""
