@@ -95,7 +95,8 @@ class Schedule(msgspec.Struct, frozen=True):
 
     nodes: of the first cluster; strangers: of a second one on the same segment. delay: one-way, least and
     most. lags: of each node, how late at most it handles things. gateway: whether the nodes know one. asks:
-    least and most between two questions of the client for one VIP.
+    least and most between two questions of the client for one VIP. paired: the third VIP is another address
+    of the first one's Service.
     """
 
     seed: int
@@ -110,6 +111,7 @@ class Schedule(msgspec.Struct, frozen=True):
     asks: tuple[int, int]
     length: int
     faults: tuple[Fault, ...]
+    paired: bool = False
 
     def __str__(self) -> str:
         head = (
@@ -118,6 +120,7 @@ class Schedule(msgspec.Struct, frozen=True):
         )
         more = f", {self.strangers} nodes of another cluster" if self.strangers else ""
         gateway = "" if self.gateway else ", no gateway known"
+        gateway += ", dual stack" if self.paired else ""
         return "\n".join([head + more + gateway, *(f"  {fault}" for fault in self.faults)])
 
 
@@ -156,6 +159,7 @@ def draw(seed: int, kinds: Sequence[str] = (), *, settings: Settings = QUICK) ->
         asks=(150 * MS, 600 * MS),
         length=max(20 * SECOND, end + 3 * SECOND),
         faults=tuple(sorted(faults, key=lambda fault: fault.at)),
+        paired=vips > 2 and chance.random() < 0.5,
     )
 
 

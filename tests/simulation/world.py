@@ -62,7 +62,8 @@ class World:
     def _cluster(self, number: int, nodes: int, vips: int) -> Cluster:
         names = [f"n{i}" for i in range(nodes)]
         addresses = [_vip(number, i) for i in range(vips)]
-        objects = Objects({address: dict.fromkeys(names, 0) for address in addresses})
+        pairs = {addresses[2]: addresses[0]} if self.schedule.paired and vips > 2 else {}
+        objects = Objects({address: dict.fromkeys(names, 0) for address in addresses}, beside=pairs)
         renewal, expiry = self.schedule.lease
         api = Api(self.clock, objects, expiry=expiry, renewal=renewal)
         keys = Keys(bytes([number + 1]) * 32)

@@ -153,9 +153,9 @@ def _handle(core: Core, event: Event) -> None:  # noqa: C901, PLR0912 - one case
         case DrainEnded():
             handover.end_drain(core)
         case MoveRequested(address=address, node=node):
-            for slot in ownership.together(core, address):
-                if slot.phase is Phase.OWN:
-                    handover.offer(core, slot, Cause.REQUEST, node=node)
+            slot = ownership.leader(core, address)
+            if slot is not None and slot.phase is Phase.OWN:
+                handover.offer(core, slot, Cause.REQUEST, node=node)
         case Resumed():
             if core.last_hello is not None:
                 presence.start_over(core, core.now - core.last_hello)

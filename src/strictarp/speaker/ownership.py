@@ -135,13 +135,11 @@ def leading_peer(core: Core, slot: Slot) -> Peer | None:
     return peer
 
 
-def together(core: Core, address: bytes) -> list[Slot]:
-    """The slot of an address, and those of its Service's other addresses on this segment."""
+def leader(core: Core, address: bytes) -> Slot | None:
+    """What to offer so that an address moves: the first address of its Service, if that is here, leads it."""
     named = core.by_address.get(address)
-    if named is None:
-        return []
-    first = named.view.beside or address
-    return [each for each in core.slots.values() if first in (each.address, each.view.beside)]
+    first = core.by_address.get(named.view.beside) if named is not None else None
+    return first if first is not None and first.owned else named
 
 
 def note_view(core: Core, slot: Slot) -> None:
