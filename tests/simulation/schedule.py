@@ -9,8 +9,10 @@ import msgspec
 
 from strictarp.speaker.settings import MS, SECOND, Settings
 
-QUICK = Settings(settle=SECOND, season=4 * SECOND, season_most=16 * SECOND)
-"""The protocol's intervals with a short seasoning, so that a node comes of age several times in a run."""
+QUICK = Settings(settle=SECOND, season=4 * SECOND, season_most=16 * SECOND, audit=4 * SECOND)
+"""The protocol's intervals with a short seasoning, so that a node comes of age several times in a run, and
+frequent audits.
+"""
 SLOW_START = Settings()
 """The intervals in force."""
 

@@ -63,6 +63,8 @@ class Kind(enum.StrEnum):
     ADDRESS_CONFLICT = "AddressConflict"
     KERNEL_ANSWERS = "KernelAnswers"
     CONTESTED = "Contested"
+    SEVERAL_ANSWER = "SeveralAnswer"
+    NOBODY_ANSWERS = "NobodyAnswers"
     ISOLATED = "Isolated"
     CONNECTED = "Connected"
     FROZEN = "Frozen"

@@ -91,6 +91,12 @@ class Core:
         self.unsynced: set[Peer] = set()
         """Peers whose whole set is not known here."""
         self.heard_ever: set[int] = set()
+        self.asked: dict[int, Asked] = {}
+        """VIP → the audit's question that is on the wire."""
+        self.to_audit: list[int] = []
+        self.audited_at: int | None = None
+        self.answerers: dict[bytes, int] = {}
+        """VIP's address → how many MACs answered at its last audit."""
         self.hellos: Counter[int] = Counter()
         """Node → hellos heard of it; `hellos_lost`: those that must have come in between."""
         self.hellos_lost: Counter[int] = Counter()
@@ -214,6 +220,18 @@ class Core:
         self.claims.clear()
         self.probes.clear()
         self.asks_gateway = False
+
+
+class Asked:
+    """A question of the audit: when, who owned the IP (node and epoch), and the MACs that answered so far."""
+
+    __slots__ = ("at", "macs", "owner", "questions")
+
+    def __init__(self, at: int, owner: tuple[int, int]) -> None:
+        self.at = at
+        self.owner = owner
+        self.questions = 1
+        self.macs: set[bytes] = set()
 
 
 class Pending:

@@ -77,6 +77,7 @@ class Figures:
         for labels, count in sorted(self.conflicts.items()):
             conflicts.add_metric(labels, count)
         yield conflicts
+        yield self._answerers()
         yield from self._peers()
         yield from self._frames()
         yield GaugeMetricFamily("strictarp_speaker_members", "Nodes with a living Lease", self.members)
@@ -100,6 +101,15 @@ class Figures:
                 labels = {"ip": str(ip_address(address))}
                 metric.add_sample(name, labels, sum(getattr(traffic, field) for traffic in each))
             yield metric
+
+    def _answerers(self) -> Metric:
+        answerers = GaugeMetricFamily(
+            "strictarp_speaker_answerers", "Hosts that answered at the last audit", labels=["link", "ip"]
+        )
+        for segment in self.segments:
+            for address, count in sorted(segment.machine.answerers.items()):
+                answerers.add_metric([segment.place.name, str(ip_address(address))], count)
+        return answerers
 
     def _peers(self) -> Iterator[Metric]:
         labels = ["link", "peer"]

@@ -11,6 +11,7 @@ from collections import Counter
 from strictarp.hello.auth import Keys
 from strictarp.hello.frames import ETHERTYPE
 from strictarp.speaker import (
+    auditing,
     claims,
     handover,
     hearing,
@@ -71,6 +72,11 @@ class Machine:
     def sights(self) -> list[Sight]:
         """The other nodes, as seen from here at the last step."""
         return observing.sights(self._core)
+
+    @property
+    def answerers(self) -> dict[bytes, int]:
+        """Of the VIPs that this node has audited lately: how many MACs answered."""
+        return self._core.answerers
 
     @property
     def unheard(self) -> list[str]:
@@ -187,6 +193,7 @@ def _expire(core: Core, timer: Timer, number: int, due: int) -> None:
     match timer:
         case Timer.HELLO:
             presence.tick(core)
+            auditing.tick(core)
             core.look(core.waiting)
             core.look([slot.vip for slot in core.owned.values()] if core.drain_until is not None else ())
             core.look(core.outscored)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from strictarp.hello import auth
 from strictarp.hello.messages import Challenge
-from strictarp.speaker import claims, resolution
+from strictarp.speaker import auditing, claims, resolution
 from strictarp.speaker.actions import Answer, Kind
 from strictarp.speaker.core import Core
 from strictarp.speaker.presence import hear_anything
@@ -50,6 +50,8 @@ def hear(core: Core, data: bytes) -> None:
     slot = core.by_address.get(heard.says)
     if slot is None:
         return
+    if heard.answers:
+        auditing.hear(core, slot, heard.mac)
     if slot.owned:
         _other_speaks(core, slot, heard)
     elif slot.claiming is not None and heard.answers:

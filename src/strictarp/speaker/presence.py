@@ -48,6 +48,9 @@ def start_over(core: Core, micros: int) -> None:
     core.claims.clear()
     core.probes.clear()
     core.announcements.clear()
+    core.asked.clear()
+    core.to_audit.clear()
+    core.answerers.clear()
     for timer in (Timer.PEER, Timer.SLOT, Timer.RELEASE, Timer.ANNOUNCE, Timer.HELLO):
         core.agenda.cancel_all(timer)
     core.sender = Sender(core.sender.cluster, core.sender.node, core.chance.getrandbits(64))

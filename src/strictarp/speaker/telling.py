@@ -29,8 +29,10 @@ _WARNED = frozenset(
         Kind.FROZEN,
         Kind.ISOLATED,
         Kind.KERNEL_ANSWERS,
+        Kind.NOBODY_ANSWERS,
         Kind.PEER_SILENT,
         Kind.SAME_NAME,
+        Kind.SEVERAL_ANSWER,
     }
 )
 
