@@ -229,6 +229,28 @@ async def test_exactly_the_owner_answers_and_a_probe_of_nobody_too(wire: Wire) -
         assert [(each.receiver == own, each.solicited) for each in told] == [(True, True), (False, False)]
 
 
+async def test_a_storm_of_foreign_solicitations_does_not_reach_the_speaker(wire: Wire) -> None:
+    async with speakers(wire) as made:
+        owner = await made.owned()
+        await asyncio.sleep(0.5)
+        heard = made.segments[owner]._solicitations
+        before = heard.received
+        await on_client(wire, lambda: storm(parse_mac(wire.mac("client")), parse_mac(wire.mac(owner))))
+        assert heard.received - before < 10
+        assert await on_client(wire, reach) == "reached"
+
+
+def storm(mac: bytes, owner: bytes) -> None:
+    """Questions for other addresses, to their groups and to the owner itself."""
+    raw = RawSocket(socket.if_nametoindex("eth0"), ndp.ETHERTYPE_IPV6, bpf.nothing())
+    own = ipaddress.IPv6Address("2001:db8::4").packed
+    for number in range(1000):
+        other = VIP[:13] + bytes((1, *number.to_bytes(2, "big")))
+        raw.send(ndp.solicit(mac, own, other))
+        raw.send(ndp.solicit(mac, own, other, to=owner))
+    raw.close()
+
+
 async def test_groups_are_joined_so_that_switches_learn_of_them(wire: Wire) -> None:
     group = ndp.solicited_node(VIP).hex()
     async with speakers(wire) as made:

@@ -35,6 +35,8 @@ _ICMP_START = _IP_START + _IPV6.size
 _ICMPV6 = 58
 _HOP_LIMIT = 255
 _VERSION = 6 << 28
+_RIGHT = (ETHERTYPE_IPV6.to_bytes(2, "big"), 6, _ICMPV6, _HOP_LIMIT)
+_KINDS = (SOLICITATION, ADVERTISEMENT)
 _ROUTER, _SOLICITED, _OVERRIDE = 1 << 31, 1 << 30, 1 << 29
 _SOURCE_MAC, _TARGET_MAC, _NONCE = 1, 2, 14
 _NONCE_UNITS = 2
@@ -144,15 +146,17 @@ def decode(data: bytes) -> NdpFrame:
 def _packet_fault(data: bytes) -> Fault | None:
     """What is wrong with the headers around the message."""
     first, length, following, hops, _, _ = _IPV6.unpack_from(data, _IP_START)
+    room = len(data) - _ICMP_START
+    if (data[12:14], first >> 28, following, hops) == _RIGHT and data[_ICMP_START] in _KINDS:
+        return None if _ICMP.size <= length <= room else Fault.LENGTH
     faults = (
         (int.from_bytes(data[12:14], "big") != ETHERTYPE_IPV6, Fault.NOT_IPV6),
         (first >> 28 != 6, Fault.VERSION),
         (following != _ICMPV6, Fault.NEXT_HEADER),
-        (data[_ICMP_START] not in (SOLICITATION, ADVERTISEMENT), Fault.TYPE),
+        (data[_ICMP_START] not in _KINDS, Fault.TYPE),
         (hops != _HOP_LIMIT, Fault.HOP_LIMIT),
-        (not _ICMP.size <= length <= len(data) - _ICMP_START, Fault.LENGTH),
     )
-    return next((fault for is_so, fault in faults if is_so), None)
+    return next(fault for is_so, fault in faults if is_so)
 
 
 def _message_fault(frame: NdpFrame) -> Fault | None:
