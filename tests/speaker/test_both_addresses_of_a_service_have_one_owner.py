@@ -189,3 +189,31 @@ def test_ipv6_subnets_of_a_link_are_those_that_stay() -> None:
     assert (only.gateway, only.gateway6) == (None, ip_address("fe80::1").packed)
     assert only.holds(ip_address(SIX).packed)
     assert not only.holds(ip_address(FOUR).packed)
+
+
+def test_a_prefix_that_a_router_calls_on_link_is_a_subnet_though_the_address_is_single() -> None:
+    """As by DHCPv6."""
+    eth0 = Link(2, "eth0", IFF_UP, MAC, carrier=True)
+    single = Address(2, ip_address("2001:db8::11").packed, 128)
+
+    def route(text: str, prefix: int = 64, gateway: str = "", **rest: int) -> Route:
+        hop = Hop(2, ip_address(gateway).packed if gateway else b"")
+        return Route(16, ip_address(text).packed, prefix, (hop,), **{"protocol": 2, **rest})
+
+    def subnets(*routes: Route, address: Address = single) -> list[tuple[bytes, int]]:
+        return [subnet for place in places([eth0], [address], routes) for subnet in place.subnets]
+
+    network = ip_address("2001:db8::").packed
+    assert subnets(route("2001:db8::")) == [(network, 64)]
+    assert subnets(route("2001:db8::", protocol=9)) == [(network, 64)]
+    for other in (
+        route("fe80::"),
+        route("2001:db8::", gateway="fe80::1"),
+        route("2001:db8::", protocol=3),
+        route("2001:db8::", table=255),
+        route("2001:db8::11", 128),
+        Route(16, b"", 0, (Hop(2),), protocol=2),
+    ):
+        assert subnets(other) == []
+    whole = Address(2, ip_address("2001:db8::11").packed, 64)
+    assert subnets(route("2001:db8::"), address=whole) == [(whole.address, 64)], "once"

@@ -20,7 +20,7 @@ from strictarp.netlink.rtnl import (
 )
 from strictarp.netlink.rtnl_parse import parse_event
 from strictarp.netlink.socket import NETLINK_ROUTE, DumpInterrupted, Events, Netlink
-from strictarp.speaker.links import Place, places
+from strictarp.speaker.links import Place, is_prefix_on_link, places
 
 _GROUPS = (GROUP_LINK, GROUP_IPV4_ADDRESS, GROUP_IPV4_ROUTE, GROUP_IPV6_ADDRESS, GROUP_IPV6_ROUTE)
 SETTLE = 0.02
@@ -79,6 +79,6 @@ def _matters(message: Message | None) -> bool:
         case AddressEvent(address=address):
             return address.prefix < 8 * len(address.address)
         case RouteEvent(route=route):
-            return route.prefix == 0
+            return route.prefix == 0 or is_prefix_on_link(route)
         case _:
             return False

@@ -15,8 +15,12 @@ from strictarp.netlink.rtnl import (
     ADDRESS_TENTATIVE,
     IFF_LOOPBACK,
     IFF_NOARP,
+    PROTOCOL_KERNEL,
+    PROTOCOL_RA,
+    ROUTE_UNICAST,
     SCOPE_GLOBAL,
     SCOPE_LINK,
+    TABLE_MAIN,
     Address,
     Link,
     Route,
@@ -29,8 +33,10 @@ _MASTERS_THAT_TAKE_FRAMES = ("bridge", "bond", "team")
 
 _UNSETTLED = ADDRESS_TENTATIVE | ADDRESS_DAD_FAILED
 
+_LINK_LOCAL = b"\xfe\x80" + bytes(14)
+
 Subnet = tuple[bytes, int]
-"""An own address, packed, and its prefix length."""
+"""An own address, or the network, packed, and its prefix length."""
 
 
 class Place(msgspec.Struct, frozen=True, gc=False):
@@ -74,6 +80,13 @@ def places(links: Iterable[Link], addresses: Iterable[Address], routes: Iterable
         elif len(each.address) == 16 and each.scope == SCOPE_LINK and not each.flags & _UNSETTLED:
             own6[each.index] = min(each.address, own6.get(each.index, each.address))
     known = tuple(routes)
+    for route in known:
+        if is_prefix_on_link(route):
+            there = subnets.setdefault(route.hops[0].index, [])
+            if not any(
+                prefix == route.prefix and covers(own, prefix, route.destination) for own, prefix in there
+            ):
+                there.append((route.destination, route.prefix))
     gateways, gateways6 = _gateways(known, 4), _gateways(known, 16)
     return tuple(
         Place(
@@ -96,6 +109,19 @@ def _is_subnet(each: Address) -> bool:
     if each.scope != SCOPE_GLOBAL or each.peer or each.prefix >= 8 * len(each.address):
         return False
     return len(each.address) == 4 or not each.flags & (_UNSETTLED | ADDRESS_TEMPORARY)
+
+
+def is_prefix_on_link(route: Route) -> bool:
+    """An IPv6 prefix that a router's advertisement calls on-link: the addresses of a host that has them by
+    DHCPv6 do not tell it, they have a prefix of 128 (RFC 8415 18.2.10.1). Made by the kernel, or by a daemon
+    in its place.
+    """
+    if route.width != 16 or not 0 < route.prefix < 128 or route.table != TABLE_MAIN:
+        return False
+    if route.kind != ROUTE_UNICAST or route.protocol not in (PROTOCOL_KERNEL, PROTOCOL_RA):
+        return False
+    local = covers(_LINK_LOCAL, 10, route.destination)
+    return not local and len(route.hops) == 1 and bool(route.hops[0].index) and not route.hops[0].gateway
 
 
 def _gateways(routes: Iterable[Route], width: int) -> dict[int, bytes]:
