@@ -100,8 +100,9 @@ class Picture:
         return [self.verdicts[key] for key in sorted(keys)]
 
     def services_of(self, address: bytes) -> list[Service]:
-        """The Services that are announced with this address (packed)."""
-        return [self._services[key] for key in sorted(self._announced.get(address, ()))]
+        """The Services that are announced with this address (packed), without those just deleted."""
+        keys = sorted(self._announced.get(address, ()))
+        return [self._services[key] for key in keys if key in self._services]
 
 
 def _announced(verdict: Verdict | None) -> set[bytes]:

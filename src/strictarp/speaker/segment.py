@@ -19,6 +19,7 @@ from strictarp.arp.groups import Groups
 from strictarp.arp.ndp_frames import ALL_NODES_MAC, ETHERTYPE_IPV6, solicited_node
 from strictarp.arp.rawsocket import RawSocket
 from strictarp.hello.frames import ETHERTYPE, GROUP_MAC
+from strictarp.speaker import resolution
 from strictarp.speaker.actions import (
     Action,
     Answer,
@@ -203,10 +204,10 @@ class Segment:
         answer = self.machine.answer(data, now())
         if answer is None:
             self.feed(FrameReceived(data))
-        elif self._questions is not None:
-            traffic = self.traffic[answer.address]
-            traffic.requests += 1
-            self._questions.send(answer.data)
+            return
+        traffic = self.traffic[answer.address]
+        traffic.requests += 1
+        if self._put(answer.data):
             self.counts["answers"] += 1
             traffic.answers += 1
 
@@ -266,7 +267,18 @@ class Segment:
         if not self.machine.may_answer(now()):
             self.counts["withheld"] += 1
             return False
-        if self._hellos is None or not self._hellos.send(data):
+        return self._put(data)
+
+    def _put(self, data: bytes) -> bool:
+        """By the socket of its EtherType: the kernel believes that, not the frame, e.g. in filters."""
+        kind = data[12:14]
+        if kind == resolution.ARP:
+            socket = self._questions
+        elif kind == resolution.NDP:
+            socket = self._solicitations
+        else:
+            socket = self._hellos
+        if socket is None or not socket.send(data):
             self.counts["unsent"] += 1
             return False
         return True
