@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
 import pytest
 
 from strictarp.arp import bpf
@@ -259,6 +260,11 @@ async def test_groups_are_joined_so_that_switches_learn_of_them(wire: Wire) -> N
             assert group in joined(wire, name)
         made.stop("node1")
         assert group not in joined(wire, "node1")
+        again = made.segments["node2"]
+        with namespaces.entered(wire.hosts["node2"]):
+            again.move(msgspec.structs.replace(again.place, up=False))
+            again.move(msgspec.structs.replace(again.place, up=True))
+        assert group in joined(wire, "node2"), "its sockets are new"
 
 
 def joined(wire: Wire, name: str) -> set[str]:
