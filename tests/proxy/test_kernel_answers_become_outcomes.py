@@ -25,6 +25,7 @@ from strictarp.proxy.operations import (
     SetServer,
     UnbindAddress,
 )
+from strictarp.proxy.seam import Vanished
 from support.strategies_net import ipv4, real_servers, virtual_servers
 
 SERVER, REAL = VirtualServer(6, bytes([192, 0, 2, 100]), 80), RealServer(bytes([198, 51, 100, 17]), 8080)
@@ -45,6 +46,27 @@ def test_each_operation_is_its_own_message(server: VirtualServer, real: RealServ
 def test_an_address_is_bound_with_its_full_length(index: int, address: bytes) -> None:
     assert address_message(index, BindAddress(address)) == encode_new_address(index, address, 32)
     assert address_message(index, UnbindAddress(VIP6)) == encode_del_address(index, VIP6, 128)
+
+
+@pytest.mark.parametrize(
+    ("operation", "number"),
+    [
+        (SetServer(SERVER), errno.ESRCH),
+        (AddReal(KEY, REAL), errno.ESRCH),
+        (SetReal(KEY, REAL), errno.ESRCH),
+        (SetReal(KEY, REAL), errno.ENOENT),
+    ],
+)
+def test_what_somebody_else_deleted_has_vanished(
+    operation: SetServer | AddReal | SetReal, number: int
+) -> None:
+    assert isinstance(ipvs_outcome(operation, Refusal(number)), Vanished)
+    assert not isinstance(ipvs_outcome(operation, Refusal(errno.ENOMEM)), Vanished)
+
+
+def test_a_device_that_is_gone_has_vanished() -> None:
+    gone = Refusal(errno.ENODEV)
+    assert isinstance(address_outcome(BindAddress(VIP4), gone, "kube-ipvs0"), Vanished)
 
 
 @pytest.mark.parametrize(

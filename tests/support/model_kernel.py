@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 
+from strictarp.netlink.conntrack import Flow
 from strictarp.netlink.ipvs import Key, RealServer, RealServerState, Timeouts, VirtualServer
 from strictarp.proxy.addresses import show
 from strictarp.proxy.nftables import SETS
@@ -26,7 +27,7 @@ from strictarp.proxy.operations import (
     SetServer,
     UnbindAddress,
 )
-from strictarp.proxy.seam import HeldServer, HostLinks, KernelRefused, KernelView, Place
+from strictarp.proxy.seam import HeldServer, HostLinks, KernelRefused, KernelView, Place, Vanished
 
 _SET = re.compile(r"^  set (\w+) \{.*?(?:elements = \{ (.*?) \}; )?\}$", re.MULTILINE)
 
@@ -34,7 +35,7 @@ _SET = re.compile(r"^  set (\w+) \{.*?(?:elements = \{ (.*?) \}; )?\}$", re.MULT
 class ModelKernel:
     """`refuse`: decides which operations fail, and why. `rules_fail`: nft refuses everything.
 
-    `log`: operations carried out. `connections`: (virtual server, place) → connections, to be set by a test.
+    `tracked`: connections that the kernel tracks. `log`: operations carried out. `connections`: (virtual server, place) → connections, to be set by a test.
     """
 
     def __init__(self) -> None:
@@ -50,9 +51,11 @@ class ModelKernel:
         self.rules_fail = False
         self.view_fails = False
         self._flushed = False
+        self.tracked: list[Flow] = []
+        self.flow_questions = 0
 
     def flush(self) -> None:
-        """Somebody else deletes everything. Until the next full look nobody can know."""
+        """Somebody else deletes everything, the device too."""
         self.servers.clear()
         self.bound.clear()
         self.rules = ""
@@ -60,7 +63,8 @@ class ModelKernel:
         self._flushed = True
 
     async def prepare(self, *, make: bool = True) -> None:
-        """There already."""
+        """The device is made again."""
+        self._flushed = False
 
     async def remove_device(self) -> None:
         self.bound.clear()
@@ -76,6 +80,8 @@ class ModelKernel:
 
     def _do(self, operation: Operation) -> str | None:
         match operation:
+            case SetServer(server) if server.key not in self.servers:
+                return Vanished("no such virtual server")
             case AddServer(server) | SetServer(server):
                 reals = self.servers[server.key][1] if server.key in self.servers else {}
                 self.servers[server.key] = (server, reals)
@@ -83,11 +89,13 @@ class ModelKernel:
                 self.servers.pop(key, None)
             case AddReal(key, real) | SetReal(key, real):
                 if key not in self.servers:
-                    return "no such virtual server"
+                    return Vanished("no such virtual server")
                 self.servers[key][1][(real.address, real.port)] = real
             case RemoveReal(key, real):
                 if key in self.servers:
                     self.servers[key][1].pop((real.address, real.port), None)
+            case BindAddress() if self._flushed:
+                return Vanished("the device is gone")
             case BindAddress(address):
                 self._check_bind(address)
                 self.bound.add(address)
@@ -98,8 +106,6 @@ class ModelKernel:
         return None
 
     def _check_bind(self, address: bytes) -> None:
-        if self._flushed:
-            return
         text = show(address)
         if ("vips", text) not in self.elements:
             self.violations.append(f"{text} is local before nftables knows it")
@@ -107,8 +113,10 @@ class ModelKernel:
             self.violations.append(f"{text} is local without a virtual server")
 
     def _change(self, add: Sequence[Element], remove: Sequence[Element]) -> str | None:
-        if self.rules_fail or not self.rules:
+        if self.rules_fail:
             return "nft refused"
+        if not self.rules:
+            return Vanished("nft: no such table")
         if missing := [element for element in remove if element not in self.elements]:
             self.violations.append(f"deleted but not there: {missing}")
             return "nft refused: no such element"
@@ -119,7 +127,6 @@ class ModelKernel:
     async def view(self) -> KernelView:
         if self.view_fails:
             raise KernelRefused("the dump was interrupted")
-        self._flushed = False
         held = {key: HeldServer(server, self._states(key)) for key, (server, _) in self.servers.items()}
         return KernelView(held, frozenset(self.bound))
 
@@ -135,6 +142,14 @@ class ModelKernel:
 
     async def host_links(self) -> HostLinks:
         return HostLinks((), ())
+
+    async def flows(self, keys: Collection[Key]) -> list[Flow]:
+        self.flow_questions += 1
+        return list(self.tracked)
+
+    async def end_flows(self, flows: Sequence[Flow]) -> int:
+        self.tracked = [flow for flow in self.tracked if flow not in flows]
+        return len(flows)
 
     async def load_rules(self, text: str) -> None:
         if self.rules_fail:

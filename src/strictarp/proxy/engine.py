@@ -171,6 +171,24 @@ class Engine:
         self.failed.keys |= new
         return [operation for operation in servers if not parts_of(operation).keys <= new]
 
+    def without_names(self, last_sets: Sequence[Operation]) -> list[Operation]:
+        """What may leave the sets: not the name of a virtual server that could not be removed.
+
+        By it a later process tells that the server is ours. What stays is noted as refused.
+        """
+        stay = {place_of(key) for key in self.failed.keys & self.mirror.servers.keys()}
+        kept: list[Operation] = []
+        for operation in last_sets:
+            if isinstance(operation, ChangeSets) and stay:
+                named = {each for each in operation.remove if each[0] in FRONTS and each[1] in stay}
+                self.failed.elements |= named
+                rest = tuple(each for each in operation.remove if each not in named)
+                operation = msgspec.structs.replace(operation, remove=rest)
+                if not operation.add and not rest:
+                    continue
+            kept.append(operation)
+        return kept
+
     def follow_drains(self, touched: Touched, now: float) -> None:
         """Note which real servers of the touched virtual servers are draining."""
         for key in touched.keys:

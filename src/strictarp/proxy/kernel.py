@@ -7,13 +7,15 @@ when they are asked for (request_module), if the modules are installed.
 from __future__ import annotations
 
 import errno
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from itertools import groupby
 
-from strictarp.netlink import genl, ipvs_encode, look
+from strictarp.netlink import conntrack, genl, ipvs_encode, look
+from strictarp.netlink.conntrack import Flow
 from strictarp.netlink.ipvs import FAMILY_NAME, Key, RealServerState, Timeouts
 from strictarp.netlink.ipvs_parse import parse_dest, parse_service
 from strictarp.netlink.messages import MalformedMessage, Message, Refusal
+from strictarp.netlink.policy import NETLINK_NETFILTER
 from strictarp.netlink.rtnl import (
     GROUP_IPV4_ADDRESS,
     GROUP_IPV6_ADDRESS,
@@ -33,6 +35,7 @@ from strictarp.netlink.socket import (
     Transport,
 )
 from strictarp.proxy import nft_apply
+from strictarp.proxy.flows import FEW
 from strictarp.proxy.kernel_messages import (
     AddressOperation,
     IpvsOperation,
@@ -51,6 +54,8 @@ from strictarp.proxy.seam import (
     KernelRefused,
     KernelView,
     Place,
+    TableVanished,
+    Vanished,
 )
 
 _GROUPS = (GROUP_LINK, GROUP_IPV4_ADDRESS, GROUP_IPV6_ADDRESS)
@@ -78,10 +83,11 @@ class LinuxKernel:
         self._events = Events(NETLINK_ROUTE, _GROUPS)
         self._route = route or Netlink(NETLINK_ROUTE)
         self._generic = generic or Netlink(NETLINK_GENERIC)
+        self._netfilter = Netlink(NETLINK_NETFILTER)
 
     def close(self) -> None:
         """Let go of the sockets; everything programmed stays."""
-        for socket in (self._generic, self._route, self._events):
+        for socket in (self._generic, self._route, self._netfilter, self._events):
             socket.close()
 
     async def prepare(self, *, make: bool = True) -> None:
@@ -168,6 +174,8 @@ class LinuxKernel:
     async def _change_sets(self, operation: ChangeSets) -> str | None:
         try:
             await nft_apply.run_script(self._render(operation))
+        except TableVanished as vanished:
+            return Vanished(str(vanished))
         except KernelRefused as refused:
             return str(refused)
         return None
@@ -208,6 +216,31 @@ class LinuxKernel:
             return HostLinks(tuple(await look.links(self._route)), tuple(await look.addresses(self._route)))
         except (Refusal, DumpInterrupted, MalformedMessage) as error:
             raise KernelRefused(f"looking at links and addresses: {error}") from None
+
+    async def flows(self, keys: Collection[Key]) -> list[Flow]:
+        """Tracked UDP connections to some virtual servers, or to all for many. Raises KernelRefused, OSError."""
+        asked: list[tuple[int, tuple[bytes, int] | None]] = [
+            (len(address), (address, port)) for _, address, port in keys
+        ]
+        if len(asked) > FEW:
+            asked = [(width, None) for width in sorted({width for width, _ in asked})]
+        try:
+            answers = [
+                message
+                for width, place in asked
+                for message in await self._netfilter.dump(conntrack.encode_dump_flows(width, place))
+            ]
+            return [flow for flow in map(conntrack.parse_flow, answers) if flow is not None]
+        except (Refusal, DumpInterrupted, MalformedMessage) as error:
+            raise KernelRefused(f"looking at tracked connections: {error}") from None
+
+    async def end_flows(self, flows: Sequence[Flow]) -> int:
+        """Forget tracked connections; how many there were. Raises KernelRefused, OSError."""
+        answers = await self._netfilter.request([conntrack.encode_delete_flow(flow) for flow in flows])
+        refused = [answer for answer in answers if answer is not None and answer.errno != errno.ENOENT]
+        if refused:
+            raise KernelRefused(f"tracked connections cannot be deleted: {refused[0]}")
+        return answers.count(None)
 
     async def load_rules(self, text: str) -> None:
         """Run one nftables script as one transaction. Raises KernelRefused."""

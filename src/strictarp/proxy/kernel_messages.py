@@ -28,7 +28,7 @@ from strictarp.proxy.operations import (
     UnbindAddress,
     describe_operation,
 )
-from strictarp.proxy.seam import SchedulerMissing
+from strictarp.proxy.seam import SchedulerMissing, Vanished
 
 IpvsOperation: TypeAlias = AddServer | SetServer | RemoveServer | AddReal | SetReal | RemoveReal
 AddressOperation: TypeAlias = BindAddress | UnbindAddress
@@ -85,6 +85,8 @@ def ipvs_outcome(operation: IpvsOperation, refusal: Refusal | None) -> str | Non
     match operation:
         case AddServer(server) | SetServer(server):
             reason = explain_service(server, refusal)
+            if refusal.errno == errno.ESRCH:
+                return Vanished(reason)
             return SchedulerMissing(reason) if refusal.errno == errno.ENOENT else reason
         case RemoveServer():
             if refusal.errno in _GONE:
@@ -92,7 +94,8 @@ def ipvs_outcome(operation: IpvsOperation, refusal: Refusal | None) -> str | Non
         case RemoveReal(key, real):
             return None if refusal.errno in _GONE else explain_dest(key, real, refusal)
         case AddReal(key, real) | SetReal(key, real):
-            return explain_dest(key, real, refusal)
+            reason = explain_dest(key, real, refusal)
+            return Vanished(reason) if refusal.errno in _GONE else reason
     return f"{describe_operation(operation)}: {refusal}"
 
 
@@ -107,7 +110,7 @@ def address_outcome(operation: AddressOperation, refusal: Refusal | None, device
         return None
     what = f"{describe_operation(operation)} on {device}"
     if refusal.errno == errno.ENODEV:
-        return f"{what}: the device is gone; it is made again at the next full look"
+        return Vanished(f"{what}: the device is gone; it is made again")
     if refusal.errno == errno.EACCES and ip_address(operation.address).version == 6:
         return f"{what}: IPv6 is switched off there (net.ipv6.conf.{device}.disable_ipv6)"
     return f"{what}: {refusal}"

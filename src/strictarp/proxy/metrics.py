@@ -24,6 +24,12 @@ class Metrics:
             buckets=_BUCKETS,
             registry=self.registry,
         )
+        self._reconciling = Histogram(
+            "kubeproxy_conntrack_reconciler_sync_duration_seconds",
+            "Time of a round over tracked UDP connections",
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
         self.counters: dict[str, tuple[str, float]] = {}
         self.gauges: dict[str, tuple[str, Callable[[], float]]] = {}
         self._last = 0.0
@@ -46,6 +52,11 @@ class Metrics:
     def repaired(self, operations: int) -> None:
         """A full look found a difference."""
         self.count("strictarp_proxy_drift_repairs", "Differences that full looks repaired", operations)
+
+    def ended(self, flows: int, seconds: float) -> None:
+        """Stale UDP connections were looked for, and so many forgotten."""
+        self._reconciling.observe(seconds)
+        self.count("kubeproxy_conntrack_reconciler_deleted_entries", "Stale connections forgotten", flows)
 
     def collect(self) -> Iterator[Metric]:
         """For the registry."""

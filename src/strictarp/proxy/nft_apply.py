@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import asyncio
 
-from strictarp.proxy.seam import KernelRefused
+from strictarp.proxy.seam import KernelRefused, TableVanished
 
 _PATIENCE_SECONDS = 60.0
 _MISSING_TABLE = b"No such file or directory"
 
 
 async def run_script(text: str) -> None:
-    """Run a script as one transaction: all of it or nothing (`nft -f -`). Raises KernelRefused."""
+    """Run a script as one transaction: all of it or nothing (`nft -f -`).
+
+    Raises KernelRefused; TableVanished when a table, set or element that it changes is not there.
+    """
     status, _, complaint = await _nft(["-f", "-"], text.encode())
     if status != 0:
-        raise KernelRefused(f"nft refused the rules: {_first_lines(complaint)}")
+        kind = TableVanished if _MISSING_TABLE in complaint else KernelRefused
+        raise kind(f"nft refused the rules: {_first_lines(complaint)}")
 
 
 async def list_table(family: str, table: str) -> bytes:

@@ -5,11 +5,12 @@ Everything is in the network namespace of the process. Nothing here decides what
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
 import msgspec
 
+from strictarp.netlink.conntrack import Flow
 from strictarp.netlink.ipvs import Key, RealServerState, Timeouts, VirtualServer
 from strictarp.netlink.rtnl import Address, Link
 from strictarp.proxy.operations import Operation
@@ -29,8 +30,16 @@ class IpvsMissing(KernelRefused):
     """There is no IPVS in this kernel, and so no virtual server either."""
 
 
+class TableVanished(KernelRefused):
+    """A table, set or element that was to be changed is not there."""
+
+
 class SchedulerMissing(str):
     """Why a virtual server was refused: its scheduler is not in this kernel."""
+
+
+class Vanished(str):
+    """Why something was refused: what it stands on, and the mirror holds, is not in the kernel any more."""
 
 
 class HeldServer(msgspec.Struct, frozen=True):
@@ -70,8 +79,9 @@ class Kernel(Protocol):
     async def apply(self, operations: Sequence[Operation]) -> list[str | None]:
         """Carry operations out in order; for each None, or why it was refused, for people.
 
-        EEXIST on adding and ESRCH, ENOENT, EADDRNOTAVAIL on removing count as done. A refused operation does
-        not stop those after it. Runs of netlink operations go out in batches; ChangeSets is one nft process.
+        EEXIST on adding and ESRCH, ENOENT, EADDRNOTAVAIL on removing count as done. What somebody else has
+        deleted is not made again piecemeal: the outcome is Vanished. A refused operation does not stop those
+        after it. Runs of netlink operations go out in batches; ChangeSets is one nft process.
         """
 
     async def view(self) -> KernelView:
@@ -82,6 +92,12 @@ class Kernel(Protocol):
 
     async def host_links(self) -> HostLinks:
         """Links and addresses now."""
+
+    async def flows(self, keys: Collection[Key]) -> Sequence[Flow]:
+        """Tracked UDP connections to these virtual servers, and perhaps others; many keys: to all of them."""
+
+    async def end_flows(self, flows: Sequence[Flow]) -> int:
+        """Forget tracked connections; how many were still there."""
 
     async def load_rules(self, text: str) -> None:
         """Run one nftables script as one transaction (`nft -f -`)."""

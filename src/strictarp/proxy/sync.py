@@ -7,14 +7,16 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 
+from strictarp.netlink.conntrack import UDP
 from strictarp.proxy.caution import Caution
 from strictarp.proxy.diff import Steps
 from strictarp.proxy.engine import Engine, unprepared
+from strictarp.proxy.flows import Round, concerned, stale
 from strictarp.proxy.metrics import Metrics
 from strictarp.proxy.nft_listing import BadListing, Listing, parse_listings
 from strictarp.proxy.nftables import FAMILIES, TABLE
 from strictarp.proxy.operations import Element, Operation, describe_operation
-from strictarp.proxy.seam import Kernel, KernelRefused
+from strictarp.proxy.seam import Kernel, KernelRefused, Vanished
 from strictarp.proxy.state import Touched
 from strictarp.proxy.store import FIRST
 
@@ -55,6 +57,9 @@ class Syncer:
         self._metrics = metrics
         self._on_turn = on_turn
         self._caution = Caution(DOUBT_SECONDS)
+        self._flows = Round()
+        self._flows_fail = ""
+        self._vanished = False
         self._rules: Listing | None = None
         self._table_due = True
         self._look_at = 0.0
@@ -119,7 +124,13 @@ class Syncer:
     async def _rest(self, started: float) -> None:
         """Sleep until something is to be done, and at least minSyncPeriod after the turn began."""
         now = self._clock()
-        due = [self._look_at, self._retry_at, self.engine.drains.next_look(), self._caution.look_at()]
+        due = [
+            self._look_at,
+            self._retry_at,
+            self.engine.drains.next_look(),
+            self._caution.look_at(),
+            self._flows.next_at(),
+        ]
         limit = min(moment for moment in due if moment is not None)
         if self.failing:
             limit = max(limit, now + FIRST_RETRY)
@@ -146,7 +157,13 @@ class Syncer:
                 await self._whole(now)
             elif self._started:
                 await self._carry_out(self.engine.steps(touched), touched)
+                if self._vanished:
+                    # Mended piecemeal, what is left could not be told from foreign after an end of this
+                    # process, and the rest would wait for the next full look.
+                    self.failing = ""
+                    await self._whole(now)
             await self._drain(now)
+            await self._end_stale_flows(now)
         except _OUTSIDE as error:
             self.engine.failed.unite(touched)
             self._fail(str(error))
@@ -176,6 +193,7 @@ class Syncer:
         Our table is loaded whole when it is not as we left it, or what it is made of changed.
         """
         engine = self.engine
+        self._vanished = False
         await self._kernel.prepare()
         listing = parse_listings(await self._tables())
         engine.elements_are(set(listing.elements))
@@ -202,8 +220,10 @@ class Syncer:
             log.warning("the kernel differed from what was programmed", extra={"fields": {"repairs": drift}})
             self._metrics.repaired(drift)
         await self._carry_out(steps, touched)
+        if not self._started:
+            self._flows.add(key for key in engine.mirror.servers if key[0] == UDP)
         self._started = True
-        self._look_at = now + self._full_look
+        self._look_at = now + (FIRST_RETRY if self._vanished else self._full_look)
 
     async def _tables(self) -> list[bytes]:
         """Our tables as nft lists them."""
@@ -235,13 +255,16 @@ class Syncer:
         held_back = set(wait)
         await self._apply([bind for bind in steps.binds if bind not in held_back])
         await self._apply(steps.removals)
-        await self._apply(steps.last_sets)
+        await self._apply(self.engine.without_names(steps.last_sets))
         self.engine.follow_drains(touched, self._clock())
 
     async def _apply(self, operations: Sequence[Operation]) -> bool:
         if not operations:
             return True
-        reasons = self.engine.done(operations, await self._kernel.apply(operations))
+        outcomes = await self._kernel.apply(operations)
+        self._vanished |= any(isinstance(outcome, Vanished) for outcome in outcomes)
+        self._flows.add(concerned(operations, outcomes, self.engine.mirror))
+        reasons = self.engine.done(operations, outcomes)
         self._metrics.applied(len(operations), len(reasons))
         if log.isEnabledFor(logging.DEBUG):
             for operation in operations:
@@ -258,6 +281,23 @@ class Syncer:
             engine.follow_drains(Touched(keys={key}), now)
             if touched := engine.left(key):
                 await self._carry_out(engine.steps(touched), touched)
+
+    async def _end_stale_flows(self, now: float) -> None:
+        """UDP connections that are tracked past their endpoint. A kernel that cannot tell costs nothing else."""
+        keys = self._flows.take(now)
+        if not keys:
+            return
+        started = self._clock()
+        try:
+            flows = list(stale(await self._kernel.flows(keys), keys, self.engine.mirror))
+            ended = await self._kernel.end_flows(flows) if flows else 0
+        except KernelRefused as refused:
+            if str(refused) != self._flows_fail:
+                log.warning("stale UDP connections stay", extra={"fields": {"reason": str(refused)}})
+            self._flows_fail = str(refused)
+            return
+        self._flows_fail = ""
+        self._metrics.ended(ended, self._clock() - started)
 
     def _fail(self, reason: str) -> None:
         if reason != self.failing:
