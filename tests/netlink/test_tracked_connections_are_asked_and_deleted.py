@@ -115,8 +115,8 @@ def tracked() -> Iterator[list[socket.socket]]:
     with namespaces.entered(namespace), contextlib.ExitStack() as stack:
         namespaces.ip(namespace, "addr add 2001:db8::1/128 dev lo nodad")
         for family in ("ip", "ip6"):
-            rules = f"table {family} t {{ chain c {{ type filter hook output priority 0; ct state new counter; }}; }}"
-            namespaces.run(namespace, ["nft", rules])
+            chain = "chain c { type filter hook output priority 0; ct state new counter; };"
+            namespaces.run(namespace, ["nft", f"table {family} t {{ {chain} }}"])
         clients = []
         for family, address, port in (
             (socket.AF_INET, "127.0.0.1", 5301),
@@ -154,5 +154,9 @@ async def test_the_kernel_tells_connections_by_destination_and_forgets_one(
         refused, done, again = await kernel.request(
             [conntrack.encode_delete_flow(each) for each in (later, flow, flow)]
         )
-        assert (refused is not None and refused.errno, done, again is not None and again.errno) == (2, None, 2)
+        assert (refused is not None and refused.errno, done, again is not None and again.errno) == (
+            2,
+            None,
+            2,
+        )
         assert {flow.original.destination_port for flow in await ask(4)} == {5301}

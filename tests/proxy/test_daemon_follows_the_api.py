@@ -51,10 +51,12 @@ class Node:
         self._kernel: LinuxKernel | None = None
         self.following: asyncio.Task[Options] | None = None
 
-    async def start(self, config: Config | None = None, *, text: str = "") -> None:
+    async def start(
+        self, config: Config | None = None, *, text: str = "", open_forward: bool = False
+    ) -> None:
         """Start the daemon. `text`: configuration to follow in a file."""
         self._kernel = LinuxKernel(nftables.change_elements, generic=self.ipvs, device_kind="bridge")
-        settings = Settings(full_look=3600.0)
+        settings = Settings(full_look=3600.0, open_forward=open_forward)
         options = Options(config or Config(), settings, "node1")
         if text:
             self.file.write_text(text)
@@ -191,15 +193,68 @@ async def test_a_restart_changes_nothing_that_is_still_wanted(node: Node) -> Non
     assert _addresses() == {"203.0.113.140"}
 
 
-async def test_what_is_flushed_behind_our_back_comes_back_with_the_next_look(node: Node) -> None:
+async def test_a_stray_kube_proxy_is_repaired_within_seconds_and_named(node: Node) -> None:
+    """Started in nftables mode it flushes IPVS and deletes kube-ipvs0."""
+    await node.start()
+    await node.until("192.0.2.11", 30080, {"198.51.100.18": 1})
+    here = namespaces.current()
+    namespaces.run(here, ["nft", "add table ip kube-proxy; add chain ip kube-proxy services"])
+    await asyncio.sleep(1.0)
+    node.ipvs.table.clear()
+    namespaces.run(here, ["nft", "delete table ip strictarp"])
+    namespaces.ip(here, "link del kube-ipvs0")
+    await node.until("192.0.2.11", 30080, {"198.51.100.18": 1})
+    assert "203.0.113.140 . tcp . 80" in _set("clusterIP")
+    assert _addresses() == {"203.0.113.140"}
+
+    async def told() -> bool:
+        return "DriftRepaired" in await node.events()
+
+    await until(told)
+    assert "nftables table kube-proxy" in (await node.events())["DriftRepaired"]
+    drift = [
+        line for line in (await _get(f"{METRICS}/metrics"))[1].splitlines() if "drift_repairs_total" in line
+    ]
+    assert float(drift[-1].split()[-1]) >= 4
+
+
+async def test_a_flush_that_no_event_tells_is_repaired_within_seconds(node: Node) -> None:
     await node.start()
     await node.until("192.0.2.11", 30080, {"198.51.100.18": 1})
     node.ipvs.table.clear()
-    namespaces.run(namespaces.current(), ["nft", "delete", "table", "ip", "strictarp"])
-    assert node.proxy is not None
-    node.proxy.syncer.look_soon()
     await node.until("192.0.2.11", 30080, {"198.51.100.18": 1})
-    assert "203.0.113.140 . tcp . 80" in _set("clusterIP")
+
+
+async def test_a_foreign_chain_that_drops_is_told_opened_and_closed_by_cleanup(node: Node) -> None:
+    here = namespaces.current()
+    chain = "chain FORWARD { type filter hook forward priority 0; policy drop; };"
+    namespaces.run(here, ["nft", f"table ip filter {{ {chain} }}"])
+    await node.start()
+    await node.until("192.0.2.11", 30080, {"198.51.100.18": 1})
+
+    async def told() -> bool:
+        return "ForwardDropped" in await node.events()
+
+    await until(told)
+    assert "--open-forward" in (await node.events())["ForwardDropped"]
+    await node.stop()
+    await node.start(open_forward=True)
+
+    async def opened() -> bool:
+        listed = namespaces.run(here, ["nft", "list", "table", "ip", "filter"]).stdout
+        return listed.count("strictarp: answers of Services") == 1
+
+    await until(opened)
+    namespaces.run(here, ["nft", "flush", "chain", "ip", "filter", "FORWARD"])
+    await until(opened)
+    assert "192.0.2.11" in namespaces.run(here, ["nft", "list", "chain", "ip", "strictarp", "forward"]).stdout
+    await node.stop()
+    kernel = LinuxKernel(nftables.change_elements, generic=node.ipvs, device_kind="bridge")
+    assert "take back the opening in nftables chain ip filter FORWARD" in await clean_up(
+        kernel, Config(), "node1", dry_run=False
+    )
+    kernel.close()
+    assert not await opened()
 
 
 async def test_health_and_metrics_speak_as_kube_proxy_does(node: Node) -> None:

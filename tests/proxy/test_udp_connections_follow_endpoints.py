@@ -130,7 +130,8 @@ async def test_the_real_table_loses_stale_connections_and_keeps_others() -> None
     namespace = namespaces.create("udp")
     with namespaces.entered(namespace):
         namespaces.run(
-            namespace, ["nft", "table ip t { chain c { type filter hook output priority 0; ct state new; }; }"]
+            namespace,
+            ["nft", "table ip t { chain c { type filter hook output priority 0; ct state new; }; }"],
         )
         local = bytes([127, 0, 0, 1])
         with socket.socket(type=socket.SOCK_DGRAM) as one, socket.socket(type=socket.SOCK_DGRAM) as two:

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 
 from strictarp.netlink.conntrack import Flow
 from strictarp.netlink.ipvs import Key, RealServer, RealServerState, Timeouts, VirtualServer
+from strictarp.netlink.nftables import Chain
 from strictarp.proxy.addresses import show
 from strictarp.proxy.nftables import SETS
 from strictarp.proxy.operations import (
@@ -35,7 +36,8 @@ _SET = re.compile(r"^  set (\w+) \{.*?(?:elements = \{ (.*?) \}; )?\}$", re.MULT
 class ModelKernel:
     """`refuse`: decides which operations fail, and why. `rules_fail`: nft refuses everything.
 
-    `tracked`: connections that the kernel tracks. `log`: operations carried out. `connections`: (virtual server, place) → connections, to be set by a test.
+    `tracked`: connections that the kernel tracks, `flow_questions`: how often it was asked for them.
+    `log`: operations carried out. `connections`: (virtual server, place) → connections, to be set by a test.
     """
 
     def __init__(self) -> None:
@@ -50,21 +52,25 @@ class ModelKernel:
         self.refuse: Callable[[Operation], str | None] = lambda _: None
         self.rules_fail = False
         self.view_fails = False
-        self._flushed = False
+        self._without_device = False
         self.tracked: list[Flow] = []
         self.flow_questions = 0
 
     def flush(self) -> None:
         """Somebody else deletes everything, the device too."""
         self.servers.clear()
-        self.bound.clear()
         self.rules = ""
         self.elements.clear()
-        self._flushed = True
+        self.lose_device()
+
+    def lose_device(self) -> None:
+        """Somebody else deletes kube-ipvs0."""
+        self.bound.clear()
+        self._without_device = True
 
     async def prepare(self, *, make: bool = True) -> None:
         """The device is made again."""
-        self._flushed = False
+        self._without_device = False
 
     async def remove_device(self) -> None:
         self.bound.clear()
@@ -94,7 +100,7 @@ class ModelKernel:
             case RemoveReal(key, real):
                 if key in self.servers:
                     self.servers[key][1].pop((real.address, real.port), None)
-            case BindAddress() if self._flushed:
+            case BindAddress() if self._without_device:
                 return Vanished("the device is gone")
             case BindAddress(address):
                 self._check_bind(address)
@@ -142,6 +148,19 @@ class ModelKernel:
 
     async def host_links(self) -> HostLinks:
         return HostLinks((), ())
+
+    async def holds(self, key: Key) -> bool:
+        return key in self.servers
+
+    async def chains(self) -> list[Chain]:
+        return []
+
+    async def chain_rules(self, chain: Chain) -> list[tuple[int, str]]:
+        return []
+
+    async def rule_changes(self) -> AsyncIterator[None]:
+        return
+        yield
 
     async def flows(self, keys: Collection[Key]) -> list[Flow]:
         self.flow_questions += 1

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import click
+import msgspec
 
 from strictarp.errors import UserError
 from strictarp.proxy import config as configuration
@@ -32,8 +33,13 @@ _SETTINGS = click.option("--settings", "settings_file", type=_FILE, help="ProxyS
 @click.option("--init-only", is_flag=True, help="Do what needs a writable /proc/sys, and end.")
 @click.option("--cleanup", is_flag=True, help="Remove what was programmed, and end. Sysctls stay.")
 @click.option("--dry-run", is_flag=True, help="Print what would be done to the kernel now, and end.")
+@click.option(
+    "--open-forward",
+    is_flag=True,
+    help="Let answers of Services through nftables chains of others that drop forwarded packets by policy.",
+)
 @click.pass_context
-def command(
+def command(  # noqa: PLR0913 - one argument an option
     ctx: click.Context,
     config_file: Path | None,
     settings_file: Path | None,
@@ -43,6 +49,7 @@ def command(
     init_only: bool,
     cleanup: bool,
     dry_run: bool,
+    open_forward: bool,
 ) -> int | None:
     """Program IPVS for the Services of a cluster, as kube-proxy's ipvs mode does.
 
@@ -60,6 +67,8 @@ def command(
         raise click.UsageError("Missing option '--config'.")
     text = _text(config_file, "--config") if config_file is not None else _NO_CONFIG
     config, settings = _load(text, config_file or Path("(defaults)"), settings_file)
+    if open_forward:
+        settings = msgspec.structs.replace(settings, open_forward=True)
     if write_config_to is not None:
         return _write(text, write_config_to)
     from strictarp.proxy import process

@@ -33,7 +33,7 @@ _BE16, _BE32 = struct.Struct("!H"), struct.Struct("!I")
 _ORIGINAL, _REPLY, _ID, _ZONE, _FILTER = 1, 2, 12, 18, 25
 _TUPLE_IP, _TUPLE_PROTOCOL = 1, 2
 _NUMBER, _SOURCE_PORT, _DESTINATION_PORT = 1, 2, 3
-_ADDRESSES = {AF_INET: (1, 2), AF_INET6: (3, 4)}
+_ADDRESSES: Mapping[int, tuple[int, int]] = {AF_INET: (1, 2), AF_INET6: (3, 4)}
 """Attributes of source and destination by family."""
 _FILTER_ORIGINAL, _FILTER_REPLY = 1, 2
 _BY_DESTINATION, _BY_PROTOCOL, _BY_DESTINATION_PORT = 1 << 1, 1 << 3, 1 << 5
@@ -51,7 +51,7 @@ class Tuple(msgspec.Struct, frozen=True, gc=False):
 
 
 class Flow(msgspec.Struct, frozen=True, gc=False):
-    """A tracked connection. id: tells it from a later one with the same tuples. zone: 0 where none is used."""
+    """A tracked connection. id: tells it from a later one with the same tuples. zone: 0 mostly."""
 
     original: Tuple
     reply: Tuple

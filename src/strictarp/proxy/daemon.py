@@ -41,6 +41,7 @@ from strictarp.proxy import situation as situations
 from strictarp.proxy.config import Config
 from strictarp.proxy.engine import Engine
 from strictarp.proxy.fields import Network, parse_network
+from strictarp.proxy.foreign_rules import ForeignRules
 from strictarp.proxy.health_ports import HealthPorts, Wanted
 from strictarp.proxy.hearing import Hearing
 from strictarp.proxy.metrics import Metrics
@@ -121,6 +122,15 @@ class Proxy:
             metrics=self.metrics,
             on_turn=self._want_health_ports,
         )
+        self.syncer.on_drift = self._drifted
+        self._open_forward = options.settings.open_forward
+        self._foreign = ForeignRules(
+            kernel,
+            [nftables.FAMILIES[width] for width in self._families],
+            self._forward_mark(),
+            tell=lambda advice: self.say("ForwardDropped", advice, warning=True),
+            on_loss=self.syncer.look_soon,
+        )
         self.services = Cache(client, SERVICES, label_selector=WITHOUT_OTHER_PROXY, on_delta=self._on_service)
         self.slices = Cache(
             client, ENDPOINTSLICES, label_selector=WITHOUT_OTHER_PROXY, on_delta=self._on_slice
@@ -167,6 +177,7 @@ class Proxy:
             await self._synced()
             self.say("Starting", f"strictarp {__version__}")
             group.create_task(self.syncer.run())
+            group.create_task(self._foreign.run())
             if self._liveness.enabled:
                 group.create_task(self._hear())
 
@@ -219,13 +230,18 @@ class Proxy:
         self._config = config
         self.engine.reconfigure(config)
         self.syncer.min_period = config.min_sync_period
+        self._foreign.mark = self._forward_mark()
         self._health.limit = 2 * config.sync_period
         self._see()
         self._want_health_ports()
         self.syncer.reload_table()
 
+    def _forward_mark(self) -> int:
+        return nftables.forward_mark(self._config) if self._open_forward else 0
+
     def _table(self, elements: Iterable[Element]) -> str:
-        return nftables.whole_table(self._config, self._pod_networks, elements, self._families)
+        opened = self.engine.facts.node_ports if self._open_forward else None
+        return nftables.whole_table(self._config, self._pod_networks, elements, self._families, opened)
 
     async def _look_at_host(self) -> None:
         self._host = await self._kernel.host_links()
@@ -276,7 +292,10 @@ class Proxy:
         """Work out the node's facts anew."""
         node = self.nodes.objects.get(self._node)
         facts = node_facts(self._node, self._host, node, self._families)
+        before = self.engine.facts.node_ports
         self.engine.see(situation(self._config, facts, self.engine.facts.dead))
+        if self._open_forward and before != self.engine.facts.node_ports:
+            self.syncer.reload_table()
         if len(self.engine.store):
             self.syncer.wake()
 
@@ -326,6 +345,13 @@ class Proxy:
         """Say something about this node: in the log, and as an Event."""
         log.log(logging.ERROR if warning else logging.INFO, message, extra={"fields": {"event": reason}})
         self._emit(self.nodes.objects.get(self._node), reason, message, warning=warning)
+
+    def _drifted(self, count: int) -> None:
+        trace = self._foreign.kube_proxy
+        suspect = f"a kube-proxy in another mode may run here: {trace} is there" if trace else ""
+        del count  # the log has it; one Event counts how often
+        message = "somebody else changed or flushed what this proxy had programmed; it is repaired"
+        self.say("DriftRepaired", f"{message}; {suspect}" if suspect else message, warning=True)
 
     def _health_port_failed(self, key: str, message: str) -> None:
         service = self.services.objects.get(key)
@@ -381,6 +407,10 @@ class Proxy:
             "strictarp_proxy_services": ("Services known", lambda: len(engine.store.services)),
             "strictarp_proxy_virtual_servers": ("Virtual servers", lambda: len(engine.mirror.servers)),
             "strictarp_proxy_draining": ("Real servers that drain", lambda: len(engine.drains)),
+            "strictarp_proxy_forward_dropping": (
+                "Foreign chains that drop forwarded packets by policy",
+                lambda: len(self._foreign.dropping),
+            ),
             "strictarp_proxy_dead_nodes": ("Nodes given up", lambda: len(engine.facts.dead)),
         }
 

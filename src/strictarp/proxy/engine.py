@@ -179,14 +179,13 @@ class Engine:
         stay = {place_of(key) for key in self.failed.keys & self.mirror.servers.keys()}
         kept: list[Operation] = []
         for operation in last_sets:
-            if isinstance(operation, ChangeSets) and stay:
-                named = {each for each in operation.remove if each[0] in FRONTS and each[1] in stay}
-                self.failed.elements |= named
-                rest = tuple(each for each in operation.remove if each not in named)
-                operation = msgspec.structs.replace(operation, remove=rest)
-                if not operation.add and not rest:
-                    continue
-            kept.append(operation)
+            if not (isinstance(operation, ChangeSets) and stay):
+                kept.append(operation)
+                continue
+            named = {each for each in operation.remove if each[0] in FRONTS and each[1] in stay}
+            self.failed.elements |= named
+            if rest := tuple(each for each in operation.remove if each not in named):
+                kept.append(ChangeSets(remove=rest))
         return kept
 
     def follow_drains(self, touched: Touched, now: float) -> None:
@@ -208,21 +207,33 @@ class Engine:
         failed, self.failed = self.failed, Touched()
         return failed
 
-    def looked(self, view: KernelView, *, adopt: bool) -> None:
-        """Take in a full look.
+    def looked(self, view: KernelView, *, adopt: bool) -> Touched:
+        """Take in a full look; what is not wanted any more, after what was seen.
 
         Ours is what we want and what we knew. With `adopt`, at the start, also what an earlier process left:
-        virtual servers that our nftables sets name (elements go last), those on addresses of kube-ipvs0, and
-        on the node's own within the NodePort range; but never those of excludeCIDRs unless we want them.
-        `elements_are` comes before.
+        all addresses of kube-ipvs0, virtual servers that our nftables sets name (elements go last), those on
+        addresses of kube-ipvs0, and on the node's own within the NodePort range; but never what is in
+        excludeCIDRs unless we want it. `elements_are` comes before.
         """
         known = self.mirror.servers.keys() | set(self.desired.keys())
-        self.mirror.look(view, self._ours(view, known, adopt=adopt))
+        self.mirror.look(view, self._ours(view, known, adopt=adopt), self._our_address(adopt=adopt))
+        left = Touched()
         for key in tuple(self.desired.leaving):
-            self.left(key)
+            left.unite(self.left(key))
         if adopt:
             for exposure in leftovers(view, self.mirror, self.desired):
                 self.desired.linger(exposure)
+        return left
+
+    def _our_address(self, *, adopt: bool) -> Callable[[bytes], bool]:
+        known = frozenset(self.mirror.bound)
+
+        def ours(address: bytes) -> bool:
+            if address in self.desired.bound:
+                return True
+            return not inside(address, self._config.exclude) and (adopt or address in known)
+
+        return ours
 
     def _ours(self, view: KernelView, known: set[Key], *, adopt: bool) -> Callable[[Key], bool]:
         journal = {element for name, element in self.mirror.elements if name in FRONTS} if adopt else set()

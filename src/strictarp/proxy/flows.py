@@ -1,9 +1,9 @@
 """UDP connections that connection tracking remembers wrongly after a Service's endpoints changed. Pure.
 
 A tracked UDP connection lives as long as its client sends. One that began before its Service was here has no
-SNAT for ever, and one to an endpoint that went keeps the answers of the next from being translated. Connections
-to a virtual server whose answers come from none of its real servers are stale (kube-proxy v1.32,
-pkg/proxy/conntrack: the reconciler; the same rule deals with NodePorts, whose virtual servers are as others).
+SNAT for ever, and one to an endpoint that went keeps the answers of the next from being translated.
+Connections to a virtual server whose answers come from none of its real servers are stale (kube-proxy v1.32,
+pkg/proxy/conntrack: the reconciler). NodePorts need no rule of their own: they are virtual servers too.
 """
 
 from __future__ import annotations

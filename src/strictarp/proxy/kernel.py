@@ -10,11 +10,12 @@ import errno
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from itertools import groupby
 
-from strictarp.netlink import conntrack, genl, ipvs_encode, look
+from strictarp.netlink import conntrack, genl, ipvs_encode, look, nftables
 from strictarp.netlink.conntrack import Flow
 from strictarp.netlink.ipvs import FAMILY_NAME, Key, RealServerState, Timeouts
 from strictarp.netlink.ipvs_parse import parse_dest, parse_service
 from strictarp.netlink.messages import MalformedMessage, Message, Refusal
+from strictarp.netlink.nftables import Chain
 from strictarp.netlink.policy import NETLINK_NETFILTER
 from strictarp.netlink.rtnl import (
     GROUP_IPV4_ADDRESS,
@@ -81,13 +82,14 @@ class LinuxKernel:
         self._family = 0
         self._index = 0
         self._events = Events(NETLINK_ROUTE, _GROUPS)
+        self._rule_events = Events(NETLINK_NETFILTER, (nftables.GROUP,))
         self._route = route or Netlink(NETLINK_ROUTE)
         self._generic = generic or Netlink(NETLINK_GENERIC)
         self._netfilter = Netlink(NETLINK_NETFILTER)
 
     def close(self) -> None:
         """Let go of the sockets; everything programmed stays."""
-        for socket in (self._generic, self._route, self._netfilter, self._events):
+        for socket in (self._generic, self._route, self._netfilter, self._events, self._rule_events):
             socket.close()
 
     async def prepare(self, *, make: bool = True) -> None:
@@ -217,8 +219,44 @@ class LinuxKernel:
         except (Refusal, DumpInterrupted, MalformedMessage) as error:
             raise KernelRefused(f"looking at links and addresses: {error}") from None
 
+    async def holds(self, key: Key) -> bool:
+        """Whether a virtual server is there. Raises KernelRefused, OSError."""
+        try:
+            await self._generic.query(ipvs_encode.encode_get_service(self._family, key))
+        except Refusal as refusal:
+            if refusal.errno == errno.ESRCH:
+                return False
+            raise KernelRefused(f"looking for a virtual server: {refusal}") from None
+        except MalformedMessage as error:
+            raise KernelRefused(f"looking for a virtual server: {error}") from None
+        return True
+
+    async def chains(self) -> list[Chain]:
+        """All nftables chains. Raises KernelRefused, OSError."""
+        try:
+            return [
+                nftables.parse_chain(m) for m in await self._netfilter.dump(nftables.encode_dump_chains())
+            ]
+        except (Refusal, DumpInterrupted, MalformedMessage) as error:
+            raise KernelRefused(f"looking at nftables chains: {error}") from None
+
+    async def chain_rules(self, chain: Chain) -> list[tuple[int, str]]:
+        """Handle and comment of each rule of a chain. Raises KernelRefused, OSError."""
+        try:
+            answers = await self._netfilter.dump(nftables.encode_dump_rules(chain))
+            return [nftables.parse_rule(message) for message in answers]
+        except (Refusal, DumpInterrupted, MalformedMessage) as error:
+            raise KernelRefused(f"looking at nftables chain {chain.table} {chain.name}: {error}") from None
+
+    async def rule_changes(self) -> AsyncIterator[None]:
+        """Yields after tables, chains or rules of nftables changed, whoever did it. Raises OSError."""
+        while True:
+            batch = await self._rule_events.wait()
+            if any(message is None or nftables.is_structure(message) for message in batch):
+                yield None
+
     async def flows(self, keys: Collection[Key]) -> list[Flow]:
-        """Tracked UDP connections to some virtual servers, or to all for many. Raises KernelRefused, OSError."""
+        """Tracked UDP connections to virtual servers; to all for many. Raises KernelRefused, OSError."""
         asked: list[tuple[int, tuple[bytes, int] | None]] = [
             (len(address), (address, port)) for _, address, port in keys
         ]

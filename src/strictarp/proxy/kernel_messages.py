@@ -84,10 +84,8 @@ def ipvs_outcome(operation: IpvsOperation, refusal: Refusal | None) -> str | Non
         return None
     match operation:
         case AddServer(server) | SetServer(server):
-            reason = explain_service(server, refusal)
-            if refusal.errno == errno.ESRCH:
-                return Vanished(reason)
-            return SchedulerMissing(reason) if refusal.errno == errno.ENOENT else reason
+            kinds: dict[int, type[str]] = {errno.ESRCH: Vanished, errno.ENOENT: SchedulerMissing}
+            return kinds.get(refusal.errno, str)(explain_service(server, refusal))
         case RemoveServer():
             if refusal.errno in _GONE:
                 return None

@@ -42,9 +42,11 @@ class Mirror:
         """How many virtual servers, real servers and addresses there are."""
         return len(self.servers) + sum(len(held.reals) for held in self.servers.values()) + len(self.bound)
 
-    def look(self, view: KernelView, ours: Callable[[Key], bool]) -> None:
-        """Replace virtual servers and addresses by what was seen; servers that are not ours stay out."""
-        self.bound = set(view.bound)
+    def look(
+        self, view: KernelView, ours: Callable[[Key], bool], our_address: Callable[[bytes], bool]
+    ) -> None:
+        """Replace virtual servers and addresses by what was seen; what is not ours stays out."""
+        self.bound = {address for address in view.bound if our_address(address)}
         self.servers = {
             key: Held(held.server, {place: state.server.weight for place, state in held.reals.items()})
             for key, held in view.servers.items()

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
+from strictarp.proxy.addresses import show
 from strictarp.proxy.config import Config
 from strictarp.proxy.fields import Network
 from strictarp.proxy.operations import ChangeSets, Element
@@ -65,10 +66,12 @@ def whole_table(
     pod_networks: Sequence[Network],
     elements: Iterable[Element],
     widths: Sequence[int] = (4, 16),
+    opened: Sequence[bytes] | None = None,
 ) -> str:
     """A script that replaces our tables, one for each width of address, in one transaction.
 
-    `pod_networks`: node.spec.podCIDRs, for detectLocalMode NodeCIDR.
+    `pod_networks`: node.spec.podCIDRs, for detectLocalMode NodeCIDR. `opened`: mark forwarded answers for
+    openings in others' chains; these are the node's addresses with NodePorts. None: mark nothing.
     """
     filled: dict[tuple[str, str], list[str]] = {}
     for name, element in sorted(elements):
@@ -81,12 +84,41 @@ def whole_table(
             inside = filled.get((words.table, name))
             content = f" elements = {{ {', '.join(inside)} }};" if inside else ""
             lines.append(f"  set {name} {{ {definition.format(address=words.address)}{content} }}")
-        for name, rules in _chains(config, pod_networks, words).items():
+        chains = _chains(config, pod_networks, words)
+        if opened is not None:
+            chains |= _forwarded(forward_mark(config), opened, words)
+        for name, rules in chains.items():
             lines.append(f"  chain {name} {{")
             lines += [f"    {rule}" for rule in rules]
             lines.append("  }")
         lines.append("}")
     return "\n".join([*lines, ""])
+
+
+def forward_mark(config: Config) -> int:
+    """The mark of forwarded answers: the bit beside that of masquerading, which is ours already."""
+    return 1 << (config.masquerade_bit - 1 if config.masquerade_bit else 1)
+
+
+def _forwarded(mark: int, node_ports: Sequence[bytes], words: _Words) -> dict[str, list[str]]:
+    """Mark forwarded answers of Services before every other chain, and clear the mark behind them.
+
+    A forwarded packet of a connection that was made to an address of this node can only be an answer of what
+    IPVS sent elsewhere. nft 1.0.6 cannot put the port of a connection into a concatenation.
+    """
+    answers = f"ct state established,related ct direction reply ct original {words.header} daddr"
+    set_mark = f"meta mark set meta mark | {mark:#x}"
+    rules = [f"{answers} @vips {set_mark}"]
+    own = [show(address) for address in node_ports if len(address) == words.width]
+    if own:
+        rules.append(f"{answers} {{ {', '.join(own)} }} {set_mark}")
+    return {
+        "forward": ["type filter hook forward priority -1000; policy accept;", *rules],
+        "forwarded": [
+            "type filter hook forward priority 1000; policy accept;",
+            f"meta mark & {mark:#x} == {mark:#x} meta mark set meta mark ^ {mark:#x}",
+        ],
+    }
 
 
 def no_table(widths: Sequence[int] = (4, 16)) -> str:

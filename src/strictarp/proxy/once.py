@@ -8,6 +8,7 @@ from strictarp.proxy import host, nftables
 from strictarp.proxy.config import Config
 from strictarp.proxy.daemon import Proxy
 from strictarp.proxy.engine import Engine
+from strictarp.proxy.foreign_rules import adjust
 from strictarp.proxy.nft_listing import BadListing, parse_listings
 from strictarp.proxy.operations import ChangeSets, Operation, describe_operation
 from strictarp.proxy.seam import DEVICE, IpvsMissing, Kernel, KernelRefused
@@ -32,9 +33,10 @@ async def looked_at(kernel: Kernel, config: Config, name: str) -> Engine:
 
 
 async def clean_up(kernel: Kernel, config: Config, name: str, *, dry_run: bool) -> list[str]:
-    """Remove what was programmed: virtual servers of ours, our tables, kube-ipvs0; what was done, in words.
+    """Remove what was programmed: virtual servers, tables and openings of ours, kube-ipvs0.
 
-    Other virtual servers, excludeCIDRs and sysctls stay. Raises KernelRefused, OSError.
+    What was done, in words. Others' virtual servers, excludeCIDRs and sysctls stay. Raises KernelRefused,
+    OSError.
     """
     try:
         engine = await looked_at(kernel, config, name)
@@ -42,6 +44,8 @@ async def clean_up(kernel: Kernel, config: Config, name: str, *, dry_run: bool) 
     except IpvsMissing:
         removals = []
     told = list(tell(removals))
+    closed = await adjust(kernel, await kernel.chains(), 0, dry_run=dry_run)
+    told += [f"take back the opening in nftables chain {name}" for name in closed]
     told += [f"delete nftables tables {nftables.TABLE}", f"delete device {DEVICE}"]
     if dry_run:
         return told

@@ -12,6 +12,7 @@ import msgspec
 
 from strictarp.netlink.conntrack import Flow
 from strictarp.netlink.ipvs import Key, RealServerState, Timeouts, VirtualServer
+from strictarp.netlink.nftables import Chain
 from strictarp.netlink.rtnl import Address, Link
 from strictarp.proxy.operations import Operation
 
@@ -92,6 +93,18 @@ class Kernel(Protocol):
 
     async def host_links(self) -> HostLinks:
         """Links and addresses now."""
+
+    async def holds(self, key: Key) -> bool:
+        """Whether a virtual server is there: one message, however many there are."""
+
+    async def chains(self) -> Sequence[Chain]:
+        """All nftables chains, ours or not."""
+
+    async def chain_rules(self, chain: Chain) -> Sequence[tuple[int, str]]:
+        """Handle and comment of each rule of a chain."""
+
+    def rule_changes(self) -> AsyncIterator[None]:
+        """Yields after tables, chains or rules of nftables changed, or events were lost. Coalesced."""
 
     async def flows(self, keys: Collection[Key]) -> Sequence[Flow]:
         """Tracked UDP connections to these virtual servers, and perhaps others; many keys: to all of them."""

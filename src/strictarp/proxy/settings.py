@@ -28,13 +28,15 @@ class Settings(msgspec.Struct, frozen=True):
     """All settings. Durations are seconds.
 
     namespace: where the Secret with the hello key is. drain_limit: longest time that a removed TCP endpoint
-    may keep its connections. full_look: between two comparisons of everything with the kernel.
+    may keep its connections. full_look: between two comparisons of everything with the kernel. open_forward:
+    let answers of Services through others' nftables chains that drop forwarded packets by policy.
     """
 
     namespace: str = "metallb-system"
     liveness: Liveness = Liveness()
     drain_limit: float = 900.0
     full_look: float = 60.0
+    open_forward: bool = False
     warnings: tuple[str, ...] = ()
 
 
@@ -59,6 +61,7 @@ def load(text: str, source: str) -> Settings:
         ),
         drain_limit=fields.seconds("drainLimit", Settings().drain_limit),
         full_look=fields.seconds("fullLookPeriod", Settings().full_look),
+        open_forward=fields.boolean("openForward", default=False),
     )
     if faults:
         raise UserError("\n".join(faults))

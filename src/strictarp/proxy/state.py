@@ -32,6 +32,12 @@ class Touched(msgspec.Struct):
         self.addresses |= other.addresses
         self.elements |= other.elements
 
+    def without(self, other: Touched) -> Touched:
+        """What is in this and not in another."""
+        return Touched(
+            self.keys - other.keys, self.addresses - other.addresses, self.elements - other.elements
+        )
+
 
 class Desired:
     """What must exist. `bound` and `elements` count who needs an entry; none is there with a count of 0.

@@ -24,12 +24,15 @@ log = logging.getLogger(__name__)
 
 FIRST_RETRY, LONGEST_RETRY = 1.0, 30.0
 DOUBT_SECONDS = 60.0
+WATCH_SECONDS = 2.0
+"""IPVS tells nobody when it is flushed: so often one virtual server is asked for."""
 _OUTSIDE = (KernelRefused, BadListing, OSError, TimeoutError)
 
 
 class Syncer:
     """One node's loop. `table`: text of our whole nftables table with given elements. `on_turn`: called after
-    each turn. `min_period`: seconds from the begin of a turn to that of the next.
+    each turn. `on_drift`: called with how many differences, made by others, a full look repaired.
+    `min_period`: seconds from the begin of a turn to that of the next.
 
     `failing`: why the last turn did not do everything. `settled` is set when a first turn did everything.
     """
@@ -56,6 +59,7 @@ class Syncer:
         self._full_look = full_look
         self._metrics = metrics
         self._on_turn = on_turn
+        self.on_drift: Callable[[int], None] = lambda _: None
         self._caution = Caution(DOUBT_SECONDS)
         self._flows = Round()
         self._flows_fail = ""
@@ -63,6 +67,7 @@ class Syncer:
         self._rules: Listing | None = None
         self._table_due = True
         self._look_at = 0.0
+        self._watch_at = 0.0
         self._retry_at: float | None = None
         self._retry_wait = FIRST_RETRY
         self._queued_at: float | None = None
@@ -126,6 +131,7 @@ class Syncer:
         now = self._clock()
         due = [
             self._look_at,
+            self._watch_at,
             self._retry_at,
             self.engine.drains.next_look(),
             self._caution.look_at(),
@@ -153,15 +159,16 @@ class Syncer:
         touched.unite(await self._plan())
         doubt_over = self._caution.look_at()
         try:
+            await self._watch(now)
             if now >= self._look_at or (doubt_over is not None and now >= doubt_over):
-                await self._whole(now)
+                await self._whole(now, touched)
             elif self._started:
                 await self._carry_out(self.engine.steps(touched), touched)
                 if self._vanished:
                     # Mended piecemeal, what is left could not be told from foreign after an end of this
                     # process, and the rest would wait for the next full look.
                     self.failing = ""
-                    await self._whole(now)
+                    await self._whole(now, touched)
             await self._drain(now)
             await self._end_stale_flows(now)
         except _OUTSIDE as error:
@@ -187,21 +194,22 @@ class Syncer:
             await asyncio.sleep(0)
         return touched
 
-    async def _whole(self, now: float) -> None:
-        """A full look at the kernel, and everything that differs.
+    async def _watch(self, now: float) -> None:
+        """Somebody may have flushed IPVS: a kube-proxy that starts in another mode, or `ipvsadm -C`."""
+        if not self._started or now < self._watch_at:
+            return
+        self._watch_at = now + WATCH_SECONDS
+        one = next(iter(self.engine.mirror.servers), None)
+        if one is not None and not await self._kernel.holds(one):
+            self._look_at = 0.0
 
-        Our table is loaded whole when it is not as we left it, or what it is made of changed.
-        """
+    async def _whole(self, now: float, touched: Touched) -> None:
+        """A full look at the kernel, and everything that differs. `touched`: what was to change anyhow."""
         engine = self.engine
+        self._look_at = 0.0  # what fails on the way leads to another look
         self._vanished = False
-        await self._kernel.prepare()
-        listing = parse_listings(await self._tables())
-        engine.elements_are(set(listing.elements))
-        engine.looked(await self._kernel.view(), adopt=not self._started)
-        if self._table_due or self._rules is None or listing.rules != self._rules.rules:
-            await self._load_table()
+        drift = await self._look(touched)
         touched = engine.everything()
-        engine.take_failed()
         first = engine.desired.contributions.get(FIRST)
         if first is not None and not self._started:
             some = engine.parts_of_service(first)
@@ -216,14 +224,38 @@ class Syncer:
                 extra={"fields": {"removals": removals, "held": held, "seconds": DOUBT_SECONDS}},
             )
             steps = steps.without_removals()
-        if self._started and (drift := len(steps.all())):
-            log.warning("the kernel differed from what was programmed", extra={"fields": {"repairs": drift}})
-            self._metrics.repaired(drift)
         await self._carry_out(steps, touched)
         if not self._started:
             self._flows.add(key for key in engine.mirror.servers if key[0] == UDP)
+        elif drift:
+            log.warning("the kernel differed from what was programmed", extra={"fields": {"repairs": drift}})
+            self._metrics.repaired(drift)
+            self.on_drift(drift)
         self._started = True
         self._look_at = now + (FIRST_RETRY if self._vanished else self._full_look)
+
+    async def _look(self, touched: Touched) -> int:
+        """Take in what the kernel holds; how many differences others made, the first time 0.
+
+        Our table is loaded whole when it is not as we left it, or what it is made of changed.
+        """
+        engine, drift = self.engine, 0
+        await self._kernel.prepare()
+        listing = parse_listings(await self._tables())
+        engine.elements_are(set(listing.elements))
+        expected = engine.looked(await self._kernel.view(), adopt=not self._started)
+        expected.unite(touched)
+        expected.unite(engine.take_failed())
+        if self._started:
+            steps = engine.steps(engine.everything().without(expected))
+            # In doubt removals wait; they are no drift.
+            drift = len((steps if self._caution.look_at() is None else steps.without_removals()).all())
+        if self._table_due or self._rules is None:
+            await self._load_table()
+        elif listing.rules != self._rules.rules:
+            drift += 1
+            await self._load_table()
+        return drift
 
     async def _tables(self) -> list[bytes]:
         """Our tables as nft lists them."""
@@ -283,7 +315,7 @@ class Syncer:
                 await self._carry_out(engine.steps(touched), touched)
 
     async def _end_stale_flows(self, now: float) -> None:
-        """UDP connections that are tracked past their endpoint. A kernel that cannot tell costs nothing else."""
+        """UDP connections that are tracked past their endpoint. A kernel that cannot tell is no failure."""
         keys = self._flows.take(now)
         if not keys:
             return
