@@ -12,7 +12,7 @@ from strictarp.hello import frames
 from strictarp.hello.auth import Keys
 from strictarp.hello.frames import ETHERTYPE, Sender
 from strictarp.hello.ids import node_id
-from strictarp.hello.messages import Challenge, Hello, State
+from strictarp.hello.messages import Challenge, Hello, Message, Release, State
 from strictarp.lab import namespaces
 from strictarp.lab.namespaces import entered
 from strictarp.netlink import look
@@ -45,7 +45,10 @@ class World:
         self.changed = asyncio.Event()
         self.speakers: dict[str, asyncio.Task[None]] = {}
         self.keys = KEYS
-        self.hearing = Hearing(Liveness(), self._tell)
+        self.spoken: list[tuple[Message, int]] = []
+        self.hearing = Hearing(
+            Liveness(), self._tell, lambda frame, link: self.spoken.append((frame.message, link))
+        )
 
     def _tell(self, dead: frozenset[str]) -> None:
         self.dead = dead
@@ -152,14 +155,22 @@ async def test_hellos_under_another_key_and_other_frames_keep_nobody_alive(world
     assert world.hearing.unreadable >= 3
 
 
-async def test_the_filter_lets_hellos_through_and_nothing_else_of_the_speakers(world: World) -> None:
-    before = world.hearing.unreadable
+async def test_releases_of_present_incarnations_are_heard_and_other_frames_not(world: World) -> None:
     host = await host_links(world.wire.hosts["node2"])
     link = next(link for link in host.links if link.name == "eth0")
     with entered(world.wire.hosts["node2"]):
         raw = RawSocket(link.index, ETHERTYPE, bpf.nothing())
-    sender = Sender(CLUSTER, node_id("node2"), 1)
+    before = world.hearing.unreadable
     with contextlib.closing(raw):
-        raw.send(frames.encode(Challenge(b"12345678"), sender, KEYS, seq=1, source=link.mac))
-    await asyncio.sleep(0.1)
+        for seq, (message, incarnation) in enumerate(
+            [(Challenge(b"12345678"), 1), (Release(1, 1, 1, 1), 2), (Release(2, 1, 1, 1), 1)], 100
+        ):
+            sender = Sender(CLUSTER, node_id("node2"), incarnation)
+            raw.send(frames.encode(message, sender, KEYS, seq=seq, source=link.mac))
+    await asyncio.sleep(0.2)
+    ((message, index),) = world.spoken
+    assert message == Release(2, 1, 1, 1)
     assert world.hearing.unreadable == before
+    assert world.hearing.reachable(node_id("node2"), index) == MEMBERS[node_id("node2")]
+    assert world.hearing.reachable(node_id("node9"), index) is None
+    assert world.hearing.reachable(node_id("node2"), index + 100) is None

@@ -8,6 +8,7 @@ list and watch the Secret strictarp-hello in the namespace of the settings.
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import logging
 import socket
@@ -20,6 +21,8 @@ import msgspec
 from strictarp import __version__, serving
 from strictarp.errors import UserError
 from strictarp.hello.auth import Keys
+from strictarp.hello.frames import Frame
+from strictarp.hello.ids import node_id, vip_id
 from strictarp.hello.secret import CLUSTER_NAMESPACE, SECRET, UnusableSecret, read_cluster, read_keys
 from strictarp.kube import events
 from strictarp.kube.cache import Cache, Delta
@@ -42,6 +45,7 @@ from strictarp.proxy.config import Config
 from strictarp.proxy.engine import Engine
 from strictarp.proxy.fields import Network, parse_network
 from strictarp.proxy.foreign_rules import ForeignRules
+from strictarp.proxy.handing_over import HandingOver
 from strictarp.proxy.health_ports import HealthPorts, Wanted
 from strictarp.proxy.hearing import Hearing
 from strictarp.proxy.metrics import Metrics
@@ -147,6 +151,14 @@ class Proxy:
             client, NAMESPACES, field_selector=f"metadata.name={CLUSTER_NAMESPACE}", on_delta=self._on_peers
         )
         self._liveness = options.settings.liveness
+        self._handing = HandingOver(
+            kernel,
+            node_id(self._node),
+            self._vip,
+            lambda node, link: self._hearing.reachable(node, link) if self._hearing else None,
+            links=lambda: {link.index: link.name for link in self._host.links},
+        )
+        self._hand_over = options.settings.hand_over
         self._hearing: Hearing | None = None
         self._health = health.Health(
             lambda: self.syncer.waiting_since,
@@ -178,8 +190,10 @@ class Proxy:
             self.say("Starting", f"strictarp {__version__}")
             group.create_task(self.syncer.run())
             group.create_task(self._foreign.run())
-            if self._liveness.enabled:
+            if self._liveness.enabled or self._hand_over:
                 group.create_task(self._hear())
+            if self._hand_over:
+                group.create_task(self._handing.run())
 
     async def read_everything(self, patience: float = 30.0) -> None:
         """Read the node and all objects once, so that they can be planned. Changes nothing.
@@ -303,7 +317,8 @@ class Proxy:
 
     async def _hear(self) -> None:
         """Follow which nodes are dead, until cancelled."""
-        self._hearing = Hearing(self._liveness, self._on_dead)
+        heard = self._handing.hear if self._hand_over else _ignored
+        self._hearing = Hearing(self._liveness, self._on_dead, heard)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.secrets.run())
@@ -337,7 +352,12 @@ class Proxy:
         gone, back = sorted(dead - before.dead), sorted(before.dead - dead)
         log.warning("nodes given up or back", extra={"fields": {"dead": gone, "back": back}})
         self.engine.see(msgspec.structs.replace(before, dead=dead))
+        self._handing.give_up(dead)
         self.syncer.wake()
+
+    def _vip(self, number: int) -> bytes | None:
+        """The IPv4 address that is bound here with this id in hellos."""
+        return next((a for a in self.engine.desired.bound if len(a) == 4 and _vip_id(a) == number), None)
 
     # --- events -------------------------------------------------------------------------------------------
 
@@ -411,8 +431,19 @@ class Proxy:
                 "Foreign chains that drop forwarded packets by policy",
                 lambda: len(self._foreign.dropping),
             ),
+            "strictarp_proxy_moved_ips": (
+                "IPs of which unknown connections are passed to their previous node",
+                lambda: len(self._handing.moves.moved),
+            ),
             "strictarp_proxy_dead_nodes": ("Nodes given up", lambda: len(engine.facts.dead)),
         }
+
+
+_vip_id = functools.lru_cache(maxsize=16384)(vip_id)
+
+
+def _ignored(_frame: Frame, _link: int) -> None:
+    """For who does not hand over."""
 
 
 def _network(text: str) -> Network | None:

@@ -1,4 +1,4 @@
-"""Listens to hellos and asks by ARP on the node's links, for `liveness`. Thin.
+"""Listens to the speakers and asks by ARP on the node's links, for `liveness` and `moves`. Thin.
 
 Nothing is polled: the kernel filters frames, one timer waits for the first silence, and the sockets for ARP
 answers exist only while somebody is asked.
@@ -16,8 +16,8 @@ import msgspec
 from strictarp.arp import bpf, frames
 from strictarp.arp.rawsocket import RawSocket
 from strictarp.hello.auth import Keys
-from strictarp.hello.frames import ETHERTYPE, GROUP_MAC, FrameError, decode_beat
-from strictarp.hello.messages import HELLO_TYPE
+from strictarp.hello.frames import ETHERTYPE, GROUP_MAC, Frame, FrameError, decode, decode_beat
+from strictarp.hello.messages import ENCODERS, HELLO_TYPE, Accept, Offer, Release
 from strictarp.netlink.rtnl import SCOPE_GLOBAL, covers
 from strictarp.proxy.liveness import Ask, Member, Nodes
 from strictarp.proxy.seam import HostLinks
@@ -28,14 +28,15 @@ log = logging.getLogger(__name__)
 
 _LOAD_BYTE, _JUMP_EQUAL, _RETURN = 0x30, 0x15, 0x06
 _TYPE_OFFSET = 14 + 5
-HELLOS: bpf.Program = (
+_TYPES = (HELLO_TYPE, *(ENCODERS[kind][0] for kind in (Offer, Accept, Release)))
+SPOKEN: bpf.Program = (
     *bpf.ethertype(ETHERTYPE)[:-1],
     bpf.Instruction(_LOAD_BYTE, 0, 0, _TYPE_OFFSET),
-    bpf.Instruction(_JUMP_EQUAL, 1, 0, HELLO_TYPE),
+    *(bpf.Instruction(_JUMP_EQUAL, len(_TYPES) - index, 0, number) for index, number in enumerate(_TYPES)),
     bpf.Instruction(_RETURN, 0, 0, 0),
     bpf.Instruction(_RETURN, 0, 0, bpf.WHOLE_FRAME),
 )
-"""HELLO frames for this host, and no other of the speakers' frames."""
+"""HELLO, OFFER, ACCEPT and RELEASE frames for this host, and no other of the speakers' frames."""
 
 
 class Place(msgspec.Struct, frozen=True, gc=False):
@@ -70,18 +71,26 @@ def places(host: HostLinks, members: Iterable[Member]) -> dict[int, Place]:
 
 
 class Hearing:
-    """The sockets and the timer around `Nodes`. `on_change` is called when the set of dead nodes changes.
+    """The sockets and the timer around `Nodes`. `on_change` is called when the set of dead nodes changes,
+    `on_frame` for each authenticated frame of a known node that is no HELLO, with its link.
 
     Make it in a running loop. Nothing is heard until `learn` gave members, links, cluster and keys.
     """
 
-    def __init__(self, limits: Limits, on_change: Callable[[frozenset[str]], None]) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        on_change: Callable[[frozenset[str]], None],
+        on_frame: Callable[[Frame, int], None] = lambda _frame, _link: None,
+    ) -> None:
         self.unreadable = 0
+        self._on_frame = on_frame
         self._nodes = Nodes(limits)
         self._on_change = on_change
         self._told: frozenset[str] = frozenset()
         self._cluster = 0
         self._keys: Keys | None = None
+        self._members: Mapping[int, Member] = {}
         self._places: dict[int, Place] = {}
         self._hellos: dict[int, RawSocket] = {}
         self._answers: dict[int, RawSocket] = {}
@@ -101,6 +110,7 @@ class Hearing:
     ) -> None:
         """What is known of the cluster and of this node now; safe to repeat."""
         self._nodes.know(members)
+        self._members = members
         self._keys = keys
         self._cluster = cluster or 0
         wanted = places(host, members.values()) if keys is not None and cluster is not None else {}
@@ -109,7 +119,7 @@ class Hearing:
             self._close(self._answers, index)
         self._places = wanted
         for index in wanted.keys() - self._hellos.keys():
-            self._open(self._hellos, index, ETHERTYPE, HELLOS, self._on_hello)
+            self._open(self._hellos, index, ETHERTYPE, SPOKEN, self._on_spoken)
         self._after()
 
     def _open(
@@ -143,15 +153,25 @@ class Hearing:
         for index in list(sockets):
             self._close(sockets, index)
 
-    def _on_hello(self, index: int, frame: bytes) -> bool:
+    def _on_spoken(self, index: int, frame: bytes) -> bool:
         if self._keys is None:
             return False
         try:
-            beat = decode_beat(frame, self._cluster, self._keys)
-        except FrameError:
+            if frame[_TYPE_OFFSET] == HELLO_TYPE:
+                beat = decode_beat(frame, self._cluster, self._keys)
+                return self._nodes.hear(beat, index, time.monotonic())
+            spoken = decode(frame, self._cluster, self._keys)
+        except (FrameError, IndexError):
             self.unreadable += 1
             return False
-        return self._nodes.hear(beat, index, time.monotonic())
+        if self._nodes.is_current(spoken.node, spoken.incarnation, spoken.seq):
+            self._on_frame(spoken, index)
+        return False
+
+    def reachable(self, node: int, link: int) -> Member | None:
+        """A node that this one can ask on a link; None when their addresses there share no subnet."""
+        member, place = self._members.get(node), self._places.get(link)
+        return member if member and place and place.source_for(member.address) else None
 
     def _on_answer(self, _index: int, frame: bytes) -> bool:
         """Any ARP packet of the node's kernel shows that it lives: answers, and its own questions."""
@@ -164,7 +184,7 @@ class Hearing:
     def _expire(self) -> None:
         """Read what waits, then let time have passed: a busy loop must not take its own delay for silence."""
         self._timer = None
-        for sockets, on_frame in ((self._hellos, self._on_hello), (self._answers, self._on_answer)):
+        for sockets, on_frame in ((self._hellos, self._on_spoken), (self._answers, self._on_answer)):
             for index, socket in sockets.items():
                 while (frame := socket.receive()) is not None:
                     on_frame(index, frame)

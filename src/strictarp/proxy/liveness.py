@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import msgspec
 
 from strictarp.hello.frames import Beat
+from strictarp.hello.replay import WIDTH
 from strictarp.proxy.settings import Liveness as Limits
 
 PATIENT_ASK = 5.0
@@ -96,6 +97,11 @@ class Nodes:
         peer.heard += 1
         return self._alive(peer) or sooner or peer.heard == HEARD_BEFORE
 
+    def is_current(self, node: int, incarnation: int, seq: int) -> bool:
+        """Whether an authenticated frame is of the incarnation that was heard last, and not long ago."""
+        peer = self._peers.get(node)
+        return peer is not None and incarnation == peer.incarnations[-1] and seq > peer.seq - WIDTH
+
     def answered(self, address: bytes, now: float) -> bool:
         """The kernel of the node with this address answered: it lives, whatever its speaker does.
 
@@ -121,7 +127,9 @@ class Nodes:
 
         The caller has taken in all frames that wait, so that a late caller finds nobody silent wrongly.
         """
-        asks = []
+        asks: list[Ask] = []
+        if not self._limits.enabled:
+            return asks
         for peer in self._peers.values():
             if not self._due(peer, now):
                 continue
@@ -142,6 +150,8 @@ class Nodes:
 
     def next_at(self) -> float | None:
         """When to call `expire`, None for never."""
+        if not self._limits.enabled:
+            return None
         return min(
             (
                 peer.ask_at if peer.asked else peer.silent_at

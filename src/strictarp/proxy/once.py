@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from strictarp.proxy import host, nftables
+from strictarp.proxy import host, moves, nftables
 from strictarp.proxy.config import Config
 from strictarp.proxy.daemon import Proxy
 from strictarp.proxy.engine import Engine
@@ -50,7 +50,7 @@ async def clean_up(kernel: Kernel, config: Config, name: str, *, dry_run: bool) 
     if dry_run:
         return told
     failed = [reason for reason in await kernel.apply(removals) if reason is not None]
-    await kernel.load_rules(nftables.no_table(host.families()))
+    await kernel.load_rules(nftables.no_table(host.families()) + moves.script({}, {}, 0.0))
     await kernel.remove_device()
     if failed:
         raise KernelRefused("; ".join(failed[:5]))

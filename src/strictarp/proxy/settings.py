@@ -29,7 +29,8 @@ class Settings(msgspec.Struct, frozen=True):
 
     namespace: where the Secret with the hello key is. drain_limit: longest time that a removed TCP endpoint
     may keep its connections. full_look: between two comparisons of everything with the kernel. open_forward:
-    let answers of Services through others' nftables chains that drop forwarded packets by policy.
+    let answers of Services through others' nftables chains that drop forwarded packets by policy. hand_over:
+    pass packets of connections that an IP's previous node has to that node, for a while after a planned move.
     """
 
     namespace: str = "metallb-system"
@@ -37,6 +38,7 @@ class Settings(msgspec.Struct, frozen=True):
     drain_limit: float = 900.0
     full_look: float = 60.0
     open_forward: bool = False
+    hand_over: bool = True
     warnings: tuple[str, ...] = ()
 
 
@@ -62,6 +64,7 @@ def load(text: str, source: str) -> Settings:
         drain_limit=fields.seconds("drainLimit", Settings().drain_limit),
         full_look=fields.seconds("fullLookPeriod", Settings().full_look),
         open_forward=fields.boolean("openForward", default=False),
+        hand_over=fields.boolean("handOver", default=True),
     )
     if faults:
         raise UserError("\n".join(faults))

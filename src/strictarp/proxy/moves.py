@@ -1,0 +1,149 @@
+"""IPs that moved here on plan, and whom to pass packets of connections to that are not ours: no I/O. Pure.
+
+The connections of a moved IP live in the previous owner's IPVS and connection tracking; this kernel would
+reset them. For a bounded time TCP packets that belong to no connection here, and neither begin nor reset one,
+are passed on to the previous owner, which goes on serving them. Who that is tells its RELEASE, which is
+authenticated and names the next owner; and before that its OFFER, so that the rule is there in time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Set
+
+import msgspec
+
+from strictarp.hello.frames import Frame
+from strictarp.hello.messages import Accept, Offer, Release
+from strictarp.hello.replay import Window
+from strictarp.proxy.addresses import show
+from strictarp.proxy.liveness import Member
+
+SECONDS = 60.0
+OFFERED_SECONDS = 2.0
+"""For so long an OFFER counts without its RELEASE."""
+MOST = 256
+"""IPs at a time; the connections of others are reset, as without this."""
+TABLE = "strictarp-moved"
+
+
+class Moved(msgspec.Struct, frozen=True, gc=False):
+    """An IP, and until when packets of unknown connections go to `to`, the node that had it, on a link."""
+
+    vip: bytes
+    node: int
+    to: Member
+    link: int
+    until: float
+
+
+class Moves:
+    """Feed `hear`, `give_up` and `expire`; read `moved` when they say that it has changed.
+
+    `own`: this node's id. `find`: id of a VIP → its address, None unless it is IPv4 and served here.
+    `find_old`: node and link of a frame → the node, if it can be reached on that link.
+    """
+
+    def __init__(
+        self,
+        own: int,
+        find: Callable[[int], bytes | None],
+        find_old: Callable[[int, int], Member | None],
+    ) -> None:
+        self.moved: dict[bytes, Moved] = {}
+        self.too_many = 0
+        self._own = own
+        self._find = find
+        self._find_old = find_old
+        self._windows: dict[int, tuple[int, Window]] = {}
+
+    def hear(self, frame: Frame, link: int, now: float) -> bool:
+        """An authenticated frame of a node's present incarnation came; whether `moved` has changed."""
+        message = frame.message
+        if not isinstance(message, Offer | Accept | Release) or not self._is_new(frame):
+            return False
+        vip = self._find(message.vip)
+        if vip is None:
+            return False
+        if isinstance(message, Offer):
+            return self._begin(vip, frame.node, link, now + OFFERED_SECONDS)
+        if isinstance(message, Release) and message.to == self._own:
+            return self._begin(vip, frame.node, link, now + SECONDS)
+        # It goes to the node that packets of it are passed to, from here or from a third one: round in a ring
+        # they would go until their time to live is over.
+        goes_to = message.to if isinstance(message, Release) else frame.node
+        return goes_to != 0 and self._drop(
+            {v for v, m in self.moved.items() if v == vip and m.node == goes_to}
+        )
+
+    def _is_new(self, frame: Frame) -> bool:
+        incarnation, window = self._windows.get(frame.node, (0, Window()))
+        if incarnation != frame.incarnation:
+            window = Window()
+        self._windows[frame.node] = (frame.incarnation, window)
+        return window.accept(frame.seq)
+
+    def _begin(self, vip: bytes, node: int, link: int, until: float) -> bool:
+        old = self._find_old(node, link)
+        before = self.moved.get(vip)
+        if old is None:
+            return False
+        if before is not None and before.node == node and until < before.until + OFFERED_SECONDS:
+            return False  # said again
+        if before is None and len(self.moved) >= MOST:
+            self.too_many += 1
+            return False
+        self.moved[vip] = Moved(vip, node, old, link, until)
+        return True
+
+    def give_up(self, dead: Set[str]) -> bool:
+        """Nodes died: what went with them is better reset than left hanging."""
+        return self._drop({vip for vip, moved in self.moved.items() if moved.to.name in dead})
+
+    def expire(self, now: float) -> bool:
+        """Time has passed."""
+        return self._drop({vip for vip, moved in self.moved.items() if now >= moved.until})
+
+    def next_at(self) -> float | None:
+        """When to call `expire`, None for never."""
+        return min((moved.until for moved in self.moved.values()), default=None)
+
+    def _drop(self, vips: Set[bytes]) -> bool:
+        for vip in vips:
+            del self.moved[vip]
+        return bool(vips)
+
+
+def script(moved: Mapping[bytes, Moved], links: Mapping[int, str], now: float) -> str:
+    """The nftables script that passes exactly these on. `links`: names of links by index.
+
+    The kernel forgets each element by itself when its time is over, also without this process. In the hook
+    after connection tracking; a copy goes out untracked, with its time to live one less (nf_dup_ipv4).
+    """
+    lines = [f"add table ip {TABLE}", f"delete table ip {TABLE}"]
+    by_link: dict[int, list[Moved]] = {}
+    for each in moved.values():
+        if each.link in links and each.until > now:
+            by_link.setdefault(each.link, []).append(each)
+    if not by_link:
+        return "\n".join([*lines, ""])
+    rules = []
+    lines.append(f"table ip {TABLE} {{")
+    for link, some in sorted(by_link.items()):
+        elements = ", ".join(
+            f"{show(each.vip)} timeout {max(1, round(each.until - now))}s : {show(each.to.address)}"
+            for each in sorted(some, key=lambda each: each.vip)
+        )
+        kind = "type ipv4_addr : ipv4_addr; flags timeout;"
+        lines.append(f"  map to{link} {{ {kind} elements = {{ {elements} }}; }}")
+        rules.append(
+            "    meta l4proto tcp tcp flags & (syn | rst) == 0 ct state new "
+            f'dup to ip daddr map @to{link} device "{links[link]}" drop'
+        )
+    lines += [
+        "  chain pass {",
+        "    type filter hook prerouting priority mangle; policy accept;",
+        *rules,
+        "  }",
+        "}",
+    ]
+    return "\n".join([*lines, ""])

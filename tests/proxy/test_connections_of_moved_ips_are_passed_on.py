@@ -1,0 +1,248 @@
+"""After a planned move, packets of connections that are not ours go to the node that has them."""
+
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from strictarp.hello.frames import Frame
+from strictarp.hello.messages import Accept, Challenge, Message, Offer, Release
+from strictarp.lab import namespaces
+from strictarp.lab.namespaces import entered
+from strictarp.proxy import moves
+from strictarp.proxy.liveness import Member
+from strictarp.proxy.moves import MOST, OFFERED_SECONDS, SECONDS, Moved, Moves
+from support import segment
+
+OWN, LINK = 1, 7
+MEMBERS = {number: Member(f"node{number}", bytes([192, 0, 2, 10 + number])) for number in (2, 3)}
+
+
+def _vip(number: int) -> bytes | None:
+    return bytes([192, 0, 2, number]) if number < 256 else None
+
+
+def _moves() -> Moves:
+    return Moves(OWN, _vip, lambda node, link: MEMBERS.get(node) if link == LINK else None)
+
+
+class Wire:
+    """Frames of nodes with rising numbers."""
+
+    def __init__(self, machine: Moves) -> None:
+        self.machine = machine
+        self.seq = 0
+
+    def say(self, node: int, message: Message, now: float = 0.0, *, link: int = LINK) -> bool:
+        self.seq += 1
+        return self.machine.hear(Frame(b"", b"", node, 1, self.seq, message), link, now)
+
+
+def test_a_release_to_this_node_passes_on_for_a_bounded_time() -> None:
+    machine = _moves()
+    wire = Wire(machine)
+    assert wire.say(2, Release(100, 5, 0, OWN), 10.0)
+    assert machine.moved == {_vip(100): Moved(bytes([192, 0, 2, 100]), 2, MEMBERS[2], LINK, 10.0 + SECONDS)}
+    assert machine.next_at() == 10.0 + SECONDS
+    assert not wire.say(2, Release(100, 5, 0, OWN), 10.01)
+    assert not machine.expire(10.0 + SECONDS - 0.1)
+    assert machine.expire(10.0 + SECONDS)
+    assert (machine.moved, machine.next_at()) == ({}, None)
+
+
+def test_an_offer_counts_for_a_moment_and_a_release_for_the_time() -> None:
+    machine = _moves()
+    wire = Wire(machine)
+    assert wire.say(2, Offer(100, 5, 9), 10.0)
+    assert machine.next_at() == 10.0 + OFFERED_SECONDS
+    assert not wire.say(2, Offer(100, 5, 9), 10.015)
+    assert wire.say(2, Release(100, 5, 9, OWN), 10.02)
+    assert machine.next_at() == 10.02 + SECONDS
+
+
+@pytest.mark.parametrize(
+    "message",
+    [Release(100, 5, 0, 3), Release(100, 5, 0, 0), Release(300, 5, 0, OWN), Challenge(b"12345678")],
+)
+def test_what_does_not_come_here_passes_nothing_on(message: Message) -> None:
+    assert not Wire(_moves()).say(2, message)
+
+
+def test_who_cannot_be_reached_on_the_link_gets_nothing() -> None:
+    wire = Wire(_moves())
+    assert not wire.say(9, Release(100, 5, 0, OWN))
+    assert not wire.say(2, Release(100, 5, 0, OWN), link=8)
+
+
+@pytest.mark.parametrize(("who", "message"), [(2, Accept(100, 6, 0)), (3, Release(100, 6, 0, 2))])
+def test_an_ip_that_goes_back_is_not_passed_in_a_circle(who: int, message: Message) -> None:
+    machine = _moves()
+    wire = Wire(machine)
+    wire.say(2, Release(100, 5, 0, OWN))
+    wire.say(2, Release(101, 5, 0, OWN))
+    assert wire.say(who, message)
+    assert machine.moved.keys() == {_vip(101)}
+
+
+def test_an_ip_that_goes_on_is_passed_on_along_the_chain() -> None:
+    """A third node passes to this one, this one to the first: each knows only its own predecessor."""
+    machine = _moves()
+    wire = Wire(machine)
+    wire.say(2, Release(100, 5, 0, OWN))
+    assert not wire.say(3, Accept(100, 6, 0))
+    assert machine.moved[bytes([192, 0, 2, 100])].to == MEMBERS[2]
+
+
+def test_what_a_dead_node_had_is_reset_and_not_left_hanging() -> None:
+    machine = _moves()
+    wire = Wire(machine)
+    wire.say(2, Release(100, 5, 0, OWN))
+    wire.say(3, Release(101, 5, 0, OWN))
+    assert machine.give_up(frozenset({"node2", "node9"}))
+    assert machine.moved.keys() == {_vip(101)}
+    assert not machine.give_up(frozenset({"node2"}))
+
+
+def test_a_frame_said_again_by_somebody_else_counts_once() -> None:
+    machine = _moves()
+    frame = Frame(b"", b"", 2, 1, 5, Release(100, 5, 0, OWN))
+    assert machine.hear(frame, LINK, 0.0)
+    machine.expire(SECONDS)
+    assert not machine.hear(frame, LINK, SECONDS + 1)
+
+
+def test_the_set_is_bounded() -> None:
+    machine = Moves(OWN, lambda number: number.to_bytes(4), lambda node, _: MEMBERS.get(node))
+    wire = Wire(machine)
+    for number in range(MOST + 3):
+        wire.say(2, Release(number, 5, 0, OWN))
+    assert (len(machine.moved), machine.too_many) == (MOST, 3)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([2, 3]),
+            st.builds(
+                Release, st.sampled_from([100, 101]), st.just(1), st.just(1), st.sampled_from([0, 1, 2, 3])
+            )
+            | st.builds(Offer, st.sampled_from([100, 101]), st.just(1), st.just(1))
+            | st.builds(Accept, st.sampled_from([100, 101]), st.just(1), st.just(1)),
+            st.floats(0, 30),
+        ),
+        max_size=30,
+    )
+)
+def test_nothing_is_passed_to_the_node_that_took_it_last_nor_past_its_time(
+    said: list[tuple[int, Message, float]],
+) -> None:
+    machine, now = _moves(), 0.0
+    wire = Wire(machine)
+    goes_to: dict[int, int] = {}
+    for node, message, after in said:
+        now += after
+        machine.expire(now)
+        wire.say(node, message, now)
+        if isinstance(message, Release) and message.to:
+            goes_to[message.vip] = message.to
+        elif isinstance(message, Accept):
+            goes_to[message.vip] = node
+        elif isinstance(message, Offer) and goes_to.get(message.vip) == node:
+            del goes_to[message.vip]
+        for vip, moved in machine.moved.items():
+            assert moved.node != goes_to.get(vip[3])
+            assert now < moved.until <= now + SECONDS
+
+
+def test_the_script_without_anything_only_deletes() -> None:
+    assert moves.script({}, {LINK: "eth0"}, 0.0).splitlines() == [
+        "add table ip strictarp-moved",
+        "delete table ip strictarp-moved",
+    ]
+    gone = Moved(bytes(4), 2, MEMBERS[2], LINK, 60.0)
+    assert "map" not in moves.script({gone.vip: gone}, {}, 0.0)
+    assert "map" not in moves.script({gone.vip: gone}, {LINK: "eth0"}, 60.0)
+
+
+class Movement:
+    """A connection of a client to the VIP on host `old`, which then arrives at host `new`."""
+
+    def __init__(self, wire: segment.Segment, stack: contextlib.ExitStack) -> None:
+        self.wire = wire
+        for name in ("old", "new"):
+            namespaces.ip(wire.hosts[name], f"addr add {segment.VIP}/32 dev lo")
+            namespaces.run(
+                wire.hosts[name],
+                ["nft", "table ip t { chain c { type filter hook prerouting priority 0; ct state new; }; }"],
+            )
+        self.toward("old")
+        with entered(wire.hosts["old"]):
+            listener = stack.enter_context(socket.create_server((segment.VIP, 80)))
+        with entered(wire.hosts["client"]):
+            self.client = stack.enter_context(socket.create_connection((segment.VIP, 80), timeout=3))
+        self.served, _ = listener.accept()
+        stack.enter_context(self.served)
+        self.served.settimeout(3)
+
+    def toward(self, name: str) -> None:
+        route = f"route replace {segment.VIP}/32 via {self.wire.address(name)}"
+        namespaces.ip(self.wire.hosts["client"], route)
+
+    def exchange(self) -> bool:
+        """Whether a question and its answer go through."""
+        try:
+            self.client.sendall(b"x")
+            got = self.served.recv(10)
+            self.served.sendall(got)
+            return self.client.recv(10) == b"x"
+        except (ConnectionResetError, TimeoutError):
+            return False
+
+    def load(self, script: str) -> None:
+        namespaces.run(self.wire.hosts["new"], ["nft", script])
+
+
+@pytest.fixture
+def movement() -> Iterator[Movement]:
+    with contextlib.ExitStack() as stack:
+        wire = stack.enter_context(segment.build(["client", "old", "new"]))
+        yield Movement(wire, stack)
+
+
+def _script(movement: Movement, seconds: float = 60.0) -> str:
+    old = bytes(map(int, movement.wire.address("old").split(".")))
+    vip = bytes(map(int, segment.VIP.split(".")))
+    return moves.script({vip: Moved(vip, 2, Member("old", old), LINK, seconds)}, {LINK: "eth0"}, 0.0)
+
+
+@pytest.mark.netns
+def test_without_the_rule_the_new_kernel_resets_the_connection(movement: Movement) -> None:
+    assert movement.exchange()
+    movement.toward("new")
+    assert not movement.exchange()
+
+
+@pytest.mark.netns
+def test_an_open_connection_goes_on_and_a_new_one_is_the_new_owners(movement: Movement) -> None:
+    movement.load(_script(movement))
+    movement.toward("new")
+    assert all(movement.exchange() for _ in range(20))
+    with entered(movement.wire.hosts["client"]), pytest.raises(ConnectionRefusedError):
+        socket.create_connection((segment.VIP, 80), timeout=3)
+    movement.load(moves.script({}, {}, 0.0))
+    assert not movement.exchange()
+
+
+@pytest.mark.netns
+def test_the_kernel_ends_it_by_itself_when_the_time_is_over(movement: Movement) -> None:
+    movement.load(_script(movement, 1.0))
+    movement.toward("new")
+    assert movement.exchange()
+    with contextlib.suppress(TimeoutError):
+        movement.client.settimeout(1.5)
+        movement.client.recv(1)
+    movement.client.settimeout(3)
+    assert not movement.exchange()
