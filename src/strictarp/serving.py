@@ -39,20 +39,32 @@ async def fine(_: web.Request) -> web.Response:
 
 
 async def serve(
-    made: web.Application, host: str | None, port: int, what: str, *, hard_fail: bool = False
+    made: web.Application,
+    host: str | None,
+    port: int,
+    what: str,
+    *,
+    hard_fail: bool = False,
+    failed: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Serve until cancelled. host: None for all addresses. An address that cannot be bound is tried again.
+
+    `failed` is told why, once for each reason.
 
     Raises OSError, with `hard_fail` only, when it cannot be bound.
     """
     runner = web.AppRunner(made, access_log=None, handle_signals=False, shutdown_timeout=1.0)
     await runner.setup()
+    told = ""
     try:
         while True:
             try:
                 await web.TCPSite(runner, host, port).start()
                 break
             except OSError as error:
+                if str(error) != told:
+                    told = str(error)
+                    failed(told)
                 if hard_fail:
                     raise
                 fields = {"address": f"{host or '*'}:{port}", "reason": str(error)}

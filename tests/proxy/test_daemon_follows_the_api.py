@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -265,9 +266,43 @@ async def test_health_and_metrics_speak_as_kube_proxy_does(node: Node) -> None:
     assert json.loads((await _get(f"{HEALTH}/livez"))[1]).keys() == {"lastUpdated", "currentTime"}
     assert await _get(f"{METRICS}/proxyMode") == (200, "ipvs")
     assert await _get(f"{METRICS}/healthz") == (200, "ok")
+    status, body = await _get(f"{METRICS}/configz")
+    shown = json.loads(body)["kubeproxy.config.k8s.io"]
+    assert (status, shown["mode"], shown["ipvs"]["scheduler"]) == (200, "ipvs", "rr")
+    assert (shown["metricsBindAddress"], shown["iptables"]["masqueradeBit"]) == ("127.0.0.1:10249", 14)
+    assert await _get(f"{METRICS}/metrics/slis") == (200, "")
     text = (await _get(f"{METRICS}/metrics"))[1]
     assert "kubeproxy_sync_proxy_rules_duration_seconds_count" in text
     assert "kubeproxy_sync_proxy_rules_service_changes_total" in text
+    assert 'kubeproxy_proxy_healthz_total{code="200"} 1.0' in text
+    assert 'kubeproxy_proxy_livez_total{code="200"} 1.0' in text
+    assert 'kubeproxy_sync_proxy_rules_no_local_endpoints_total{traffic_policy="external"} 0.0' in text
+    assert 'rest_client_requests_total{code="200",method="GET"}' in text
+    assert "Starting" in await node.events()
+
+
+async def test_what_kube_proxy_warns_of_by_events_is_warned_of(node: Node) -> None:
+    # The API server lets no such slice in, but there are others.
+    wrong = slice_body("web", ["198.51.100.18", "2001:db8::18"], name="web-2")
+    piece = msgspec.convert(wrong, EndpointSlice)
+    async with asyncio.timeout(10):
+        with socket.create_server(("127.0.0.1", 10249)), socket.create_server(("", 10256)):
+            await node.start()
+            await node.until("192.0.2.11", 30080, {"198.51.100.18": 1})
+            assert node.proxy is not None
+            node.proxy.engine.store.slice(piece.key, None, piece)
+            node.proxy.syncer.wake()
+
+            async def told() -> bool:
+                return set(await node.events()) >= {
+                    "FailedToStartProxierHealthcheck",
+                    "FailedToStartMetricServer",
+                    "KubeProxyIncorrectIPVersion",
+                }
+
+            await until(told)
+    assert "address already in use" in (await node.events())["FailedToStartMetricServer"]
+    assert "2001:db8::18" in (await node.events())["KubeProxyIncorrectIPVersion"]
 
 
 async def test_strictarp_is_set_before_the_first_vip_and_told_by_interface(node: Node) -> None:

@@ -32,13 +32,14 @@ class Node:
         self.slices: dict[str, EndpointSlice] = {}
         self.engine = Engine(self.config, situation(self.config, NODE), 900.0)
         self.now = 1000.0
+        self.metrics = Metrics()
         self.syncer = Syncer(
             self.engine,
             kernel,
             lambda elements: nftables.whole_table(self.config, (), elements),
             min_period=0.0,
             full_look=full_look,
-            metrics=Metrics(),
+            metrics=self.metrics,
             clock=lambda: self.now,
         )
 

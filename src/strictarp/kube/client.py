@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Generic, Protocol, TypeAlias, TypeVar
@@ -71,6 +72,8 @@ class Client:
         self._token = Token(config)
         self._session: aiohttp.ClientSession | None = None
         self._decoders: dict[str, Decoder[KubeObject]] = {}
+        self.answers: Counter[tuple[str, str]] = Counter()
+        """How often the server answered a method with a code; `<error>` when it did not answer."""
 
     async def __aenter__(self) -> Client:
         context = ssl_context(self.config)
@@ -197,10 +200,12 @@ class Client:
                 answer = await self._open().get(
                     self.config.server + path, params=query, headers=self._headers(), allow_redirects=False
                 )
+                self.answers["GET", str(answer.status)] += 1
                 if answer.status != 200:
                     body = await answer.read()
                     raise error_from_body(answer.status, body, what, answer.headers.get("Retry-After"))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            self.answers["GET", "<error>"] += 1
             raise self._unreachable(what, error) from error
         try:
             yield self._chunks(answer, what)
@@ -244,7 +249,9 @@ class Client:
             ):
                 received = await answer.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            self.answers[method, "<error>"] += 1
             raise self._unreachable(what, error) from error
+        self.answers[method, str(answer.status)] += 1
         if not 200 <= answer.status < 300:
             raise error_from_body(answer.status, received, what, answer.headers.get("Retry-After"))
         return received

@@ -24,10 +24,8 @@ from strictarp.hello.auth import Keys
 from strictarp.hello.frames import Frame
 from strictarp.hello.ids import node_id, vip_id
 from strictarp.hello.secret import CLUSTER_NAMESPACE, SECRET, UnusableSecret, read_cluster, read_keys
-from strictarp.kube import events
 from strictarp.kube.cache import Cache, Delta
 from strictarp.kube.client import Client
-from strictarp.kube.model import KubeObject
 from strictarp.kube.objects import (
     ENDPOINTSLICES,
     NAMESPACES,
@@ -42,26 +40,26 @@ from strictarp.netlink.ipvs import Timeouts
 from strictarp.proxy import health, host, nftables, peers, status
 from strictarp.proxy import situation as situations
 from strictarp.proxy.config import Config
+from strictarp.proxy.effective import effective_document
+from strictarp.proxy.endpoints import WRONG_VERSION
 from strictarp.proxy.engine import Engine
 from strictarp.proxy.fields import Network, parse_network
 from strictarp.proxy.foreign_rules import ForeignRules
 from strictarp.proxy.handing_over import HandingOver
 from strictarp.proxy.health_ports import HealthPorts, Wanted
 from strictarp.proxy.hearing import Hearing
-from strictarp.proxy.metrics import Metrics
+from strictarp.proxy.metrics import Metrics, trigger_time
 from strictarp.proxy.operations import Element
 from strictarp.proxy.seam import HostLinks, Kernel, KernelRefused
 from strictarp.proxy.settings import Settings
 from strictarp.proxy.situation import NodeFacts, node_facts, situation
 from strictarp.proxy.sync import Syncer
+from strictarp.proxy.telling import Telling
 from strictarp.sysctl.files import ensure
 
 log = logging.getLogger(__name__)
 
 WITHOUT_OTHER_PROXY = "!service.kubernetes.io/service-proxy-name,!service.kubernetes.io/headless"
-
-
-COMPONENT = "strictarp-proxy"
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -108,6 +106,7 @@ class Proxy:
         self._ensure = ensure
         config = options.config
         self._config = config
+        self._config_text = options.config_text
         self._kernel = kernel
         self._client = client
         self._node = options.node
@@ -127,6 +126,7 @@ class Proxy:
             on_turn=self._want_health_ports,
         )
         self.syncer.on_drift = self._drifted
+        self.syncer.on_warning = self._warned
         self._open_forward = options.settings.open_forward
         self._foreign = ForeignRules(
             kernel,
@@ -135,9 +135,21 @@ class Proxy:
             tell=lambda advice: self.say("ForwardDropped", advice, warning=True),
             on_loss=self.syncer.look_soon,
         )
-        self.services = Cache(client, SERVICES, label_selector=WITHOUT_OTHER_PROXY, on_delta=self._on_service)
+        # What an earlier process has programmed must not go because a server that is just restored, or
+        # starts, has nothing to tell: there always is default/kubernetes.
+        self.services = Cache(
+            client,
+            SERVICES,
+            label_selector=WITHOUT_OTHER_PROXY,
+            on_delta=self._on_service,
+            doubt_empty_start=True,
+        )
         self.slices = Cache(
-            client, ENDPOINTSLICES, label_selector=WITHOUT_OTHER_PROXY, on_delta=self._on_slice
+            client,
+            ENDPOINTSLICES,
+            label_selector=WITHOUT_OTHER_PROXY,
+            on_delta=self._on_slice,
+            doubt_empty_start=True,
         )
         self.nodes = Cache(client, NODES, on_delta=self._on_node)
         self.secrets = Cache(
@@ -165,10 +177,13 @@ class Proxy:
             2 * config.sync_period,
             lambda: self.nodes.objects.get(self._node),
         )
-        self._health_ports = HealthPorts(
-            lambda: self._health.verdict(time.monotonic())[0], self._health_port_failed
+        self._telling = Telling(
+            client, self._node, lambda: self.nodes.objects.get(self._node), self.services.objects.get
         )
-        self._telling: set[asyncio.Task[bool]] = set()
+        self._health_ports = HealthPorts(
+            lambda: self._health.verdict(time.monotonic())[0],
+            lambda key, reason: self._telling.about_service(key, "FailedToStartServiceHealthcheck", reason),
+        )
         self._add_metrics()
 
     async def run(self) -> None:
@@ -235,13 +250,14 @@ class Proxy:
             except KernelRefused as refused:
                 log.warning("IPVS timeouts left as they are", extra={"fields": {"reason": str(refused)}})
 
-    async def reconfigure(self, config: Config) -> None:
-        """Take over another configuration, but for what `process` starts anew for.
+    async def reconfigure(self, config: Config, text: str) -> None:
+        """Take over another configuration, but for what `process` starts anew for. `text`: of its file.
 
         Raises UserError when a sysctl cannot be written; the old one stays in force then.
         """
         await self._prepare(config)
         self._config = config
+        self._config_text = text
         self.engine.reconfigure(config)
         self.syncer.min_period = config.min_sync_period
         self._foreign.mark = self._forward_mark()
@@ -281,12 +297,12 @@ class Proxy:
     # --- objects ------------------------------------------------------------------------------------------
 
     def _on_service(self, delta: Delta[Service]) -> None:
-        self.metrics.count("kubeproxy_sync_proxy_rules_service_changes", "Changes of Services")
+        self.metrics.changed("service")
         self.engine.store.service(delta.key, delta.new)
         self.syncer.wake()
 
     def _on_slice(self, delta: Delta[EndpointSlice]) -> None:
-        self.metrics.count("kubeproxy_sync_proxy_rules_endpoint_changes", "Changes of EndpointSlices")
+        self.metrics.changed("endpoint", triggered=trigger_time(delta.new))
         self.engine.store.slice(delta.key, delta.old, delta.new)
         self.syncer.wake()
 
@@ -363,36 +379,19 @@ class Proxy:
 
     def say(self, reason: str, message: str, *, warning: bool = False) -> None:
         """Say something about this node: in the log, and as an Event."""
-        log.log(logging.ERROR if warning else logging.INFO, message, extra={"fields": {"event": reason}})
-        self._emit(self.nodes.objects.get(self._node), reason, message, warning=warning)
+        self._telling.about_node(reason, message, warning=warning)
 
-    def _drifted(self, count: int) -> None:
-        trace = self._foreign.kube_proxy
-        suspect = f"a kube-proxy in another mode may run here: {trace} is there" if trace else ""
-        del count  # the log has it; one Event counts how often
+    def _drifted(self, _count: int) -> None:
+        """The log has the count; so the same is said again, and one Event counts how often."""
         message = "somebody else changed or flushed what this proxy had programmed; it is repaired"
-        self.say("DriftRepaired", f"{message}; {suspect}" if suspect else message, warning=True)
+        if trace := self._foreign.kube_proxy:
+            message += f"; a kube-proxy in another mode may run here: {trace} is there"
+        self.say("DriftRepaired", message, warning=True)
 
-    def _health_port_failed(self, key: str, message: str) -> None:
-        service = self.services.objects.get(key)
-        self._emit(service, "FailedToStartServiceHealthcheck", message, warning=True)
-
-    def _emit(self, about: KubeObject | None, reason: str, message: str, *, warning: bool) -> None:
-        if about is None:
-            return
-        task = asyncio.create_task(
-            events.emit(
-                self._client,
-                about=about,
-                reason=reason,
-                message=message,
-                type="Warning" if warning else "Normal",
-                component=COMPONENT,
-                host=self._node,
-            )
-        )
-        self._telling.add(task)
-        task.add_done_callback(self._telling.discard)
+    def _warned(self, key: str, warning: str) -> None:
+        """Of an address of the wrong family kube-proxy makes an Event; the log has all warnings."""
+        if WRONG_VERSION in warning:
+            self._telling.about_service(key, "KubeProxyIncorrectIPVersion", warning)
 
     # --- servers ------------------------------------------------------------------------------------------
 
@@ -402,27 +401,39 @@ class Proxy:
         self._health_ports.want(Wanted(dict(self.engine.health), hosts))
 
     async def _serve(self) -> None:
-        config = self._config
+        config, metrics = self._config, self.metrics
+        checks = health.health_application(self._health, self._status, metrics)
+        figures = health.metrics_application(metrics, lambda: effective_document(self._config_text))
         try:
             async with asyncio.TaskGroup() as group:
-                application = health.health_application(self._health, self._status)
-                group.create_task(
-                    serving.serve(
-                        application, *config.health, "health", hard_fail=config.bind_address_hard_fail
+                for application, place, what, failure in (
+                    (checks, config.health, "health", "FailedToStartProxierHealthcheck"),
+                    (figures, config.metrics, "metrics", "FailedToStartMetricServer"),
+                ):
+                    serving_it = serving.serve(
+                        application,
+                        *place,
+                        what,
+                        hard_fail=config.bind_address_hard_fail,
+                        failed=functools.partial(self.say, failure, warning=True),
                     )
-                )
-                application = health.metrics_application(self.metrics)
-                group.create_task(
-                    serving.serve(
-                        application, *config.metrics, "metrics", hard_fail=config.bind_address_hard_fail
-                    )
-                )
+                    group.create_task(serving_it)
         except* OSError as group_error:
+            await self._telling.sent(2.0)
             reason = "; ".join(str(error) for error in group_error.exceptions)
             raise UserError(f"bindAddressHardFail: {reason}") from None
 
     def _add_metrics(self) -> None:
         engine = self.engine
+        self.metrics.answers = lambda: self._client.answers
+        self.metrics.labelled["kubeproxy_sync_proxy_rules_no_local_endpoints_total"] = (
+            "Services whose traffic policy asks for local endpoints while there are only others",
+            "traffic_policy",
+            lambda: {
+                policy: sum(policy in policies for policies in engine.no_local.values())
+                for policy in ("internal", "external")
+            },
+        )
         self.metrics.gauges |= {
             "strictarp_proxy_services": ("Services known", lambda: len(engine.store.services)),
             "strictarp_proxy_virtual_servers": ("Virtual servers", lambda: len(engine.mirror.servers)),

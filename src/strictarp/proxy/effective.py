@@ -71,6 +71,11 @@ _DEFAULTS: dict[str, object] = {
 
 def effective(text: str) -> str:
     """What a valid configuration amounts to, as YAML; unknown fields are left out."""
+    return str(yaml.safe_dump(effective_document(text), sort_keys=False))
+
+
+def effective_document(text: str) -> dict[str, object]:
+    """What a valid configuration amounts to, as JSON values; unknown fields are left out."""
     raw = read_mapping(text, [], [])
     made = _over(_DEFAULTS, raw)
     v6 = ip_address(str(made["bindAddress"])).version == 6
@@ -80,7 +85,7 @@ def effective(text: str) -> str:
     made["metricsBindAddress"] = made["metricsBindAddress"] or (
         f"[::1]:{config.METRICS_PORT}" if v6 else f"127.0.0.1:{config.METRICS_PORT}"
     )
-    return str(yaml.safe_dump(made, sort_keys=False))
+    return made
 
 
 def _over(defaults: dict[str, object], raw: object) -> dict[str, object]:

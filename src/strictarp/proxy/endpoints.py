@@ -15,6 +15,8 @@ from strictarp.netlink.ipvs import RealServer
 from strictarp.proxy.addresses import pack, special
 
 _FAMILIES = {"IPv4": 4, "IPv6": 16}
+WRONG_VERSION = "is not of the slice's addressType"
+"""In the fault of an address of the other family, of which kube-proxy makes an Event."""
 
 PortKey: TypeAlias = tuple[str, str]
 """Name and protocol: what joins a Service's port to those of EndpointSlices."""
@@ -85,7 +87,12 @@ def _ends(piece: EndpointSlice, width: int, node: str, faults: list[str]) -> lis
     for index, endpoint in enumerate(piece.endpoints or ()):
         text = endpoint.addresses[0] if endpoint.addresses else ""
         address = pack(text)
-        if address is None or len(address) != width or special(address):
+        if address is not None and len(address) != width:
+            faults.append(
+                f"EndpointSlice {piece.key}: endpoints[{index}].addresses[0]: "
+                f"{text!r} {WRONG_VERSION} {piece.address_type}, ignored"
+            )
+        elif address is None or special(address):
             faults.append(
                 f"EndpointSlice {piece.key}: endpoints[{index}].addresses[0]: "
                 f"{text!r} is no usable {piece.address_type} address, ignored"

@@ -41,7 +41,8 @@ NODE_PORTS = range(30000, 32768)
 class Engine:
     """Store, desired state, mirror and drains of one node, and what is still to do.
 
-    health: Service → its healthCheckNodePort and the number of its endpoints here.
+    health: Service → its healthCheckNodePort and the number of its endpoints here. no_local: Service →
+    traffic policies that ask for local endpoints while there are only others.
     """
 
     def __init__(self, config: Config, facts: Situation, drain_limit: float) -> None:
@@ -53,6 +54,7 @@ class Engine:
         self.failed = Touched()
         self.warnings: dict[str, tuple[str, ...]] = {}
         self.health: dict[str, tuple[int, int]] = {}
+        self.no_local: dict[str, frozenset[str]] = {}
         self._config = config
 
     def reconfigure(self, config: Config) -> None:
@@ -74,16 +76,16 @@ class Engine:
         for node in before.dead ^ facts.dead:
             self.store.mark(*self.desired.services_on(node))
 
-    def plan(self, limit: int = BATCH) -> tuple[Touched, list[str]]:
-        """Plan at most `limit` waiting Services; what may have changed, and warnings that are new."""
+    def plan(self, limit: int = BATCH) -> tuple[Touched, list[tuple[str, str]]]:
+        """Plan at most `limit` waiting Services; what may have changed, and new warnings by Service."""
         touched = Touched()
-        news: list[str] = []
+        news: list[tuple[str, str]] = []
         for key in self.store.take(limit):
             service = self.store.services.get(key)
             new = plan_service(service, self.store.slices(key), self.facts) if service else None
             touched.unite(self.desired.put(key, new, self._lingers))
-            self._note_health(key, new)
-            news += self._news(key, new)
+            self._note(key, new)
+            news += [(key, warning) for warning in self._news(key, new)]
         return touched, news
 
     def _lingers(self, exposure: Exposure) -> bool:
@@ -95,7 +97,11 @@ class Engine:
         held = self.mirror.servers.get(exposure.server.key)
         return may_linger(exposure) and held is not None and bool(held.reals)
 
-    def _note_health(self, key: str, new: Contribution | None) -> None:
+    def _note(self, key: str, new: Contribution | None) -> None:
+        if new is not None and new.no_local:
+            self.no_local[key] = new.no_local
+        else:
+            self.no_local.pop(key, None)
         if new is not None and new.health is not None:
             self.health[key] = new.health
         else:

@@ -8,11 +8,13 @@ from datetime import UTC, datetime
 
 import msgspec
 from aiohttp import web
+from prometheus_client import CollectorRegistry
 
 from strictarp import serving
 from strictarp.kube.objects import Node
 from strictarp.proxy.metrics import Metrics
 
+CONFIG_GROUP = "kubeproxy.config.k8s.io"
 AUTOSCALER_TAINT = "ToBeDeletedByClusterAutoscaler"
 
 
@@ -61,16 +63,23 @@ def go_time(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S.%f} +0000 UTC"
 
 
-def health_application(health: Health, status: Callable[[], Awaitable[dict[str, object]]]) -> web.Application:
-    """/healthz, /livez, and /strictarp for `strictarp enable`."""
+def health_application(
+    health: Health, status: Callable[[], Awaitable[dict[str, object]]], metrics: Metrics
+) -> web.Application:
+    """/healthz, /livez, and /strictarp for `strictarp enable`. `metrics` counts answers by code."""
+
+    def answer(what: str, body: bytes, *, ok: bool) -> web.Response:
+        made = _json(body, ok=ok)
+        metrics.asked(what, made.status)
+        return made
 
     async def healthz(_: web.Request) -> web.Response:
         alive, eligible = health.verdict(time.monotonic())
-        return _json(health.body(alive=alive, eligible=eligible), ok=alive and eligible)
+        return answer("healthz", health.body(alive=alive, eligible=eligible), ok=alive and eligible)
 
     async def livez(_: web.Request) -> web.Response:
         alive, _eligible = health.verdict(time.monotonic())
-        return _json(health.body(alive=alive, eligible=None), ok=alive)
+        return answer("livez", health.body(alive=alive, eligible=None), ok=alive)
 
     async def strictarp(_: web.Request) -> web.Response:
         return _json(msgspec.json.encode(await status()), ok=True)
@@ -78,14 +87,26 @@ def health_application(health: Health, status: Callable[[], Awaitable[dict[str, 
     return serving.application({"/healthz": healthz, "/livez": livez, "/strictarp": strictarp})
 
 
-def metrics_application(metrics: Metrics) -> web.Application:
-    """/metrics, /proxyMode and /healthz."""
+def metrics_application(
+    metrics: Metrics, configuration: Callable[[], dict[str, object]] = dict
+) -> web.Application:
+    """/metrics, /metrics/slis, /proxyMode, /configz and /healthz. `configuration`: what is in force now."""
 
     async def mode(_: web.Request) -> web.Response:
         return web.Response(text="ipvs", headers={"X-Content-Type-Options": "nosniff"})
 
-    exposition = serving.exposition(metrics.registry)
-    return serving.application({"/metrics": exposition, "/proxyMode": mode, "/healthz": serving.fine})
+    async def configz(_: web.Request) -> web.Response:
+        return _json(msgspec.json.encode({CONFIG_GROUP: configuration()}), ok=True)
+
+    return serving.application(
+        {
+            "/metrics": serving.exposition(metrics.registry),
+            "/metrics/slis": serving.exposition(CollectorRegistry()),  # kube-proxy registers no check either
+            "/proxyMode": mode,
+            "/configz": configz,
+            "/healthz": serving.fine,
+        }
+    )
 
 
 def _json(body: bytes, *, ok: bool) -> web.Response:

@@ -131,7 +131,7 @@ async def follow_configuration(options: Options, proxy: Proxy) -> Options:
                 if again is not None:
                     proxy.say(TAKEN, "the configuration file changed; starting anew in this process")
                     return again
-                await proxy.reconfigure(config)
+                await proxy.reconfigure(config, text)
             except (UserError, KernelRefused, OSError) as error:
                 reason = "; ".join(str(error).splitlines())
                 proxy.say(REFUSED, f"the last good configuration stays: {reason}", warning=True)

@@ -56,7 +56,8 @@ class Contribution(msgspec.Struct, frozen=True):
     """What a Service adds to the whole.
 
     age: orders Services that want the same address and port, the lowest wins. nodes: where its endpoints are.
-    health: healthCheckNodePort and the number of local endpoints.
+    health: healthCheckNodePort and the number of local endpoints. no_local: traffic policies (internal,
+    external) that ask for local endpoints while there are only others.
     """
 
     service: str
@@ -64,6 +65,7 @@ class Contribution(msgspec.Struct, frozen=True):
     exposures: Mapping[Key, Exposure]
     nodes: frozenset[str] = frozenset()
     health: tuple[int, int] | None = None
+    no_local: frozenset[str] = frozenset()
     warnings: tuple[str, ...] = ()
 
 
@@ -80,6 +82,7 @@ def plan_service(service: Service, slices: Sequence[EndpointSlice], facts: Situa
     warnings: list[str] = []
     made: dict[Key, Exposure] = {}
     nodes: set[str] = set()
+    no_local: set[str] = set()
     if proxied(service):
         ports = _ports(service, warnings)
         balancing = _balancing(service, facts, warnings)
@@ -94,6 +97,7 @@ def plan_service(service: Service, slices: Sequence[EndpointSlice], facts: Situa
             for port in ports:
                 found = by_port.get((port.name, port.protocol), ())
                 nodes.update(target.node for target in found)
+                no_local.update(_no_local(service, port, reached, found))
                 for exposure in _exposures(service, port, reached, found, balancing, facts=facts):
                     _add(made, exposure)
     nodes.discard("")
@@ -105,6 +109,7 @@ def plan_service(service: Service, slices: Sequence[EndpointSlice], facts: Situa
         health=(_health_port(service), health_count(slices, facts.node))
         if made and _health_port(service)
         else None,
+        no_local=frozenset(no_local),
         warnings=tuple(dict.fromkeys(warnings)),
     )
 
@@ -211,10 +216,10 @@ def _exposures(
     facts: Situation,
 ) -> Iterator[Exposure]:
     cluster = cluster_targets(found, facts.node, facts.zone)
-    external = node_port(service, port) or reached.external_ips or reached.balancer_ips
+    external = _external(service, port, reached)
     # Particular to IPVS mode (kubernetes PR 97081): without a local endpoint all of them serve, so that at
     # least pods on the node get an answer; unless the port has no use for endpoints elsewhere at all.
-    falls_back = bool(external) or service.spec.internal_traffic_policy != "Local"
+    falls_back = external or service.spec.internal_traffic_policy != "Local"
     local = local_targets(found) or (cluster if falls_back else [])
     common = tuple(_port_elements(service, port, len(reached.cluster_ip), found, facts))
     by_policy = {policy: real_servers(local if policy else cluster, facts.dead) for policy in (True, False)}
@@ -229,6 +234,21 @@ def _exposures(
         )
         elements = (*_front_elements(front, port.protocol.lower()), *common)
         yield Exposure(server, by_policy[front.local], front.bind, elements)
+
+
+def _external(service: Service, port: ServicePort, reached: Reach) -> bool:
+    """The port is reached from outside of the cluster."""
+    return bool(node_port(service, port) or reached.external_ips or reached.balancer_ips)
+
+
+def _no_local(service: Service, port: ServicePort, reached: Reach, found: Sequence[Target]) -> Iterator[str]:
+    """Traffic policies that ask for local endpoints where there are only others."""
+    if not found or local_targets(found):
+        return
+    if service.spec.internal_traffic_policy == "Local":
+        yield "internal"
+    if service.spec.external_traffic_policy == "Local" and _external(service, port, reached):
+        yield "external"
 
 
 def place_of(key: Key) -> str:

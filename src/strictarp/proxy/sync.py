@@ -15,7 +15,7 @@ from strictarp.proxy.flows import Round, concerned, stale
 from strictarp.proxy.metrics import Metrics
 from strictarp.proxy.nft_listing import BadListing, Listing, parse_listings
 from strictarp.proxy.nftables import FAMILIES, TABLE
-from strictarp.proxy.operations import Element, Operation, describe_operation
+from strictarp.proxy.operations import ChangeSets, Element, Operation, describe_operation
 from strictarp.proxy.seam import Kernel, KernelRefused, Vanished
 from strictarp.proxy.state import Touched
 from strictarp.proxy.store import FIRST
@@ -31,8 +31,10 @@ _OUTSIDE = (KernelRefused, BadListing, OSError, TimeoutError)
 
 class Syncer:
     """One node's loop. `table`: text of our whole nftables table with given elements. `on_turn`: called after
-    each turn. `on_drift`: called with how many differences, made by others, a full look repaired.
-    `min_period`: seconds from the begin of a turn to that of the next.
+    each turn. `min_period`: seconds from the begin of a turn to that of the next.
+
+    `on_drift`: called with how many differences, made by others, a full look repaired. `on_warning`: called
+    with a Service and what of it cannot be served. Both may be set before the first turn.
 
     `failing`: why the last turn did not do everything. `settled` is set when a first turn did everything.
     """
@@ -60,10 +62,12 @@ class Syncer:
         self._metrics = metrics
         self._on_turn = on_turn
         self.on_drift: Callable[[int], None] = lambda _: None
+        self.on_warning: Callable[[str, str], None] = lambda _service, _warning: None
         self._caution = Caution(DOUBT_SECONDS)
         self._flows = Round()
         self._flows_fail = ""
         self._vanished = False
+        self._looked = False
         self._rules: Listing | None = None
         self._table_due = True
         self._look_at = 0.0
@@ -109,13 +113,15 @@ class Syncer:
         started = self._clock()
         self._working_on = self._working_on or self._queued_at
         self._queued_at = None
-        await self._turn(started)
+        worked = await self._turn(started)
         if not self.failing:
             self.settled.set()
             self._working_on = None
         if len(self.engine.store):
             self._wake.set()  # the kernel's answers changed plans
-        self._metrics.synced(self._clock() - started)
+        if worked:
+            seconds = self._clock() - started
+            self._metrics.synced(seconds, full=self._looked, failed=bool(self.failing))
         self._on_turn()
 
     async def skeleton(self) -> None:
@@ -150,8 +156,10 @@ class Syncer:
         if pause > 0:
             await asyncio.sleep(pause)
 
-    async def _turn(self, now: float) -> None:
+    async def _turn(self, now: float) -> bool:
+        """Whether there was something to do, rather than only to ask after."""
         touched = Touched()
+        self._looked = False
         before, self.failing = self.failing, ""
         if self._retry_at is not None and now >= self._retry_at:
             self._retry_at = None
@@ -183,14 +191,16 @@ class Syncer:
             self.failing = before
         else:
             self._retry_wait = FIRST_RETRY
+        return bool(touched) or self._looked or bool(self.failing)
 
     async def _plan(self) -> Touched:
         touched = Touched()
         while len(self.engine.store):
             part, warnings = self.engine.plan()
             touched.unite(part)
-            for warning in warnings:
+            for service, warning in warnings:
                 log.warning(warning)
+                self.on_warning(service, warning)
             await asyncio.sleep(0)
         return touched
 
@@ -206,6 +216,7 @@ class Syncer:
     async def _whole(self, now: float, touched: Touched) -> None:
         """A full look at the kernel, and everything that differs. `touched`: what was to change anyhow."""
         engine = self.engine
+        self._looked = True
         self._look_at = 0.0  # what fails on the way leads to another look
         self._vanished = False
         drift = await self._look(touched)
@@ -269,6 +280,7 @@ class Syncer:
         try:
             await self._kernel.load_rules(self._table(both))
         except KernelRefused:
+            self._metrics.nft_failed()
             if both == wanted:
                 raise
             await self._kernel.load_rules(self._table(wanted))  # intervals of both may overlap
@@ -298,6 +310,12 @@ class Syncer:
         self._flows.add(concerned(operations, outcomes, self.engine.mirror))
         reasons = self.engine.done(operations, outcomes)
         self._metrics.applied(len(operations), len(reasons))
+        if any(
+            o is not None
+            for o, what in zip(outcomes, operations, strict=True)
+            if isinstance(what, ChangeSets)
+        ):
+            self._metrics.nft_failed()
         if log.isEnabledFor(logging.DEBUG):
             for operation in operations:
                 log.debug(describe_operation(operation))
