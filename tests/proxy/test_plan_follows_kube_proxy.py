@@ -204,6 +204,27 @@ def test_endpoints_on_a_dead_node_get_weight_0_but_never_the_last_ones() -> None
     assert backends(made, "192.0.2.100") == {"198.51.100.2": 1}
 
 
+def test_udp_clients_are_not_left_with_an_endpoint_on_a_dead_node() -> None:
+    ports = [{"name": "dns", "port": 53, "protocol": "UDP"}]
+    objects = (service("dns", "203.0.113.10", ports=ports), endpoint_slice("dns", ENDS, ports=ports))
+    assert backends(plan(*objects, dead=("node2",)), "203.0.113.10") == {"198.51.100.1": 1}
+    assert backends(plan(*objects, dead=("node1", "node2")), "203.0.113.10") == {
+        "198.51.100.1": 1,
+        "198.51.100.2": 1,
+    }
+
+
+def test_when_all_that_hints_choose_are_on_dead_nodes_those_elsewhere_serve() -> None:
+    ends = [
+        {"addresses": [address], "nodeName": node, "hints": {"forZones": [{"name": zone}]}}
+        for address, node, zone in (("198.51.100.1", "node1", "a"), ("198.51.100.2", "node2", "b"))
+    ]
+    objects = (balancer(), endpoint_slice("web", ends))
+    assert backends(plan(*objects, zone="b"), "192.0.2.100") == {"198.51.100.2": 1}
+    made = plan(*objects, zone="b", dead=("node2",))
+    assert backends(made, "192.0.2.100") == {"198.51.100.1": 1, "198.51.100.2": 0}
+
+
 def test_unusable_parts_are_named_and_the_rest_is_served() -> None:
     made = plan(
         balancer(

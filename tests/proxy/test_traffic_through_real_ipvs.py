@@ -3,6 +3,7 @@
 Backends tell who called them.
 """
 
+import asyncio
 import json
 import signal
 import socket
@@ -13,7 +14,12 @@ import pytest
 
 from strictarp.kube.objects import ENDPOINTSLICES, SERVICES
 from strictarp.lab.namespaces import entered
+from strictarp.netlink import genl
+from strictarp.netlink.ipvs import FAMILY_NAME
+from strictarp.netlink.ipvs_encode import encode_flush
+from strictarp.netlink.socket import NETLINK_GENERIC, Netlink
 from support.forked import until
+from support.proxy_objects import service_body
 from support.traffic import (
     BOTH,
     BRIEF_IP,
@@ -21,6 +27,7 @@ from support.traffic import (
     CLUSTER_IP,
     CLUSTER_IP6,
     HEALTH_PORT,
+    LATE_IP,
     LIMITED,
     LOCAL,
     NODE,
@@ -199,6 +206,58 @@ def test_a_udp_client_follows_to_the_new_endpoint(world: World) -> None:
         assert answered_by(POD_GATEWAY)
         world.put(ENDPOINTSLICES, dns_slice(OTHER))
         until(lambda: answered_by(NODE), 10, "the same socket reaches the new endpoint")
+
+
+def test_a_udp_client_that_began_before_its_service_is_masqueraded_like_others(world: World) -> None:
+    """Connection tracking knows it without SNAT, for as long as it sends."""
+    with entered(world.spaces["client"]):
+        asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with asking:
+        asking.settimeout(0.5)
+        asking.sendto(b"early", (LATE_IP, 53))
+        port = {"name": "dns", "port": 53, "protocol": "UDP", "targetPort": 5353}
+        world.put(SERVICES, service_body("late", LATE_IP, ports=[port]))
+        world.put(ENDPOINTSLICES, dns_slice(POD, "late"))
+
+        def answered() -> bool:
+            asking.sendto(b"hello", (LATE_IP, 53))
+            return asking.recv(100) == f"{POD_GATEWAY} hello".encode()
+
+        until(answered, 20, "answers by way of the node")
+    world.delete(SERVICES, "late")
+
+
+def test_what_somebody_flushes_is_there_again_within_seconds(world: World) -> None:
+    async def flush() -> None:
+        async with Netlink(NETLINK_GENERIC) as kernel:
+            family = (await genl.resolve(kernel, FAMILY_NAME)).number
+            assert await kernel.request([encode_flush(family)]) == [None]
+
+    with entered(world.spaces["node"]):
+        asyncio.run(flush())
+    until(lambda: world.callers(VIP, 80) == {NODE, POD_GATEWAY}, 20, "all as before")
+    until(lambda: "it is repaired" in world.log_since_start(), 20, "the repair is told")
+    world.run("ip", "link", "del", "kube-ipvs0")
+    world.run("nft", "delete", "table", "ip", "strictarp")
+    until(lambda: world.callers(VIP, 80) == {NODE, POD_GATEWAY}, 20, "all as before")
+
+
+def test_a_foreign_chain_that_drops_is_told_and_opened_by_the_switch(world: World) -> None:
+    world.run(
+        "nft", "table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; }; }"
+    )
+    assert world.proxy is not None
+    with pytest.raises(TimeoutError):
+        world.connect(VIP, 80)
+    until(lambda: "drops forwarded packets" in world.log_since_start(), 20, "it is told")
+    world.proxy.kill(signal.SIGTERM)
+    world.start_proxy("--open-forward")
+    until(lambda: world.callers(VIP, 80) == {NODE, POD_GATEWAY}, 60, "answers come through")
+    assert world.callers(NODE, 30080) == {NODE, POD_GATEWAY}
+    world.proxy.kill(signal.SIGTERM)
+    world.run("nft", "delete", "table", "ip", "filter")
+    world.start_proxy()
+    until(lambda: world.callers(VIP, 80) == {NODE, POD_GATEWAY}, 60, "all as before")
 
 
 def test_a_deleted_service_lets_its_connections_end(world: World) -> None:

@@ -34,7 +34,7 @@ LIMITED, LOCAL, STICKY, SCTP_IP = "192.0.2.101", "192.0.2.102", "192.0.2.103", "
 CLIENT6, NODE6, POD6, POD_GATEWAY6 = (
     "2001:db8:1::1", "2001:db8:1::11", "2001:db8:2::12", "2001:db8:2::11",
 )  # fmt: skip
-BRIEF_IP = "203.0.113.146"
+BRIEF_IP, LATE_IP = "203.0.113.146", "203.0.113.147"
 VIP6, CLUSTER_IP6 = "2001:db8:1::100", "2001:db8:9::10"
 SERVICE_CIDRS = "203.0.113.128/25,2001:db8:9::/112"
 HEALTH_PORT = 32000
@@ -135,8 +135,8 @@ class World:
         self.children.append(made)
         return made
 
-    def start_proxy(self) -> None:
-        argv = ["proxy", "--config", str(self.folder / "config"), "--hostname-override", "node1"]
+    def start_proxy(self, *more: str) -> None:
+        argv = ["proxy", "--config", str(self.folder / "config"), "--hostname-override", "node1", *more]
         log = self.folder / "proxy.log"
         self._log_from = log.stat().st_size if log.exists() else 0
         self.proxy = self.child("node", lambda: main(argv), "proxy")
@@ -229,9 +229,9 @@ def web_slice(*endpoints: object) -> dict[str, object]:
     return slice_body("web", endpoints)
 
 
-def dns_slice(address: str) -> dict[str, object]:
+def dns_slice(address: str, service: str = "dns") -> dict[str, object]:
     """The one endpoint of the UDP Service."""
-    return slice_body("dns", [address], ports=[{"name": "dns", "port": 5353, "protocol": "UDP"}])
+    return slice_body(service, [address], ports=[{"name": "dns", "port": 5353, "protocol": "UDP"}])
 
 
 BOTH = web_slice((POD, "node1"), (OTHER, "node2"))

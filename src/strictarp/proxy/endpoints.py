@@ -121,11 +121,16 @@ def _names(hints: Iterable[ForZone] | None) -> tuple[str, ...]:
     return tuple(hint.name for hint in hints or ())
 
 
-def cluster_targets(found: Sequence[Target], node: str, zone: str) -> list[Target]:
+def cluster_targets(
+    found: Sequence[Target], node: str, zone: str, dead: frozenset[str] = frozenset()
+) -> list[Target]:
     """Policy Cluster: the ready ones that topology hints leave; without ready ones all that serve while
-    they terminate; else none."""
+    they terminate; else none. Hints for dead nodes only count for nothing."""
     ready = [target for target in found if target.ready]
-    return _hinted(ready, node, zone) or [target for target in found if target.draining]
+    hinted = _hinted(ready, node, zone)
+    if dead and all(target.node in dead for target in hinted):
+        hinted = ready
+    return hinted or [target for target in found if target.draining]
 
 
 def _hinted(ready: list[Target], node: str, zone: str) -> list[Target]:
@@ -148,12 +153,20 @@ def local_targets(found: Sequence[Target]) -> list[Target]:
     return [target for target in local if target.ready] or [target for target in local if target.draining]
 
 
-def real_servers(chosen: Sequence[Target], dead: frozenset[str]) -> tuple[RealServer, ...]:
-    """Weight 1, or 0 on a dead node, unless that would leave nobody with a weight."""
+def real_servers(
+    chosen: Sequence[Target], dead: frozenset[str], *, keep: bool = True
+) -> tuple[RealServer, ...]:
+    """Weight 1, or 0 on a dead node, unless that would leave nobody with a weight.
+
+    Without `keep` those with weight 0 are left out: a client of UDP that goes on sending from one port would
+    stay with the dead one for ever, since to IPVS that is one connection.
+    """
     usable = any(target.node not in dead for target in chosen)
+    weights = [0 if usable and target.node in dead else 1 for target in chosen]
     return tuple(
-        RealServer(target.address, target.port, 0 if usable and target.node in dead else 1)
-        for target in chosen
+        RealServer(target.address, target.port, weight)
+        for target, weight in zip(chosen, weights, strict=True)
+        if weight or keep
     )
 
 

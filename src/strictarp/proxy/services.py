@@ -215,14 +215,18 @@ def _exposures(
     *,
     facts: Situation,
 ) -> Iterator[Exposure]:
-    cluster = cluster_targets(found, facts.node, facts.zone)
+    cluster = cluster_targets(found, facts.node, facts.zone, facts.dead)
     external = _external(service, port, reached)
     # Particular to IPVS mode (kubernetes PR 97081): without a local endpoint all of them serve, so that at
     # least pods on the node get an answer; unless the port has no use for endpoints elsewhere at all.
     falls_back = external or service.spec.internal_traffic_policy != "Local"
     local = local_targets(found) or (cluster if falls_back else [])
     common = tuple(_port_elements(service, port, len(reached.cluster_ip), found, facts))
-    by_policy = {policy: real_servers(local if policy else cluster, facts.dead) for policy in (True, False)}
+    udp = port.protocol == "UDP"
+    by_policy = {
+        policy: real_servers(local if policy else cluster, facts.dead, keep=not udp)
+        for policy in (True, False)
+    }
     for front in fronts(service, port, reached, facts):
         server = VirtualServer(
             PROTOCOLS[port.protocol],
