@@ -42,6 +42,14 @@ async def test_our_servers_addresses_and_tables_go_and_nothing_else() -> None:
     assert "remove virtual server TCP 192.0.2.11:30080" in told
 
 
+async def test_open_connections_keep_nothing() -> None:
+    kernel = await programmed_node()
+    for key, (_, reals) in kernel.servers.items():
+        kernel.connections.update({(key, place): 1 for place in reals})
+    await clean_up(kernel, CONFIG, "node1", dry_run=False)
+    assert kernel.servers.keys() == {FOREIGN.key, EXCLUDED.key}
+
+
 async def test_a_dry_cleanup_says_the_same_and_changes_nothing() -> None:
     kernel = await programmed_node()
     before = (dict(kernel.servers), set(kernel.bound), set(kernel.elements), len(kernel.log))

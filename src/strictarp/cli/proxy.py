@@ -137,6 +137,51 @@ def plan_command(
     return 0
 
 
+@command.command(name="migrate")
+@_CONFIG
+@_SETTINGS
+@click.option("--hostname-override", default=None, metavar="NODE", help="Name of this Node in the API.")
+@click.option("--back", is_flag=True, help="Leave the node to the kube-proxy that runs on it now.")
+@click.option("--dry-run", is_flag=True, help="Print the steps, and change nothing.")
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=1),
+    default=300.0,
+    show_default=True,
+    metavar="S",
+    help="Seconds that a step may take; open connections are waited for so long.",
+)
+def migrate_command(
+    config_file: Path | None,
+    settings_file: Path | None,
+    hostname_override: str | None,
+    *,
+    back: bool,
+    dry_run: bool,
+    wait: float,
+) -> int:
+    """Take this node over from kube-proxy in any mode, or give it back, keeping connections.
+
+    Stop kube-proxy on the node first, not more: what it has programmed goes on working until it is replaced.
+    With --back the other way round: stop strictarp, start kube-proxy, then run this.
+
+    \b
+    Examples:
+      strictarp proxy migrate --config /etc/kube-proxy/config.conf --dry-run
+      strictarp proxy migrate --config /etc/kube-proxy/config.conf
+      strictarp proxy migrate --config /etc/kube-proxy/config.conf --back
+    """
+    if config_file is None:
+        raise click.UsageError("Missing option '--config'.")
+    text = _text(config_file, "--config")
+    config, settings = _load(text, config_file, settings_file)
+    from strictarp.proxy import process
+
+    options = process.options(config, settings, hostname_override, config_file, text)
+    process.migrate(options, back=back, dry_run=dry_run, wait=wait, tell=click.echo)
+    return 0
+
+
 def _load(text: str, config_file: Path, settings_file: Path | None) -> tuple[Config, Settings]:
     """Read both files; every fault of them goes to standard error, then the program ends with 1."""
     try:

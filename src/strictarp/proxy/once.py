@@ -40,6 +40,8 @@ async def clean_up(kernel: Kernel, config: Config, name: str, *, dry_run: bool) 
     """
     try:
         engine = await looked_at(kernel, config, name)
+        for key in tuple(engine.desired.leaving):
+            engine.desired.left(key)  # open connections are no reason to stay here
         removals = engine.steps(engine.everything()).removals
     except IpvsMissing:
         removals = []

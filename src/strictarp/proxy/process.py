@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -20,6 +21,7 @@ from strictarp.proxy.config import Config
 from strictarp.proxy.daemon import Options, Proxy, node_name
 from strictarp.proxy.following import texts_of
 from strictarp.proxy.kernel import LinuxKernel
+from strictarp.proxy.migration import Migration
 from strictarp.proxy.seam import KernelRefused
 from strictarp.proxy.settings import Settings
 from strictarp.sysctl.files import ensure
@@ -67,6 +69,34 @@ def once(options: Options, *, cleanup: bool, dry_run: bool) -> list[str]:
         return asyncio.run(_once(options, cleanup=cleanup, dry_run=dry_run))
     except (KernelRefused, OSError) as refused:
         raise UserError(str(refused)) from None
+
+
+def migrate(options: Options, *, back: bool, dry_run: bool, wait: float, tell: Callable[[str], None]) -> None:
+    """Take this node over from kube-proxy, or give it back; `tell` gets a line a step. Raises UserError."""
+    logs.setup("proxy")
+    try:
+        asyncio.run(_migrate(options, back=back, dry_run=dry_run, wait=wait, tell=tell))
+    except (KernelRefused, OSError) as refused:
+        raise UserError(str(refused)) from None
+    except BaseExceptionGroup as group:
+        users = group.subgroup(UserError)
+        if users is None:
+            raise
+        raise _first(users) from None
+
+
+async def _migrate(
+    options: Options, *, back: bool, dry_run: bool, wait: float, tell: Callable[[str], None]
+) -> None:
+    kernel = LinuxKernel(nftables.change_elements)
+    try:
+        async with Client(kubeconfig.load(options.config.kubeconfig or None)) as client:
+            migration = Migration(
+                kernel, options.config, options.node, lambda: Proxy(options, kernel, client), wait
+            )
+            await migration.run(back=back, dry_run=dry_run, tell=tell)
+    finally:
+        kernel.close()
 
 
 async def _once(options: Options, *, cleanup: bool, dry_run: bool) -> list[str]:
