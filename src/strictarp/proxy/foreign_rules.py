@@ -49,7 +49,7 @@ class ForeignRules:
             try:
                 await self.look()
                 self._failing = ""
-            except KernelRefused as refused:
+            except (KernelRefused, OSError) as refused:
                 if str(refused) != self._failing:
                     log.warning("others' rules not seen", extra={"fields": {"reason": str(refused)}})
                 self._failing = str(refused)

@@ -60,7 +60,7 @@ class HandingOver:
         moved = self.moves.moved
         try:
             await self._kernel.load_rules(moves.script(moved, self._links(), time.monotonic()))
-        except KernelRefused as refused:
+        except (KernelRefused, OSError) as refused:
             log.warning(
                 "connections of moved IPs are not passed on",
                 extra={"fields": {"ips": len(moved), "reason": str(refused)}},

@@ -206,11 +206,11 @@ class Syncer:
 
     async def _watch(self, now: float) -> None:
         """Somebody may have flushed IPVS: a kube-proxy that starts in another mode, or `ipvsadm -C`."""
-        if not self._started or now < self._watch_at:
+        if now < self._watch_at:
             return
         self._watch_at = now + WATCH_SECONDS
         one = next(iter(self.engine.mirror.servers), None)
-        if one is not None and not await self._kernel.holds(one):
+        if self._started and one is not None and not await self._kernel.holds(one):
             self._look_at = 0.0
 
     async def _whole(self, now: float, touched: Touched) -> None:
