@@ -108,4 +108,7 @@ class AddressConflict(KubeObject, frozen=True):
 IPADDRESSPOOLS = Resource("metallb.io/v1beta1", "ipaddresspools", IPAddressPool)
 L2ADVERTISEMENTS = Resource("metallb.io/v1beta1", "l2advertisements", L2Advertisement)
 CONFIGURATIONSTATES = Resource("metallb.io/v1beta1", "configurationstates", ConfigurationState)
+ANNOUNCE_AGAIN = "strictarp.io/announce-again"
+"""Annotation of a Service: when its value changes, the owner announces the Service's addresses again."""
+
 ADDRESSCONFLICTS = Resource("strictarp.io/v1alpha1", "addressconflicts", AddressConflict)
