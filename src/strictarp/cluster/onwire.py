@@ -10,7 +10,7 @@ import msgspec
 
 from strictarp.arp.frames import parse_mac
 from strictarp.arp.probing import Findings, Verdict
-from strictarp.wire.naming import Known, Who, name
+from strictarp.wire.naming import Known, Name, Who, name
 from strictarp.wire.vips import IpAddress
 
 Outcome = Literal["one", "several", "lost", "nobody", "foreign", "unseen"]
@@ -58,8 +58,13 @@ def _heard(found: Findings, known: Known) -> Heard:
         return Heard(found.ip, reason=found.reason)
     names = [name(known, parse_mac(each.mac)) for each in found.answerers]
     rivals = sum(each.who not in (Who.FOREIGN, Who.VIRTUAL_ROUTER) for each in names)
-    shown = tuple(f"{each.text} ({each.mac})" if each.text else each.mac for each in names)
-    return Heard(found.ip, shown, rivals, found.own_address)
+    return Heard(found.ip, tuple(sorted(_shown(each) for each in names)), rivals, found.own_address)
+
+
+def _shown(who: Name) -> str:
+    """Of a node its name and, where known, the interface; of others all that is known."""
+    told = " ".join(each for each in (who.node, who.interface) if each) if who.node and who.sure else who.text
+    return f"{told} ({who.mac})" if told else who.mac
 
 
 def compare(

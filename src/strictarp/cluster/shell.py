@@ -200,15 +200,20 @@ class Switch:
         return await ask_nodes(nodes, self._port, wanted=self._wishes.wanted)
 
     async def _look_again(self) -> None:
-        """After the way back: are the sysctls as they were? A proxy with a journal may take a moment."""
+        """After the way back: are the sysctls as they were, and who answers?
+
+        A proxy with a journal may take a moment.
+        """
         loop = asyncio.get_running_loop()
         end = loop.time() + PROOF_LIMIT
         while True:
             self.nodes = restored(self._nodes_before, await self._ask_nodes())
             waiting = [each for each in self.nodes if each.restored is False or not each.reached]
             if not waiting or loop.time() >= end:
-                return
+                break
             await asyncio.sleep(POLL)
+        if self._heard_before:
+            self.vips = compare(self._segment.vips, self._heard_before, await wireside.ask(self._segment))
 
     # --- the wire -----------------------------------------------------------------------------------------
 
