@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
-from strictarp.cli.main import main
 from strictarp.cluster import shell, wireside
 from strictarp.kube.custom import ANNOUNCE_AGAIN
 from strictarp.kube.objects import SERVICES
 from strictarp.lab import namespaces
-from strictarp.lab.manifests import KUBE_PROXY_CONFIG, kubeconfig
 from support.api import running_api
+from support.enable_bench import CONFIG, Bench
 from support.rolled_proxies import NODE_NAMES, Proxies, running_proxies
 from support.segment import VIP, Segment, bind_vip, build, write_sysctls
 
 pytestmark = pytest.mark.netns
-CONFIG = (
-    KUBE_PROXY_CONFIG.replace('healthzBindAddress: ""', "healthzBindAddress: 0.0.0.0:{port}")
-    .replace("{kubeconfig}", "k")
-    .replace("{pods}", "198.51.100.0/24")
-)
 PORT = 10300
 ALL = "node1 (02:00:00:00:00:01), node2 (02:00:00:00:00:02), node3 (02:00:00:00:00:03)"
 STRICT = {"net/ipv4/conf/all/arp_ignore": 1, "net/ipv4/conf/all/arp_announce": 2}
@@ -46,31 +38,22 @@ def segment() -> Iterator[Segment]:
             home.close()
 
 
-class Bench:
-    def __init__(self, proxies: Proxies, segment: Segment, folder: Path) -> None:
-        self.proxies = proxies
-        self.segment = segment
-        self._folder = folder
+class WireBench(Bench):
+    segment: Segment
 
     def announcer(self, name: str) -> None:
         """This node's address on the uplink: its kernel answers also when strictARP is on."""
         namespaces.ip(self.segment.hosts[name], f"addr add {VIP}/32 dev eth0")
 
-    async def run(self, command: str, *rest: str) -> tuple[int, dict[str, object]]:
-        file, report = self._folder / "kubeconfig", self._folder / "report.json"
-        file.write_text(json.dumps(kubeconfig(self.proxies.api.url)))
-        report.unlink(missing_ok=True)
-        argv = [command, "--kubeconfig", str(file), "--json", str(report), "--yes", *rest]
-        code = await asyncio.to_thread(main, argv)
-        return code, json.loads(report.read_text()) if report.exists() else {}
-
     async def wish(self) -> str | None:
-        service = await self.proxies.api.client.get(SERVICES, "web", "default")
+        service = await self.api.client.get(SERVICES, "web", "default")
         return (service.metadata.annotations or {}).get(ANNOUNCE_AGAIN)
 
 
 @pytest.fixture
-async def bench(segment: Segment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
+async def bench(
+    segment: Segment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[WireBench]:
     monkeypatch.setattr(shell, "POLL", 0.05)
     monkeypatch.setattr(shell, "PROOF_LIMIT", 0.5)
     monkeypatch.setattr(shell, "WIRE_LIMIT", 0.5)
@@ -89,7 +72,9 @@ async def bench(segment: Segment, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         status = {"status": {"loadBalancer": {"ingress": [{"ip": VIP}]}}}
         await api.client.merge_patch(SERVICES, "web", status, "default", subresource="status")
         async with running_proxies(api, CONFIG, proxies, sockets):
-            yield Bench(proxies, segment, tmp_path)
+            made = WireBench(proxies, tmp_path)
+            made.segment = segment
+            yield made
 
 
 def _set(segment: Segment, name: str, on: bool) -> None:
@@ -102,10 +87,10 @@ def _vip(report: dict[str, object]) -> dict[str, object]:
 
 
 async def test_three_answered_before_and_one_does_after_and_the_owner_was_asked_to_announce(
-    bench: Bench,
+    bench: WireBench,
 ) -> None:
     bench.announcer("node1")
-    code, report = await bench.run("enable")
+    code, report = await bench.run("enable", "--yes")
     assert code == 0
     assert report["state"] == (
         "strictARP is in force on 3 of 3 nodes; on the wire, one host answers for each of 1 Service IPs"
@@ -117,21 +102,21 @@ async def test_three_answered_before_and_one_does_after_and_the_owner_was_asked_
     assert await bench.wish()
 
 
-async def test_a_second_run_asks_and_changes_nothing(bench: Bench) -> None:
+async def test_a_second_run_asks_and_changes_nothing(bench: WireBench) -> None:
     bench.announcer("node1")
-    await bench.run("enable")
-    version = bench.proxies.api.version
-    code, report = await bench.run("enable")
-    assert (code, report["result"], bench.proxies.api.version) == (0, "unchanged", version)
+    await bench.run("enable", "--yes")
+    version = bench.api.version
+    code, report = await bench.run("enable", "--yes")
+    assert (code, report["result"], bench.api.version) == (0, "unchanged", version)
     assert _vip(report)["outcome"] == "one"
 
 
-async def test_a_kernel_that_nobody_sees_but_the_wire_brings_everything_back(bench: Bench) -> None:
+async def test_a_kernel_that_nobody_sees_but_the_wire_brings_everything_back(bench: WireBench) -> None:
     bench.announcer("node1")
     before = await bench.proxies.text()
     bench.proxies.plain = {"node2"}
     bench.proxies.deaf = {"node2"}
-    code, report = await bench.run("enable")
+    code, report = await bench.run("enable", "--yes")
     assert (code, report["result"]) == (1, "rolled back")
     assert str(report["state"]).startswith(
         "could not ask on the wire: 192.0.2.100 (default/web) is answered by node1 (02:00:00:00:00:01), "
@@ -147,9 +132,9 @@ async def test_a_kernel_that_nobody_sees_but_the_wire_brings_everything_back(ben
 
 
 async def test_an_ip_that_only_the_kernels_answered_for_would_be_lost_and_all_goes_back(
-    bench: Bench,
+    bench: WireBench,
 ) -> None:
-    code, report = await bench.run("enable")
+    code, report = await bench.run("enable", "--yes")
     assert (code, report["result"]) == (1, "rolled back")
     assert f"nobody answers for {VIP} (default/web) any more; answered before by {ALL}" in str(
         report["state"]
@@ -157,10 +142,10 @@ async def test_an_ip_that_only_the_kernels_answered_for_would_be_lost_and_all_go
     assert bench.proxies.requested == dict.fromkeys(NODE_NAMES, False)
 
 
-async def test_where_no_proxy_tells_the_wire_is_proof_enough(bench: Bench) -> None:
+async def test_where_no_proxy_tells_the_wire_is_proof_enough(bench: WireBench) -> None:
     bench.announcer("node3")
     bench.proxies.plain = set(NODE_NAMES)
-    code, report = await bench.run("enable")
+    code, report = await bench.run("enable", "--yes")
     assert (code, report["ok"]) == (0, True)
     assert report["state"] == (
         "strictARP is in force on 0 of 3 nodes; the others cannot be seen from here; on the wire, one host "
@@ -168,42 +153,42 @@ async def test_where_no_proxy_tells_the_wire_is_proof_enough(bench: Bench) -> No
     )
 
 
-async def test_disable_tells_who_answers_and_proves_nothing_by_it(bench: Bench) -> None:
+async def test_disable_tells_who_answers_and_proves_nothing_by_it(bench: WireBench) -> None:
     bench.announcer("node1")
-    await bench.run("enable")
+    await bench.run("enable", "--yes")
     wish = await bench.wish()
-    code, report = await bench.run("disable")
+    code, report = await bench.run("disable", "--yes")
     assert (code, report["result"]) == (0, "done")
     assert len(_vip(report)["after"]) == 3  # type: ignore[arg-type]
     assert await bench.wish() == wish
 
 
-async def test_a_wire_that_is_not_to_be_asked_is_not(bench: Bench) -> None:
-    code, report = await bench.run("enable", "--no-wire")
+async def test_a_wire_that_is_not_to_be_asked_is_not(bench: WireBench) -> None:
+    code, report = await bench.run("enable", "--yes", "--no-wire")
     assert (code, report["vips"]) == (0, [])
 
 
-async def test_an_interface_that_is_not_there_is_told_and_no_failure(bench: Bench) -> None:
-    code, report = await bench.run("enable", "-i", "eth9")
+async def test_an_interface_that_is_not_there_is_told_and_no_failure(bench: WireBench) -> None:
+    code, report = await bench.run("enable", "--yes", "-i", "eth9")
     assert (code, _vip(report)["outcome"]) == (0, "unseen")
     assert "1 Service IPs were not asked for: no interface eth9; there are: " in str(report["hints"])
 
 
-async def test_services_that_may_not_be_patched_are_told_and_no_failure(bench: Bench) -> None:
+async def test_services_that_may_not_be_patched_are_told_and_no_failure(bench: WireBench) -> None:
     bench.announcer("node1")
     path = "/api/v1/namespaces/default/services"
-    await bench.proxies.api.fault(kind="status", status=403, verb="patch", path=path, count=1)
-    code, report = await bench.run("enable")
+    await bench.api.fault(kind="status", status=403, verb="patch", path=path, count=1)
+    code, report = await bench.run("enable", "--yes")
     assert code == 0
     assert "1 of 1 Services were not announced again, so neighbour entries may stay wrong" in str(
         report["hints"]
     )
 
 
-async def test_a_conflict_of_an_announcement_is_tried_again(bench: Bench) -> None:
+async def test_a_conflict_of_an_announcement_is_tried_again(bench: WireBench) -> None:
     bench.announcer("node1")
     path = "/api/v1/namespaces/default/services"
-    await bench.proxies.api.fault(kind="status", status=409, verb="patch", path=path, count=2)
-    code, report = await bench.run("enable")
+    await bench.api.fault(kind="status", status=409, verb="patch", path=path, count=2)
+    code, report = await bench.run("enable", "--yes")
     assert (code, report["hints"]) == (0, [])
     assert await bench.wish()

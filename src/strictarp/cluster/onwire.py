@@ -90,6 +90,9 @@ def _compared(ip: str, services: tuple[str, ...], was: Heard | None, now: Heard 
     return VipSeen(ip, services, first, later, outcome, reason)
 
 
+_DEAF = "this host has the address itself, and does not hear whether its own kernel answers"
+
+
 def _outcome(before: tuple[str, ...], now: Heard) -> tuple[Outcome, str]:
     count = len(now.answerers)
     if now.rivals > 1:
@@ -97,9 +100,9 @@ def _outcome(before: tuple[str, ...], now: Heard) -> tuple[Outcome, str]:
     if count > now.rivals:
         return "foreign", "a host that is no node of the cluster answers"
     if count == 1:
-        return "one", ""
+        return "one", _DEAF if now.own else ""
     if now.own:
-        return "unseen", "this host has the address itself and does not hear its own answer"
+        return "unseen", _DEAF
     return ("lost", f"answered before by {', '.join(before)}") if before else ("nobody", "")
 
 
@@ -145,7 +148,7 @@ _WORDS: dict[Outcome, str] = {
 def proved(vips: Sequence[VipSeen]) -> bool:
     """The wire alone proves it: every Service IP was asked for, and where anybody answers it is one host."""
     return any(each.outcome == "one" for each in vips) and all(
-        each.outcome in ("one", "nobody") for each in vips
+        each.outcome in ("one", "nobody") and not each.reason for each in vips
     )
 
 
