@@ -93,7 +93,7 @@ async def test_three_answered_before_and_one_does_after_and_the_owner_was_asked_
     code, report = await bench.run("enable", "--yes")
     assert code == 0
     assert report["state"] == (
-        "strictARP is in force on 3 of 3 nodes; on the wire, one host answers for each of 1 Service IPs"
+        "strictARP is in force on 3 of 3 nodes; on the wire exactly one host answers for 1 Service IP"
     )
     vip = _vip(report)
     assert ", ".join(vip["before"]) == ALL  # type: ignore[arg-type]
@@ -128,7 +128,10 @@ async def test_a_kernel_that_nobody_sees_but_the_wire_brings_everything_back(ben
         "node2": None,
         "node3": True,
     }
-    assert "node2: its sysctls are not seen from here; undo them there" in str(report["hints"])
+    assert (
+        "node2: its sysctls are not seen from here; unless strictARP was set there before: sysctl -w"
+        in str(report["hints"])
+    )
 
 
 async def test_an_ip_that_only_the_kernels_answered_for_would_be_lost_and_all_goes_back(
@@ -148,8 +151,8 @@ async def test_where_no_proxy_tells_the_wire_is_proof_enough(bench: WireBench) -
     code, report = await bench.run("enable", "--yes")
     assert (code, report["ok"]) == (0, True)
     assert report["state"] == (
-        "strictARP is in force on 0 of 3 nodes; the others cannot be seen from here; on the wire, one host "
-        "answers for each of 1 Service IPs"
+        "strictARP is in force on 0 of 3 nodes; the others cannot be seen from here; on the wire exactly one "
+        "host answers for 1 Service IP"
     )
 
 
@@ -171,7 +174,7 @@ async def test_a_wire_that_is_not_to_be_asked_is_not(bench: WireBench) -> None:
 async def test_an_interface_that_is_not_there_is_told_and_no_failure(bench: WireBench) -> None:
     code, report = await bench.run("enable", "--yes", "-i", "eth9")
     assert (code, _vip(report)["outcome"]) == (0, "unseen")
-    assert "1 Service IPs were not asked for: no interface eth9; there are: " in str(report["hints"])
+    assert "not asked for on the wire: 1 Service IP: no interface eth9; there are: " in str(report["hints"])
 
 
 async def test_services_that_may_not_be_patched_are_told_and_no_failure(bench: WireBench) -> None:

@@ -62,7 +62,9 @@ def test_what_is_wrong_is_told_with_names_and_not_endlessly() -> None:
     assert told.startswith("nobody answers for 192.0.2.100 (default/s0) any more; answered before by a; ")
     assert "192.0.2.101 (default/s1) is answered by a, b" in told
     assert told.endswith("; and 2 more")
-    assert summary(seen) == "on the wire, several answer for 6, nobody answers for 1 any more"
+    assert summary(seen) == (
+        "on the wire several hosts answer for 6 Service IPs, nobody answers any more for 1 Service IP"
+    )
     assert table(seen)[0] == "192.0.2.100 (default/s0): a -> nobody"
 
 

@@ -132,15 +132,20 @@ def summary(vips: Sequence[VipSeen]) -> str:
     if not asked:
         return ""
     counts = {outcome: sum(each.outcome == outcome for each in asked) for outcome in _WORDS}
-    parts = [words.format(count) for outcome, words in _WORDS.items() if (count := counts[outcome])]
-    return f"on the wire, {', '.join(parts)}"
+    parts = [words.format(ips(count)) for outcome, words in _WORDS.items() if (count := counts[outcome])]
+    return f"on the wire {', '.join(parts)}"
+
+
+def ips(count: int) -> str:
+    """So many Service IPs, in words."""
+    return "1 Service IP" if count == 1 else f"{count} Service IPs"
 
 
 _WORDS: dict[Outcome, str] = {
-    "one": "one host answers for each of {} Service IPs",
-    "several": "several answer for {}",
-    "lost": "nobody answers for {} any more",
-    "nobody": "nobody answers for {}, nor did before",
+    "one": "exactly one host answers for {}",
+    "several": "several hosts answer for {}",
+    "lost": "nobody answers any more for {}",
+    "nobody": "nobody answers, nor did before, for {}",
     "foreign": "a host that is no node answers for {}",
 }
 

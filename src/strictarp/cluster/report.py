@@ -9,7 +9,7 @@ import msgspec
 from strictarp.cluster.edit import Edit
 from strictarp.cluster.installers import Installer
 from strictarp.cluster.nodes import Seen
-from strictarp.cluster.onwire import VipSeen, proved, summary
+from strictarp.cluster.onwire import VipSeen, ips, proved, summary
 from strictarp.cluster.outlook import Outlook
 from strictarp.cluster.recipes import Place
 from strictarp.cluster.sentences import SYSCTL_COMMAND, sentence
@@ -164,7 +164,7 @@ def _hints(wanted: bool, outcome: str, nodes: tuple[Seen, ...]) -> tuple[str, ..
     if outcome == "rolled back" and wanted:
         left = [each for each in nodes if each.restored is not True]
         hints += [
-            f"{each.node}: its sysctls {_left(each)}; undo them there, if it had none: {SYSCTL_COMMAND}"
+            f"{each.node}: its sysctls {_left(each)}; unless strictARP was set there before: {SYSCTL_COMMAND}"
             for each in left
         ]
     if not wanted and (still := [each.node for each in nodes if each.in_force]):
@@ -181,7 +181,7 @@ def _unseen_vips(vips: Sequence[VipSeen]) -> tuple[str, ...]:
     for each in vips:
         if each.outcome == "unseen":
             reasons[each.reason] = reasons.get(each.reason, 0) + 1
-    return tuple(f"{count} Service IPs were not asked for: {why}" for why, count in reasons.items())
+    return tuple(f"not asked for on the wire: {ips(count)}: {why}" for why, count in reasons.items())
 
 
 def untouched(

@@ -13,7 +13,7 @@ from strictarp.cluster import wireside
 from strictarp.cluster.configmap import Place, TooManyConflicts
 from strictarp.cluster.edit import Edit, health_port
 from strictarp.cluster.nodes import Seen, restored, wrong_text
-from strictarp.cluster.onwire import Heard, VipSeen, compare, summary, wrong
+from strictarp.cluster.onwire import Heard, VipSeen, compare, ips, summary, wrong
 from strictarp.cluster.onwire import wrong_text as vips_text
 from strictarp.cluster.outlook import Outlook, outlooks
 from strictarp.cluster.proxies import ask_nodes
@@ -228,7 +228,7 @@ class Switch:
             self.troubles = (f"the wire was not asked: {error}; needed: list services",)
             return
         if self._segment.addresses:
-            self._tell(f"asking on the wire for {len(self._segment.addresses)} Service IPs …")
+            self._tell(f"asking on the wire for {ips(len(self._segment.addresses))} …")
             self._heard_before = await wireside.ask(self._segment)
             self.vips = compare(self._segment.vips, self._heard_before, {})
 
