@@ -14,12 +14,14 @@ import msgspec
 from strictarp.arp.facts import Host
 from strictarp.arp.frames import parse_mac
 from strictarp.arp.probing import Answerer, Findings, Verdict
+from strictarp.kube.objects import Node
 from strictarp.wire import macs
 from strictarp.wire.announcers import Announcer
 from strictarp.wire.kernels import PROXIES, KernelAnswer, kernel_answer
-from strictarp.wire.naming import Known, Name, Who, name
+from strictarp.wire.naming import Here, Known, Name, Who, facts_of_nodes, known, name
 from strictarp.wire.vips import IpAddress
 
+_NOWHERE = Here()
 SLOW_MS = 100.0
 """A kernel answers within a millisecond or so; a proxy waits up to 800 ms (proxy_delay)."""
 STRICT = "sysctl -w net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2"
@@ -60,11 +62,25 @@ class Evidence(msgspec.Struct, frozen=True):
     announcers: Mapping[IpAddress, tuple[Announcer, ...]] = {}
 
 
+def evidence(
+    *,
+    nodes: Sequence[Node] = (),
+    answered: Iterable[Findings] = (),
+    facts: Mapping[str, Host] | None = None,
+    announcers: Mapping[IpAddress, tuple[Announcer, ...]] | None = None,
+    here: Here = _NOWHERE,
+) -> Evidence:
+    """Put together what is known. facts: by any label, see `facts_of_nodes`; the rest as for `known`."""
+    by_node = facts_of_nodes(facts or {}, nodes)
+    told = known(nodes=nodes, answered=answered, facts=by_node, here=here)
+    return Evidence(told, by_node, announcers or {})
+
+
 class _Case(msgspec.Struct, frozen=True):
     """One answerer of one address, with what the other findings add.
 
-    answered, asked: for how many addresses it answers, of how many that anybody answers for. crowd: every
-    known node answers for this address.
+    answered, disputed: for how many addresses it answers, of those for which several do. crowd: how many
+    nodes answer for this address, if all known ones do.
     """
 
     found: Findings
@@ -72,15 +88,16 @@ class _Case(msgspec.Struct, frozen=True):
     name: Name
     announcers: tuple[Announcer, ...]
     answered: int
-    asked: int
+    disputed: int
     crowd: int
 
 
 def culprits(findings: Sequence[Findings], evidence: Evidence) -> tuple[Culprit, ...]:
     """The suspects, in the order of findings and answers; none where all is well, or nobody answers."""
     answering = [each for each in findings if each.answerers]
+    disputed = [each for each in answering if each.verdict is Verdict.SEVERAL]
     counts: dict[str, int] = {}
-    for each in answering:
+    for each in disputed:
         for answerer in each.answerers:
             counts[answerer.mac] = counts.get(answerer.mac, 0) + 1
     suspects: list[Culprit] = []
@@ -90,7 +107,7 @@ def culprits(findings: Sequence[Findings], evidence: Evidence) -> tuple[Culprit,
         nodes = {one.node for one in named if one.who is Who.NODE}
         crowd = len(nodes) if nodes >= evidence.known.nodes else 0
         cases = [
-            _Case(each, answerer, one, said, counts[answerer.mac], len(answering), crowd)
+            _Case(each, answerer, one, said, counts.get(answerer.mac, 0), len(disputed), crowd)
             for answerer, one in zip(each.answerers, named, strict=True)
         ]
         suspects += _of_address(cases, evidence)
@@ -225,8 +242,11 @@ def _by_company(case: _Case) -> Culprit:
             f"find {case.answerer.mac} in the switch's table of MACs, and take {ip} off that host or out of "
             "the pool",
         )
-    if case.found.verdict is Verdict.SEVERAL and case.asked > 1 and case.answered == case.asked:
-        why = f"it answers for all {case.asked} addresses, as a kernel with kube-ipvs0 and arp_ignore 0 does"
+    if case.found.verdict is Verdict.SEVERAL and case.answered == case.disputed > 1:
+        why = (
+            f"it answers for all {case.disputed} addresses for which several answer, as a kernel with "
+            "kube-ipvs0 and arp_ignore 0 does"
+        )
     elif case.crowd > 1:
         why = f"all {case.crowd} known nodes answer, as kernels with kube-ipvs0 and arp_ignore 0 do"
     else:

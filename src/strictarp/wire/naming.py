@@ -54,8 +54,11 @@ class Name(msgspec.Struct, frozen=True):
         lead = _LEADS[self.who] or self.node
         if self.who is Who.NODE and not self.sure:
             lead = f"probably {lead}"
+        if self.who is Who.THIS_HOST and self.node:
+            lead = f"{lead} ({self.node})"
         parts = [" ".join(each for each in (lead, self.interface) if each)]
-        parts += [each for each in (self.relation, self.hint) if each]
+        hint = "" if self.hint == macs.LOCALLY_ADMINISTERED and self.who is not Who.FOREIGN else self.hint
+        parts += [each for each in (self.relation, hint) if each]
         return ", ".join(each for each in parts if each)
 
 
@@ -68,6 +71,14 @@ _LEADS = {
 }
 
 
+class Here(msgspec.Struct, frozen=True):
+    """What this host shows of itself; `addresses` are packed."""
+
+    links: tuple[Link, ...] = ()
+    addresses: tuple[bytes, ...] = ()
+    neighbours: tuple[Neighbour, ...] = ()
+
+
 class Place(msgspec.Struct, frozen=True):
     """An interface of a node, and how it stands to others."""
 
@@ -76,15 +87,19 @@ class Place(msgspec.Struct, frozen=True):
     relation: str = ""
 
 
+_NOWHERE = Here()
+
+
 class Known(msgspec.Struct, frozen=True):
     """Everything known of MACs, by MAC.
 
-    own: interfaces of this host. places: of nodes with FACTS. claims: (node, its address) for which the MAC
-    answered. rivals: node → how many MACs answered for its address. neighbours: addresses that this host's
-    neighbour table has for it.
+    own: interfaces of this host. own_node: the node that this host is. places: of nodes with FACTS. claims:
+    (node, its address) for which the MAC answered. rivals: node → how many MACs answered for its address.
+    neighbours: addresses that this host's neighbour table has for it.
     """
 
     own: Mapping[bytes, str] = {}
+    own_node: str = ""
     places: Mapping[bytes, tuple[Place, ...]] = {}
     claims: Mapping[bytes, tuple[tuple[str, str], ...]] = {}
     rivals: Mapping[str, int] = {}
@@ -101,13 +116,12 @@ def known(
     nodes: Iterable[Node] = (),
     answered: Iterable[Findings] = (),
     facts: Mapping[str, Host] | None = None,
-    links: Iterable[Link] = (),
-    neighbours: Iterable[Neighbour] = (),
+    here: Here = _NOWHERE,
 ) -> Known:
     """Put together what is known.
 
-    answered: what asking for the InternalIPs of `nodes` showed. facts: node → its FACTS (`facts_of_nodes`).
-    links, neighbours: of this host.
+    answered: what asking for the InternalIPs of `nodes` showed; other addresses among them do not count.
+    facts: node → its FACTS (`facts_of_nodes`). here: this host.
     """
     owners = internal_ips(nodes)
     claims: dict[bytes, list[tuple[str, str]]] = {}
@@ -124,11 +138,12 @@ def known(
         for mac, place in _places(node, host):
             places.setdefault(mac, []).append(place)
     table: dict[bytes, list[str]] = {}
-    for neighbour in neighbours:
+    for neighbour in here.neighbours:
         if len(neighbour.address) == 4 and len(neighbour.mac) == 6:
             table.setdefault(neighbour.mac, []).append(str(IPv4Address(neighbour.address)))
     return Known(
-        own={each.mac: each.name for each in links if len(each.mac) == 6 and each.mac != NO_MAC},
+        own={each.mac: each.name for each in here.links if len(each.mac) == 6 and each.mac != NO_MAC},
+        own_node=next((node for ip, node in owners.items() if ip.packed in here.addresses), ""),
         places={mac: tuple(each) for mac, each in places.items()},
         claims={mac: tuple(each) for mac, each in claims.items()},
         rivals=rivals,
@@ -200,7 +215,8 @@ def name(told: Known, mac: bytes) -> Name:
     """Who has this MAC, as far as `told` shows."""
     text, hint = mac_text(mac), macs.hint(mac)
     if mac in told.own:
-        return Name(text, Who.THIS_HOST, interface=told.own[mac], hint=hint, evidence="a link of this host")
+        evidence = "a link of this host"
+        return Name(text, Who.THIS_HOST, told.own_node, told.own[mac], hint=hint, evidence=evidence)
     places = told.places.get(mac, ())
     if len({each.node for each in places}) == 1:
         place = places[0]
