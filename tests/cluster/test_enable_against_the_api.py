@@ -48,7 +48,10 @@ async def test_disable_brings_the_same_text_back(bench: Bench, capfd: pytest.Cap
     before = await bench.proxies.text()
     await bench.run("enable", "--yes")
     code, report = await bench.run("disable", "--yes")
-    assert (code, report["state"]) == (0, "strictARP is asked for no more on 3 of 3 nodes")
+    assert (code, report["state"]) == (
+        0,
+        "strictARP is asked for no more on 3 of 3 nodes; the sysctls are as before on 3 of 3 nodes",
+    )
     assert await bench.proxies.text() == before
     assert bench.proxies.restarts == 2
 

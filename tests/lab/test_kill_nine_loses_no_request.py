@@ -141,7 +141,10 @@ def test_after_all_that_enable_finds_everything_in_order_and_disable_and_enable_
     assert (again["result"], [each["outcome"] for each in again["vips"]]) == ("unchanged", ["one"])
     off = switched(cluster, "disable")
     assert off["result"] == "done"
-    assert str(off["state"]).startswith("strictARP is asked for no more on 3 of 3 nodes")
+    assert str(off["state"]).startswith(
+        "strictARP is asked for no more on 3 of 3 nodes; the sysctls are as before on 3 of 3 nodes; "
+    )
+    assert len(off["vips"][0]["after"]) == 3
     assert "-  strictARP: true" in str(off["diff"])
     on = switched(cluster, "enable")
     assert (on["result"], [each["outcome"] for each in on["vips"]]) == ("done", ["one"])

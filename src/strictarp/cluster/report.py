@@ -167,7 +167,7 @@ def _hints(wanted: bool, outcome: str, nodes: tuple[Seen, ...]) -> tuple[str, ..
             f"{each.node}: its sysctls {_left(each)}; unless strictARP was set there before: {SYSCTL_COMMAND}"
             for each in left
         ]
-    if not wanted and (still := [each.node for each in nodes if each.in_force]):
+    if not wanted and (still := [each.node for each in nodes if each.in_force and not each.restored]):
         hints.append(f"the sysctls are still set on {', '.join(still)}; undo them there: {SYSCTL_COMMAND}")
     return tuple(hints)
 
