@@ -129,9 +129,9 @@ async def test_a_kernel_that_nobody_sees_but_the_wire_brings_everything_back(ben
         "node3": True,
     }
     assert (
-        "node2: its sysctls are not seen from here; unless strictARP was set there before: sysctl -w"
-        in str(report["hints"])
-    )
+        "node2: its sysctls are not seen from here (its proxy is a kube-proxy, which does not tell); unless "
+        "strictARP was set there before: sysctl -w"
+    ) in str(report["hints"])
 
 
 async def test_an_ip_that_only_the_kernels_answered_for_would_be_lost_and_all_goes_back(

@@ -56,7 +56,8 @@ def refused(installer: Installer, unread: Sequence[str], *, wanted: bool) -> Rep
     if installer.not_applicable:
         state = f"not applicable: {installer.title}: {installer.not_applicable}"
         return _refused(installer, "not applicable", state, NOT_APPLICABLE)
-    if unread and installer.holder is None and not installer.in_files:
+    told_by_source = installer.known and installer.place is not Place.CONFIGMAP
+    if unread and installer.holder is None and not told_by_source:
         state = f"cannot tell where kube-proxy is configured: {'; '.join(unread)}"
         return _refused(installer, "cannot look", state, CANNOT_LOOK)
     if installer.place is Place.CONFIGMAP:
@@ -156,24 +157,24 @@ def finished(
 
 
 def _hints(wanted: bool, outcome: str, nodes: tuple[Seen, ...]) -> tuple[str, ...]:
+    if outcome == "rolled back" and wanted:
+        return tuple(
+            f"{each.node}: its sysctls {_left(each)}; unless strictARP was set there before: {SYSCTL_COMMAND}"
+            for each in nodes
+            if each.restored is not True
+        )
     hints = [
         f"{each.node} cannot be seen from here: {each.reason}; check it with: {each.check}"
         for each in nodes
         if each.verdict == "unseen"
     ]
-    if outcome == "rolled back" and wanted:
-        left = [each for each in nodes if each.restored is not True]
-        hints += [
-            f"{each.node}: its sysctls {_left(each)}; unless strictARP was set there before: {SYSCTL_COMMAND}"
-            for each in left
-        ]
     if not wanted and (still := [each.node for each in nodes if each.in_force and not each.restored]):
         hints.append(f"the sysctls are still set on {', '.join(still)}; undo them there: {SYSCTL_COMMAND}")
     return tuple(hints)
 
 
 def _left(seen: Seen) -> str:
-    return "are not seen from here" if seen.restored is None else "are not as before"
+    return f"are not seen from here ({seen.reason})" if seen.restored is None else "are not as before"
 
 
 def _unseen_vips(vips: Sequence[VipSeen]) -> tuple[str, ...]:

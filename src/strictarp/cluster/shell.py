@@ -244,9 +244,9 @@ class Switch:
 
     async def _ask_wire(self) -> None:
         """One host must answer for each IP, within a short while. Off, it is only told who answers."""
+        now = await wireside.ask(self._segment)
         loop = asyncio.get_running_loop()
         end = loop.time() + WIRE_LIMIT
-        now = await wireside.ask(self._segment)
         while True:
             self.vips = compare(self._segment.vips, self._heard_before, now)
             bad = wrong(self.vips) if self._wishes.wanted else ()
