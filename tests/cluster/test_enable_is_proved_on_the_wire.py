@@ -156,6 +156,14 @@ async def test_where_no_proxy_tells_the_wire_is_proof_enough(bench: WireBench) -
     )
 
 
+async def test_the_wire_proves_nothing_of_a_strictarp_that_is_off(bench: WireBench) -> None:
+    namespaces.ip(bench.segment.hosts["node2"], "link set vips0 down", f"addr del {VIP}/32 dev vips0")
+    namespaces.ip(bench.segment.hosts["node3"], "link set vips0 down", f"addr del {VIP}/32 dev vips0")
+    bench.proxies.plain = set(NODE_NAMES)
+    code, report = await bench.run("disable", "--yes")
+    assert (code, report["result"], _vip(report)["outcome"]) == (3, "unchanged", "one")
+
+
 async def test_disable_tells_who_answers_and_proves_nothing_by_it(bench: WireBench) -> None:
     bench.announcer("node1")
     await bench.run("enable", "--yes")

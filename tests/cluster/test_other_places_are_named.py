@@ -80,7 +80,7 @@ async def test_rke2_is_seen_by_its_static_pods_too(bench: Bench) -> None:
     code, report = await bench.run("disable", "--yes")
     assert (code, report["result"]) == (1, "elsewhere")
     assert "strictARP is switched off in /etc/rancher/rke2/config.yaml" in str(report["state"])
-    assert "node node1: its arguments are not shown" in str(report["hints"])
+    assert "node node1: it is not shown what it runs with now" in str(report["hints"])
 
 
 async def test_kubespray_is_refused_and_edited_only_with_the_word_that_it_will_not_last(bench: Bench) -> None:

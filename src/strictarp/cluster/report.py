@@ -92,13 +92,11 @@ def _how(installer: Installer) -> tuple[str, ...]:
 
 
 def _present(arguments: Sequence[str]) -> str:
-    told = dict(flags(arguments)).items()
+    if not arguments:
+        return "it is not shown what it runs with now"
     passed = [word for each, word in flags(arguments) if each == "kube-proxy-arg"]
-    if not told:
-        return "its arguments are not shown"
-    return (
-        f"runs now with kube-proxy-arg {', '.join(passed)}" if passed else "runs now without kube-proxy-arg"
-    )
+    how = f"with kube-proxy-arg {', '.join(passed)}" if passed else "without kube-proxy-arg"
+    return f"runs now {how}"
 
 
 def _anyway(installer: Installer) -> tuple[str, ...]:
@@ -138,9 +136,10 @@ def finished(
 ) -> Report:
     """It was carried out, or stopped in the middle."""
     unseen = any(each.verdict == "unseen" for each in nodes)
+    on_wire = progress.facts.wanted and proved(vips)
     outcome = result(progress)
     fine = outcome in {"done", "unchanged"}
-    code = (CANNOT_LOOK if unseen and not proved(vips) else 0) if fine else 1
+    code = (CANNOT_LOOK if unseen and not on_wire else 0) if fine else 1
     return Report(
         ok=code == 0,
         exit_code=code,
