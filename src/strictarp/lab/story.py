@@ -180,7 +180,7 @@ class Story:
         shown = {name: self.cluster.network.shown_sysctls(name) for name in self.nodes}
         right = sum((each["arp_ignore"], each["arp_announce"]) == ("1", "2") for each in shown.values())
         before, after = _answered(out, self.vip)
-        seen = f"exit {code}; arp_ignore=1 arp_announce=2 on {right} nodes; {before} answered before, {after} after"
+        seen = f"exit {code}; arp_ignore=1 arp_announce=2 on {right} nodes; {before} answered, now {after}"
         if code != 0:
             last = err.strip().splitlines()[-1:] or [""]
             seen += f"; {last[0]}"
