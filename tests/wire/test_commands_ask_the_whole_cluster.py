@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -197,3 +198,20 @@ def test_a_page_that_cannot_be_written_is_told_before_anything_is_asked(
 ) -> None:
     assert main(["watch", VIP, "--html", "/nonexistent/page.html"]) == 1
     assert "name a file that can be written" in capfd.readouterr().err
+
+
+def test_a_page_is_written_through_links_and_to_what_is_no_plain_file(
+    segment: Segment, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "link.html").symlink_to(tmp_path / "page.html")
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with namespaces.entered(segment.hosts["client"]):
+        for target in (tmp_path / "link.html", pipe):
+            assert main(["watch", VIP, "--for", "1.5", "--html", str(target)]) == 2
+    assert (tmp_path / "link.html").is_symlink()
+    assert (tmp_path / "page.html").read_text().startswith("<!DOCTYPE html>")
+    assert os.read(reading, 15) == b"<!DOCTYPE html>"
+    os.close(reading)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["link.html", "page.html", "pipe"]

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import time
 from ipaddress import IPv4Address
 
 import pytest
 
-from strictarp.arp.facts import Device, Hop, Host, ProxyNeighbour, Route
+from strictarp.arp.facts import LOCAL, TABLE_LOCAL, Address, Device, Hop, Host, ProxyNeighbour, Route
 from strictarp.arp.probing import Answerer, Findings, Verdict
 from strictarp.wire.announcers import Announcer
 from strictarp.wire.culprits import Culprit, Evidence, Fault, culprits, doubled, evidence
+from strictarp.wire.naming import GivenFacts
 from support.wire_objects import VIP, answers_of_nodes, facts, found, mac, node, raw
 
 NODES = [node(1), node(2), node(3)]
 OTHER = "192.0.2.101"
 
 
-def knowing(*announcers: int, facts_of: dict[str, Host] | None = None) -> Evidence:
+def knowing(
+    *announcers: int, facts_of: dict[str, Host] | None = None, unread: tuple[str, ...] = ()
+) -> Evidence:
     """Three nodes whose MACs are known; those named are said to announce both addresses."""
     said = tuple(Announcer(f"n{each}", f"ServiceL2Status metallb-system/l2-{each}") for each in announcers)
     return evidence(
         nodes=NODES,
         answered=answers_of_nodes(1, 2, 3),
-        facts=facts_of,
+        facts=GivenFacts(facts_of or {}, frozenset(unread)),
+        vips=[IPv4Address(VIP), IPv4Address(OTHER)],
         announcers={IPv4Address(ip): said for ip in (VIP, OTHER)} if said else None,
     )
 
@@ -105,6 +110,7 @@ def test_facts_show_a_proxy() -> None:
     )
     told = one([found(VIP, mac(1), mac(2))], knowing(1, facts_of={"x": host}))
     assert (told.fault, told.sure) == (Fault.PROXY_ARP, True)
+    assert told.mend == f"on n2: ip neigh del proxy {VIP} dev eth0"
 
 
 def test_who_answers_only_the_ordinary_form_is_a_proxy() -> None:
@@ -129,6 +135,31 @@ def test_a_mac_of_no_node_is_a_foreign_host_also_when_it_answers_alone() -> None
     told = one([found(VIP, mac(9))], knowing())
     assert told.fault is Fault.FOREIGN
     assert mac(9) in told.mend
+
+
+def test_an_address_of_no_service_may_be_anybodys() -> None:
+    assert culprits([found("192.0.2.1", mac(9))], knowing()) == ()
+    assert culprits([found("192.0.2.1", "00:00:5e:00:01:33")], knowing()) == ()
+
+
+def test_facts_whose_filters_were_not_read_prove_nothing() -> None:
+    told = one([found(VIP, mac(1), mac(2))], knowing(1, facts_of={"x": facts(2)}, unread=("x",)))
+    assert (told.fault, told.sure, told.lead) == (Fault.KERNEL, False, "likely culprit")
+    assert "were not read" in told.why
+
+
+def test_hundreds_of_addresses_of_a_large_node_are_judged_quickly() -> None:
+    base = facts(2)
+    ips = [IPv4Address("198.18.0.0") + number for number in range(300)]
+    addresses = tuple(Address("kube-ipvs0", int(ip), int(ip), 32) for ip in ips)
+    routes = tuple(Route(TABLE_LOCAL, LOCAL, int(ip), 32, (Hop("kube-ipvs0"),)) for ip in ips)
+    host = Host(base.devices, base.addresses + addresses, base.routes + routes, sysctls=base.sysctls)
+    findings = [found(str(ip), mac(1), mac(2)) for ip in ips]
+    began = time.process_time()
+    told = culprits(findings, knowing(facts_of={"x": host}))
+    assert time.process_time() - began < 5
+    assert len(told) == 300
+    assert {each.fault for each in told} == {Fault.KERNEL}
 
 
 def test_a_virtual_router_is_told_by_its_mac() -> None:

@@ -11,7 +11,7 @@ from strictarp.kube.model import Metadata
 from strictarp.kube.objects import Node
 from strictarp.netlink.rtnl import Link, Neighbour
 from strictarp.wire import macs
-from strictarp.wire.naming import Here, Known, Who, facts_of_nodes, known, name
+from strictarp.wire.naming import Here, Known, Who, known, name, nodes_of_facts
 from support.wire_objects import answers_of_nodes, facts, found, mac, node, raw
 
 NODES = [node(1), node(2)]
@@ -98,7 +98,7 @@ def test_a_mac_in_the_facts_of_several_nodes_is_not_settled() -> None:
 
 def test_facts_belong_to_the_node_whose_address_they_hold() -> None:
     given_facts = {"a-file": facts(2), "other": host(Device("eth0", raw(5)))}
-    assert list(facts_of_nodes(given_facts, NODES)) == ["n2", "other"]
+    assert nodes_of_facts(given_facts, NODES) == {"a-file": "n2", "other": "other"}
 
 
 def test_this_host_and_its_neighbours_are_known() -> None:

@@ -14,6 +14,7 @@ from strictarp.arp.facts import Device, Host
 from strictarp.kube.model import Metadata
 from strictarp.kube.objects import Node, NodeAddress, NodeStatus
 from strictarp.wire.culprits import evidence
+from strictarp.wire.naming import GivenFacts
 from strictarp.wire.page import page
 from strictarp.wire.picture import MOST_LANES
 from strictarp.wire.timeline import Timeline
@@ -129,7 +130,7 @@ def test_names_of_strangers_are_harmless() -> None:
     known = evidence(
         nodes=[hostile],
         answered=answers_of_nodes(1),
-        facts={"n2": Host((Device(HOSTILE, raw(2)),))},
+        facts=GivenFacts({"n2": Host((Device(HOSTILE, raw(2)),))}),
     )
     context = Context(known, {IP: (HOSTILE,)}, {})
     text, root = drawn(STORY, context)

@@ -201,7 +201,7 @@ moves = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(moves)
 def test_it_never_asks_too_often_and_its_books_are_right(
     steps: list[tuple[float, tuple[str, object]]],

@@ -11,15 +11,22 @@ from typing import TYPE_CHECKING
 import click
 
 from strictarp.arp import probing
-from strictarp.arp.facts import Host
 from strictarp.arp.probing import Form, Verdict
 from strictarp.cli.output import json_option, write_json
-from strictarp.cli.wire_options import AddressType, Where, addresses_of, facts_from, view_for, wire_options
+from strictarp.cli.wire_options import (
+    AddressType,
+    Where,
+    addresses_of,
+    facts_from,
+    view_for,
+    wire_options,
+)
 from strictarp.errors import UserError
 
 if TYPE_CHECKING:
     from strictarp.wire.asking import OnProgress, Progress
     from strictarp.wire.cluster_view import ClusterView
+    from strictarp.wire.naming import GivenFacts
     from strictarp.wire.reporting import Report
 
 _FORMS: Mapping[str, tuple[Form, ...]] = {
@@ -104,7 +111,7 @@ def _look(
     interface: str | None,
     view: ClusterView,
     *,
-    facts: Mapping[str, Host],
+    facts: GivenFacts,
     wait: float,
     forms: Sequence[Form],
     sender: IPv4Address | None,

@@ -7,7 +7,8 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from datetime import UTC, datetime
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -16,8 +17,7 @@ import click
 import msgspec
 
 from strictarp.arp import probing
-from strictarp.arp.facts import Host
-from strictarp.arp.probing import Form
+from strictarp.arp.probing import Form, Verdict
 from strictarp.cli.wire_options import Where
 from strictarp.errors import UserError
 from strictarp.kube.errors import KubeError
@@ -25,7 +25,7 @@ from strictarp.wire.asking import probe_many
 from strictarp.wire.cluster_reading import view_cluster
 from strictarp.wire.cluster_view import ClusterView
 from strictarp.wire.culprits import Evidence, evidence
-from strictarp.wire.naming import internal_ips
+from strictarp.wire.naming import GivenFacts, internal_ips
 from strictarp.wire.page import page
 from strictarp.wire.timeline import Timeline
 from strictarp.wire.vantage import CannotLook, look_here
@@ -38,6 +38,9 @@ REFRESH = 60.0
 _NAMES_EVERY = 5
 """The nodes' own addresses are asked for at every so many looks."""
 _WAIT = 1.2
+_RECENT = 8
+"""Lines of events below the live table."""
+_ORDER = (Verdict.SEVERAL, Verdict.NOBODY, Verdict.UNKNOWN, Verdict.ONE)
 _COLOURS = {"one": "green", "SEVERAL": "bold red", "SILENT": "yellow"}
 
 
@@ -45,7 +48,7 @@ class Order(msgspec.Struct, frozen=True):
     """What is wanted."""
 
     where: Where
-    facts: Mapping[str, Host]
+    facts: GivenFacts
     view: ClusterView
     ips: tuple[IPv4Address, ...]
     interval: float
@@ -85,19 +88,21 @@ class Session:
         self._began = self._clock.now()
         wait = min(_WAIT, order.interval * 0.8)
         self._timeline = Timeline(Limits(interval=order.interval, wait=wait))
-        self._timeline.follow(order.ips, self._began)
         self._watcher = Watcher(
             self._timeline, order.where.interface, order.form, clock=self._clock, on_changes=self._on_changes
         )
         self._view = order.view
         self._evidence = Evidence()
         self._live = sys.stdout.isatty() and not order.as_json
+        self._recent: deque[str] = deque(maxlen=_RECENT)
         self._stop = asyncio.Event()
 
     async def run(self) -> int:
         """The exit code. Raises CannotLook, UserError."""
         self._check_page()
         await self._learn_names()
+        self._began = self._clock.now()
+        self._timeline.follow(self._order.ips, self._began)
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(_signals(self._stop))
             await stack.enter_async_context(_beside(self._refresh()))
@@ -121,8 +126,6 @@ class Session:
     # --- what is told -------------------------------------------------------------------------------------
 
     def _on_changes(self, changes: list[Change]) -> None:
-        if self._live:
-            return
         for change in changes:
             context = self._context()
             if self._order.as_json:
@@ -130,7 +133,11 @@ class Session:
                 self._write(msgspec.json.encode(told).decode())
             else:
                 told = event(change, self._timeline, context, clock_time)
-                self._write("\n".join((line(told, context), *blame_lines(told))))
+                lines = (line(told, context), *blame_lines(told))
+                if self._live:
+                    self._recent.extend(lines)
+                else:
+                    self._write("\n".join(lines))
 
     def _write(self, text: str) -> None:
         """A reader that has gone, as `| head` does, ends the watch."""
@@ -140,27 +147,29 @@ class Session:
             self._stop.set()
 
     async def _show(self) -> None:
-        """The live table, twice a second."""
+        """The live table and the latest events, twice a second."""
+        from rich.console import Group
         from rich.live import Live
         from rich.table import Table
         from rich.text import Text
 
-        def table() -> Table:
+        def picture() -> Group:
             context, now = self._context(), self._clock.now()
             made = Table(*HEADING, box=None, pad_edge=False)
-            for each in self._timeline.watched.values():
+            # A screen may not hold all of them: what is wrong stands first.
+            for each in sorted(self._timeline.watched.values(), key=lambda each: _ORDER.index(each.verdict)):
                 cells = [Text(cell) for cell in row(each, context, now, clock_time)]
                 cells[2].stylize(_COLOURS.get(STATES[each.verdict], "dim"))
                 made.add_row(*cells)
-            return made
+            return Group(made, Text("\n".join(self._recent), style="dim"))
 
-        with Live(table(), auto_refresh=False) as live:
+        with Live(picture(), auto_refresh=False) as live:
             try:
                 while True:
                     await asyncio.sleep(0.5)
-                    live.update(table(), refresh=True)
+                    live.update(picture(), refresh=True)
             finally:
-                live.update(table(), refresh=True)
+                live.update(picture(), refresh=True)
 
     async def _serve(self, host: str | None, port: int) -> None:
         from prometheus_client import CollectorRegistry
@@ -182,7 +191,7 @@ class Session:
     def _check_page(self) -> None:
         """Raises UserError now rather than at the end."""
         target = self._order.page
-        if target is None:
+        if target is None or (target.exists() and not target.is_file()):  # opening a pipe would wait
             return
         try:
             target.open("a", encoding="utf-8").close()
@@ -190,7 +199,7 @@ class Session:
             raise UserError(f"--html {target}: {error.strerror}; name a file that can be written") from error
 
     def _write_page(self) -> None:
-        """Whole or not at all: it may be looked at while it is written. Raises UserError."""
+        """Raises UserError."""
         target = self._order.page
         if target is None:
             return
@@ -198,10 +207,8 @@ class Session:
         text = page(
             self._timeline, self._context(), began=self._began, now=now, stamp=local_time, tick=tick_time
         )
-        beside = target.with_name(f".{target.name}.{os.getpid()}")
         try:
-            beside.write_text(text, encoding="utf-8")
-            beside.replace(target)
+            _write_whole(target, text)
         except OSError as error:
             raise UserError(f"--html {target}: {error.strerror}; name a file that can be written") from error
 
@@ -220,7 +227,9 @@ class Session:
             try:
                 self._view = await view_cluster(order.where.kubeconfig or os.environ.get("KUBECONFIG"))
                 found = [each for each in self._view.vips if isinstance(each, IPv4Address)]
-                self._evidence = msgspec.structs.replace(self._evidence, announcers=self._view.announcers)
+                self._evidence = msgspec.structs.replace(
+                    self._evidence, announcers=self._view.announcers, vips=frozenset(self._view.vips)
+                )
                 if not order.where.ips and found:
                     await self._watcher.follow(found)
                 if looks % _NAMES_EVERY == 0:
@@ -237,9 +246,28 @@ class Session:
             nodes=nodes,
             answered=answered,
             facts=self._order.facts,
+            vips=self._view.vips,
             announcers=self._view.announcers,
             here=await look_here(),
         )
+
+
+def _write_whole(target: Path, text: str) -> None:
+    """Whole or not at all, since it may be looked at meanwhile; what is no plain file is written to.
+
+    Raises OSError.
+    """
+    place = target.resolve()  # behind a symbolic link
+    if place.exists() and not place.is_file():
+        place.write_text(text, encoding="utf-8")
+        return
+    beside = place.with_name(f".{place.name}.{os.getpid()}")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(place)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
 
 
 @contextlib.asynccontextmanager

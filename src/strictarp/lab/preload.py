@@ -25,6 +25,7 @@ MODULES = (
     "strictarp.proxy.daemon",
     "strictarp.proxy.process",
     "strictarp.speaker.daemon",
+    "strictarp.wire.inspecting",
 )
 
 

@@ -185,13 +185,13 @@ class Watched:
             return
         if len(macs) > 1:
             self.counts.several += 1
-        # An answer that is older than the last claim of the owner says nothing against it.
-        if self.owner not in answers and answers[macs[0]] > self._owner_heard:
-            yield from self._owned(macs[0], answers[macs[0]], How.ANSWER)
-        if len(macs) == 1:
-            yield from self._judged(Verdict.ONE, Kind.ONE, answers[macs[0]], macs, How.ANSWER)
-        else:
             yield from self._judged(Verdict.SEVERAL, Kind.SEVERAL, answers[macs[1]], macs, How.ANSWER)
+            return
+        (only,) = macs
+        # An answer that is older than the last claim of the owner says nothing against it.
+        if only != self.owner and answers[only] > self._owner_heard:
+            yield from self._owned(only, answers[only], How.ANSWER)
+        yield from self._judged(Verdict.ONE, Kind.ONE, answers[only], macs, How.ANSWER)
 
     def blind(self, now: float, reason: str) -> Iterator[Change]:
         """It cannot be asked for; an open round is void."""

@@ -31,11 +31,11 @@ class Clock:
     """Seconds since the epoch that never run backwards, whatever is done to the system's clock."""
 
     def __init__(self) -> None:
-        self._offset = time.time() - time.monotonic()
+        self._offset = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
 
     def now(self) -> float:
-        """Now."""
-        return time.monotonic() + self._offset
+        """Now; it goes on while the host is suspended."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME) + self._offset
 
 
 class _Ear(NamedTuple):
