@@ -9,15 +9,11 @@ from collections.abc import Mapping
 
 import msgspec
 
+from strictarp.doctor.node.view import NodeView
+
 
 class ClusterView(msgspec.Struct, frozen=True):
     """What the API shows."""
-
-
-class NodeView(msgspec.Struct, frozen=True):
-    """What a node shows to root."""
-
-    node: str
 
 
 class WireView(msgspec.Struct, frozen=True):
