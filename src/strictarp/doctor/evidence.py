@@ -9,9 +9,11 @@ from collections.abc import Mapping
 
 import msgspec
 
+from strictarp.doctor.cluster_view import ClusterView
+from strictarp.doctor.wire_view import WireView
 
-class ClusterView(msgspec.Struct, frozen=True):
-    """What the API shows."""
+NODE = "node "
+"""What the keys of `Evidence.blind` for a node begin with: `node n1`."""
 
 
 class NodeView(msgspec.Struct, frozen=True):
@@ -20,12 +22,12 @@ class NodeView(msgspec.Struct, frozen=True):
     node: str
 
 
-class WireView(msgspec.Struct, frozen=True):
-    """What answered on the wire."""
-
-
 class Evidence(msgspec.Struct, frozen=True):
-    """All of it. blind: part or node → why it could not be looked at, and what is needed."""
+    """All of it.
+
+    blind: what could not be looked at → why, and what is needed. Keys: a part (`cluster`, `nodes`, `wire`),
+    one node (`node n1`), or one kind of the API by its plural (`secrets`).
+    """
 
     cluster: ClusterView | None = None
     nodes: Mapping[str, NodeView] = {}
