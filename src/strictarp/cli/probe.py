@@ -8,9 +8,10 @@ from ipaddress import AddressValueError, IPv4Address
 import click
 
 from strictarp.arp import probing
-from strictarp.arp.prober import DEFAULT_WAIT, CannotLook, Progress, probe
 from strictarp.cli.output import json_option, write_json
 from strictarp.errors import UserError
+from strictarp.wire.asking import DEFAULT_WAIT, probe
+from strictarp.wire.vantage import CannotLook
 
 
 class _Address(click.ParamType[IPv4Address]):
@@ -83,23 +84,7 @@ def command(
 def _look(
     ip: IPv4Address, interface: str | None, wait: float, *, sender: IPv4Address | None, quiet: bool
 ) -> probing.Findings:
-    def run(on_progress: Progress | None) -> probing.Findings:
-        return asyncio.run(probe(ip, interface, wait=wait, sender=sender, on_progress=on_progress))
-
-    if quiet or wait <= 1:
-        return run(None)
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        return run(None)
-    with console.status(f"asking for {ip} …") as status:
-
-        def show(seconds: float, macs: int) -> None:
-            left = max(0.0, wait - seconds)
-            status.update(f"asking for {ip} … {macs} MAC address(es), {left:.1f} s left")
-
-        return run(show)
+    return asyncio.run(probe(ip, interface, wait=wait, sender=sender))
 
 
 def _print(findings: probing.Findings) -> None:

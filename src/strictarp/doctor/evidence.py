@@ -9,19 +9,20 @@ from collections.abc import Mapping
 
 import msgspec
 
+from strictarp.doctor.cluster_view import ClusterView
 from strictarp.doctor.node.view import NodeView
+from strictarp.doctor.wire_view import WireView
 
-
-class ClusterView(msgspec.Struct, frozen=True):
-    """What the API shows."""
-
-
-class WireView(msgspec.Struct, frozen=True):
-    """What answered on the wire."""
+NODE = "node "
+"""What the keys of `Evidence.blind` for a node begin with: `node n1`."""
 
 
 class Evidence(msgspec.Struct, frozen=True):
-    """All of it. blind: part or node → why it could not be looked at, and what is needed."""
+    """All of it.
+
+    blind: what could not be looked at → why, and what is needed. Keys: a part (`cluster`, `nodes`, `wire`),
+    one node (`node n1`), or one kind of the API by its plural (`secrets`).
+    """
 
     cluster: ClusterView | None = None
     nodes: Mapping[str, NodeView] = {}
