@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from strictarp.arp import collecting
-from strictarp.arp.facts import Host
+from strictarp.arp.facts import Device, Host
 from strictarp.arp.facts_text import FactsText, text_of
 from strictarp.arp.frames import mac_text
 from strictarp.arp.preflight import default_uplinks
@@ -130,19 +130,25 @@ def _networkd(root: Root, host: Host) -> Iterator[Managed]:
 
 
 def _indexes(host: Host) -> Mapping[str, int]:
-    """Device → index. The ends of containers' cables are left out: they are no uplinks, and many."""
+    """Device → index."""
     found = {}
-    for device in host.devices:
+    for device in _own_devices(host):
         with contextlib.suppress(OSError):
-            if device.kind != "veth":
-                found[device.name] = socket.if_nametoindex(device.name)
+            found[device.name] = socket.if_nametoindex(device.name)
     return found
 
 
-def _nics(root: Root, host: Host) -> Iterator[Nic]:
+def _own_devices(host: Host) -> Iterator[Device]:
+    """All but the ends of containers' cables, which may be many: those have no address."""
     for device in host.devices:
+        if device.kind != "veth" or device.name in host.on_device:
+            yield device
+
+
+def _nics(root: Root, host: Host) -> Iterator[Nic]:
+    for device in _own_devices(host):
         folder = f"/sys/class/net/{device.name}"
-        if device.kind == "veth" or (root.read(f"{folder}/address") or "").strip() != mac_text(device.mac):
+        if (root.read(f"{folder}/address") or "").strip() != mac_text(device.mac):
             continue  # sysfs may show another namespace
         flags = (root.read(f"{folder}/flags") or "0").strip()
         yield Nic(
