@@ -11,6 +11,7 @@ import msgspec
 from strictarp.cluster.installers import Installer, recognise
 from strictarp.controller.configuring import Rules
 from strictarp.controller.plan import Plan, make_plan
+from strictarp.controller.pools import Pool, parse_pools
 from strictarp.doctor import announcers as announcing
 from strictarp.doctor import proxying
 from strictarp.doctor.announcers import METALLB, OURS, Announcer
@@ -106,6 +107,12 @@ class ClusterView(msgspec.Struct, frozen=True, dict=True):
         return bool(self.objects.pools) or any(each.name in (METALLB, OURS) for each in self.announcers)
 
     # --- pools and Services -------------------------------------------------------------------------------
+
+    @cached_property
+    def parsed_pools(self) -> tuple[Pool, ...]:
+        """The pools as the controller reads them; items that cannot be read are left out."""
+        here = (each for each in self.objects.pools if each.metadata.namespace == self.namespace)
+        return parse_pools(here, self.objects.namespaces)[0]
 
     @cached_property
     def plan(self) -> Plan:
