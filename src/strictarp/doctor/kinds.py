@@ -10,8 +10,9 @@ from typing import Any
 
 import msgspec
 
+from strictarp.kube import objects
 from strictarp.kube.custom import ADDRESSCONFLICTS, CONFIGURATIONSTATES, IPADDRESSPOOLS, L2ADVERTISEMENTS
-from strictarp.kube.model import Condition, KubeObject, Metadata, Model, Resource
+from strictarp.kube.model import Condition, KubeObject, Model, Resource
 from strictarp.kube.objects import (
     CONFIGMAPS,
     ENDPOINTSLICES,
@@ -20,7 +21,6 @@ from strictarp.kube.objects import (
     NAMESPACES,
     NODES,
     SERVICES,
-    DaemonSetStatus,
 )
 
 # --- workloads -------------------------------------------------------------------------------------------
@@ -86,24 +86,22 @@ class Pod(KubeObject, frozen=True):
     status: PodStatus = PodStatus()
 
 
-class PodTemplate(Model, frozen=True):
+class PodTemplate(objects.PodTemplate, frozen=True):
     """PodTemplateSpec."""
 
-    metadata: Metadata = Metadata()
     spec: PodSpec = PodSpec()
 
 
-class DaemonSetSpec(Model, frozen=True):
+class DaemonSetSpec(objects.DaemonSetSpec, frozen=True):
     """DaemonSet.spec."""
 
     template: PodTemplate = PodTemplate()
 
 
-class DaemonSet(KubeObject, frozen=True):
+class DaemonSet(objects.DaemonSet, frozen=True):
     """apps/v1 DaemonSet."""
 
     spec: DaemonSetSpec = DaemonSetSpec()
-    status: DaemonSetStatus = DaemonSetStatus()
 
 
 # --- other products --------------------------------------------------------------------------------------

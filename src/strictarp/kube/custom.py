@@ -83,6 +83,20 @@ class ConfigurationState(KubeObject, frozen=True):
     status: ConfigurationStateStatus = ConfigurationStateStatus()
 
 
+class ServiceL2StatusStatus(Model, frozen=True):
+    """ServiceL2Status.status: which node announces a Service."""
+
+    node: str = ""
+    service_name: str = ""
+    service_namespace: str = ""
+
+
+class ServiceL2Status(KubeObject, frozen=True):
+    """metallb.io/v1beta1 ServiceL2Status, written by the speaker that announces."""
+
+    status: ServiceL2StatusStatus = ServiceL2StatusStatus()
+
+
 # --- strictarp.io/v1alpha1 -------------------------------------------------------------------------------
 
 
@@ -108,4 +122,5 @@ class AddressConflict(KubeObject, frozen=True):
 IPADDRESSPOOLS = Resource("metallb.io/v1beta1", "ipaddresspools", IPAddressPool)
 L2ADVERTISEMENTS = Resource("metallb.io/v1beta1", "l2advertisements", L2Advertisement)
 CONFIGURATIONSTATES = Resource("metallb.io/v1beta1", "configurationstates", ConfigurationState)
+SERVICEL2STATUSES = Resource("metallb.io/v1beta1", "servicel2statuses", ServiceL2Status)
 ADDRESSCONFLICTS = Resource("strictarp.io/v1alpha1", "addressconflicts", AddressConflict)

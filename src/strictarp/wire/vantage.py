@@ -25,6 +25,9 @@ from strictarp.netlink.rtnl import (
     covers,
 )
 from strictarp.netlink.socket import NETLINK_ROUTE, DumpInterrupted, Netlink
+from strictarp.wire.naming import Here
+
+_NETLINK_FAULTS = (Refusal, DumpInterrupted, MalformedMessage, TimeoutError, OSError)
 
 
 class CannotLook(Exception):
@@ -64,7 +67,21 @@ async def find_vantages(
                 except CannotLook as error:
                     found[ip] = error
             return found
-    except (Refusal, DumpInterrupted, MalformedMessage, TimeoutError, OSError) as error:
+    except _NETLINK_FAULTS as error:
+        raise CannotLook(f"cannot ask the kernel about its interfaces: {error}") from error
+
+
+async def look_here() -> Here:
+    """This host's links, IPv4 addresses and neighbours. Raises CannotLook."""
+    try:
+        async with Netlink(NETLINK_ROUTE) as route:
+            addresses = await look.addresses(route, 4)
+            return Here(
+                links=tuple(await look.links(route)),
+                addresses=tuple(each.address for each in addresses),
+                neighbours=tuple(await look.neighbours(route, 4)),
+            )
+    except _NETLINK_FAULTS as error:
         raise CannotLook(f"cannot ask the kernel about its interfaces: {error}") from error
 
 

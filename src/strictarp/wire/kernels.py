@@ -1,0 +1,53 @@
+"""Would the kernel of a host with these FACTS give that answer? Asked of the model of `arp`. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+
+import msgspec
+
+from strictarp.arp.decision import Rule
+from strictarp.arp.explaining import ASKER_MAC, assumed_asker
+from strictarp.arp.facts import Device, Host
+from strictarp.arp.frames import NO_MAC
+from strictarp.arp.packets import Packet
+from strictarp.arp.receiving import receive
+from strictarp.arp.remedies import turning
+
+PROXIES = (Rule.PROXY_ARP, Rule.PROXY_ARP_PVLAN, Rule.PROXY_NEIGHBOUR)
+
+
+class KernelAnswer(msgspec.Struct, frozen=True):
+    """The kernel answers with that MAC.
+
+    device: that answers. rule: why. holders: devices that have the address. on_device: `device`, or the
+    bond or bridge that it is in, has it. mends: commands, each of which alone would silence it.
+    """
+
+    device: str
+    rule: Rule
+    holders: tuple[str, ...]
+    on_device: bool
+    mends: tuple[str, ...]
+
+
+def kernel_answer(host: Host, mac: bytes, ip: IPv4Address) -> KernelAnswer | None:
+    """How the kernel answers for `ip` with `mac`, by an address probe or a request; None if it is silent."""
+    for device in host.devices:
+        if device.mac != mac or mac == NO_MAC:
+            continue
+        for packet in _questions(host, device, int(ip)):
+            for decision in receive(host, device.name, packet):
+                if decision.answer is not None and decision.answer.mac == mac:
+                    holders = tuple(each.device for each in host.addresses if each.local == int(ip))
+                    mends = tuple(" && ".join(each.commands) for each in turning(host, device.name, packet))
+                    here = decision.device in holders
+                    return KernelAnswer(decision.device, decision.rule, holders, here, mends)
+    return None
+
+
+def _questions(host: Host, device: Device, ip: int) -> Iterator[Packet]:
+    asker = assumed_asker(host, device.name, ip)
+    for sender in dict.fromkeys((0, asker)):
+        yield Packet(sender, ip, ASKER_MAC, source=ASKER_MAC)
