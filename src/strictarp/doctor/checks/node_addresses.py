@@ -22,6 +22,7 @@ from strictarp.doctor.node.knowing import (
     on_link,
     same_node,
     service_mode,
+    sharing,
     uplinks,
     vip_subject,
 )
@@ -168,13 +169,8 @@ def _not_bound(evidence: Evidence) -> Iterator[Sighting]:
 def _flux(view: NodeView, scene: Scene) -> Iterator[Sighting]:
     host = view.host
     for address, device in answerable(view, scene):
-        sharing = [device, *(name for name in uplinks(view, scene) if on_link(host, address, name))]
-        answers = [
-            each.answer
-            for name in dict.fromkeys(sharing)
-            for each in asked(host, name, address)
-            if each.answer
-        ]
+        places = dict.fromkeys((device, *sharing(host, address)))
+        answers = [each.answer for name in places for each in asked(host, name, address) if each.answer]
         macs = {each.mac: each.device for each in answers}
         if len(macs) > 1:
             shown = ", ".join(f"{name} ({mac_text(mac)})" for mac, name in macs.items())
@@ -208,24 +204,24 @@ CHECKS = (
         "SA301",
         "A Service IP is bound on an interface, and nothing there moves it",
         Severity.ERROR,
-        why="the kernel answers for every address of the interface itself, with strictARP as well: a second "
-        "answerer beside the owner",
+        why="The kernel answers for every address of the interface itself, with strictARP as well: a second "
+        "answerer beside the owner.",
         look=_on_interface,
     ),
     node_check(
         "SA302",
         "A Service IP on lo is not answered",
         Severity.WARNING,
-        why="with strictARP a kernel answers for addresses of the receiving interface only: what is bound "
+        why="With strictARP a kernel answers for addresses of the receiving interface only: what is bound "
         "on lo "
-        "(as kube-vip does for BGP) cannot be reached from its own subnet",
+        "(as kube-vip does for BGP) cannot be reached from its own subnet.",
         look=_silent_on_loopback,
     ),
     Check(
         "SA303",
         "Several nodes have bound one Service IP",
         Severity.ERROR,
-        "each of them answers with its own MAC",
+        "Each of them answers with its own MAC.",
         NODES,
         _twice,
         ("SA301",),
@@ -234,9 +230,9 @@ CHECKS = (
         "SA304",
         "A Service IP is a node's own address",
         Severity.WARNING,
-        "every other node takes what is meant for that node for its own, drops its requests for ARP, and "
+        "Every other node takes what is meant for that node for its own, drops its requests for ARP, and "
         "without "
-        "strictARP answers in its place; the node itself always answers",
+        "strictARP answers in its place; the node itself always answers.",
         NODES,
         _own_address,
     ),
@@ -244,16 +240,16 @@ CHECKS = (
         "SA305",
         "kube-ipvs0 was left over",
         Severity.ERROR,
-        why="the addresses on it are local although nothing serves them: connections from this node end "
+        why="The addresses on it are local although nothing serves them: connections from this node end "
         "here, and "
-        "its kernel may answer ARP for them",
+        "its kernel may answer ARP for them.",
         look=_left_over,
     ),
     node_check(
         "SA306",
         "kube-ipvs0 is missing",
         Severity.ERROR,
-        why="without it no Service IP is local, and IPVS sees no packet",
+        why="Without it no Service IP is local, and IPVS sees no packet.",
         look=_missing,
         causes=("SA411",),
         explains=same_node,
@@ -262,7 +258,7 @@ CHECKS = (
         "SA307",
         "A node lacks Service IPs that the others have",
         Severity.WARNING,
-        "its proxy is behind: when the node becomes the owner, it answers ARP and forwards nothing",
+        "Its proxy is behind: when the node becomes the owner, it answers ARP and forwards nothing.",
         NODES,
         _not_bound,
         ("SA305",),
@@ -272,15 +268,15 @@ CHECKS = (
         "SA308",
         "Several interfaces answer for one address of a node",
         Severity.WARNING,
-        why="ARP flux: neighbours learn now the one MAC, now the other; a broken link goes unnoticed",
+        why="ARP flux: neighbours learn now the one MAC, now the other; a broken link goes unnoticed.",
         look=_flux,
     ),
     node_check(
         "SA309",
         "A port of a bridge or bond holds an address",
         Severity.WARNING,
-        why="the kernel sees requests on the bridge or bond, not on its port: with strictARP the address "
-        "falls silent",
+        why="The kernel sees requests on the bridge or bond, not on its port: with strictARP the address "
+        "falls silent.",
         look=_on_port,
     ),
 )

@@ -156,10 +156,10 @@ CHECKS = (
         "SA401",
         "A foreign rule keeps the kernel from answering for Service IPs",
         Severity.INFO,
-        why="it does what strictARP does, on this node, for these IPs; a speaker with a socket of its own "
+        why="It does what strictARP does, on this node, for these IPs; a speaker with a socket of its own "
         "(MetalLB, "
         "strictarp) still sees the requests and answers, while an IP bound on an interface (kube-vip) is "
-        "silent",
+        "silent.",
         look=_silencing,
     ),
     node_check(
@@ -167,35 +167,35 @@ CHECKS = (
         "A rule drops requests for Service IPs before the speaker sees them",
         Severity.ERROR,
         why="netdev, bridge and tc rules come before packet sockets: when this node owns the IP nobody "
-        "answers",
+        "answers.",
         look=_deafening,
     ),
     node_check(
         "SA403",
         "A rule drops requests for the node's own address",
         Severity.ERROR,
-        why="the node cannot be found in its subnet any more once its neighbours' entries have aged",
+        why="The node cannot be found in its subnet any more once its neighbours' entries have aged.",
         look=_cutting_off,
     ),
     node_check(
         "SA404",
         "Rules that meet ARP were not understood",
         Severity.WARNING,
-        why="what they drop is not known, so nothing that is said about answers of this node is certain",
+        why="What they drop is not known, so nothing that is said about answers of this node is certain.",
         look=_unread,
     ),
     node_check(
         "SA415",
         "arptables filters ARP between the ports of bridges",
         Severity.WARNING,
-        why="what bridges forward, such as requests of pods and virtual machines, is dropped or changed",
+        why="What bridges forward, such as requests of pods and virtual machines, is dropped or changed.",
         look=_bridged,
     ),
     node_check(
         "SA416",
         "A rule drops the node's own ARP requests",
         Severity.ERROR,
-        why="the node finds neither its gateway nor the other nodes once their entries have aged",
+        why="The node finds neither its gateway nor the other nodes once their entries have aged.",
         look=_muting,
         causes=("SA403",),
     ),

@@ -167,7 +167,7 @@ CHECKS = (
         "SA205",
         "strictARP is lost when the node starts again",
         Severity.WARNING,
-        why="somebody has set the sysctls by hand: after a reboot all nodes answer for Service IPs again",
+        why="Somebody has set the sysctls by hand: after a reboot all nodes answer for Service IPs again.",
         look=_unkept,
     ),
     node_check(
@@ -176,7 +176,7 @@ CHECKS = (
         Severity.WARNING,
         why="kube-proxy sets the sysctls once when it starts: whatever applies sysctl.d later (a package "
         "upgrade, "
-        "Cilium's agent, an administrator) switches strictARP off until kube-proxy starts again",
+        "Cilium's agent, an administrator) switches strictARP off until kube-proxy starts again.",
         look=_bomb,
     ),
     node_check(
@@ -184,14 +184,14 @@ CHECKS = (
         "tuned undoes strictARP",
         Severity.WARNING,
         why="tuned applies its profile whenever it starts or its profile is chosen, after kube-proxy has "
-        "set strictARP",
+        "set strictARP.",
         look=_tuned,
     ),
     node_check(
         "SA218",
         "The proxy runs with an older setting than its file has",
         Severity.WARNING,
-        why="the setting is read only at the start, so strictARP is not in force yet on this node",
+        why="The setting is read only at the start, so strictARP is not in force yet on this node.",
         look=_not_read_yet,
     ),
 )

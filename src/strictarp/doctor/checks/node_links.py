@@ -154,81 +154,81 @@ CHECKS = (
         "SA405",
         "A bond changes ARP replies",
         Severity.WARNING,
-        why="clients learn the MAC of a slave: after a move or the end of that slave they keep sending there",
+        why="Clients learn the MAC of a slave: after a move or the end of that slave they keep sending there.",
         look=_balanced,
     ),
     node_check(
         "SA406",
         "An uplink is a macvlan or ipvlan",
         Severity.WARNING,
-        why="parent and child hear every broadcast: without strictARP two answers leave for one address, and "
-        "what the host itself sends never reaches its own children",
+        why="Parent and child hear every broadcast: without strictARP two answers leave for one address, and "
+        "what the host itself sends never reaches its own children.",
         look=_child,
     ),
     node_check(
         "SA407",
         "A wireless uplink may not hear requests",
         Severity.WARNING,
-        why="such hardware filters broadcasts for addresses that it does not know: a speaker is deaf, "
+        why="Such hardware filters broadcasts for addresses that it does not know: a speaker is deaf, "
         "unless the "
-        "interface is promiscuous",
+        "interface is promiscuous.",
         look=_wireless,
     ),
     node_check(
         "SA408",
         "An uplink is without carrier",
         Severity.WARNING,
-        why="the node cannot answer for IPs of that subnet, and whoever elects by the API alone may still "
-        "choose it",
+        why="The node cannot answer for IPs of that subnet, and whoever elects by the API alone may still "
+        "choose it.",
         look=_without_carrier,
     ),
     node_check(
         "SA409",
         "ARP is off on an uplink",
         Severity.ERROR,
-        why="the kernel neither asks nor answers there, not for the node's own address; it does not "
+        why="The kernel neither asks nor answers there, not for the node's own address; it does not "
         "silence Service "
-        "IPs in any useful way",
+        "IPs in any useful way.",
         look=_without_arp,
     ),
     node_check(
         "SA410",
         "A bridge answers ARP in place of others",
         Severity.WARNING,
-        why="its neighbour table may hold the IP's former owner, and the request never reaches the present "
-        "one",
+        why="Its neighbour table may hold the IP's former owner, and the request never reaches the present "
+        "one.",
         look=_suppressing,
     ),
     node_check(
         "SA411",
         "The module ip_vs is missing",
         Severity.ERROR,
-        why="kube-proxy cannot program IPVS: it ends, or falls back to iptables",
+        why="kube-proxy cannot program IPVS: it ends, or falls back to iptables.",
         look=_no_module,
     ),
     node_check(
         "SA412",
         "Several announcers run on one node",
         Severity.WARNING,
-        why="two products that serve the same IP elect two owners",
+        why="Two products that serve the same IP elect two owners.",
         look=_rivals,
     ),
     node_check(
         "SA413",
         "systemd-networkd removes the addresses that an announcer adds",
         Severity.WARNING,
-        why="when networkd starts again (an upgrade does) or reconfigures the interface, it removes "
+        why="When networkd starts again (an upgrade does) or reconfigures the interface, it removes "
         "addresses that "
-        "are not its own",
+        "are not its own.",
         look=_forgetting,
     ),
     node_check(
         "SA414",
         "keepalived changes the ARP sysctls of an uplink",
         Severity.WARNING,
-        why="with use_vmac it sets arp_ignore and arp_filter of the parent interface, and its memory of "
+        why="With use_vmac it sets arp_ignore and arp_filter of the parent interface, and its memory of "
         "the former "
-        "value holds only 0 and 1",
+        "value holds only 0 and 1.",
         look=_virtual_macs,
     ),
 )

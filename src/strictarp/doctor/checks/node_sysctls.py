@@ -25,6 +25,7 @@ from strictarp.doctor.node.knowing import (
     on_link,
     same_node,
     service_mode,
+    sharing,
     uplinks,
     vip_subject,
 )
@@ -186,8 +187,7 @@ def _link_networks(host: Host, device: str) -> list[str]:
 def _unanswered(view: NodeView, scene: Scene) -> Iterator[Sighting]:
     host = view.host
     for address, device in answerable(view, scene):
-        sharing = [name for name in uplinks(view, scene) if on_link(host, address, name)]
-        decisions = [each for name in sharing for each in asked(host, name, address)]
+        decisions = [each for name in sharing(host, address) for each in asked(host, name, address)]
         rules = {each.rule for each in decisions}
         if any(each.answered for each in decisions) or rules & {*_FILTERED, Rule.IGNORE_ALL, Rule.LINK_DOWN}:
             continue
@@ -277,9 +277,9 @@ CHECKS = (
         "SA201",
         "A node's kernel answers ARP for Service IPs",
         Severity.ERROR,
-        why="every node whose kernel answers gives its own MAC: neighbours' caches flap between the nodes, "
+        why="Every node whose kernel answers gives its own MAC: neighbours' caches flap between the nodes, "
         "and "
-        "connections break",
+        "connections break.",
         look=_kernel_answers,
         causes=("SA202", "SA206", "SA207"),
         explains=same_node,
@@ -288,24 +288,24 @@ CHECKS = (
         "SA202",
         "An interface's own arp_ignore defeats strictARP",
         Severity.ERROR,
-        why="the kernel takes the larger of conf.all and the interface's value, and 3 to 7 and above 8 do "
+        why="The kernel takes the larger of conf.all and the interface's value, and 3 to 7 and above 8 do "
         "not mean "
-        "stricter: Service IPs are answered again",
+        "stricter: Service IPs are answered again.",
         look=_own_value_defeats,
     ),
     node_check(
         "SA203",
         "Requests of a node may carry a Service IP as their sender",
         Severity.WARNING,
-        why="whoever hears such a request takes this node for the owner of the IP, although it answers no "
-        "request",
+        why="Whoever hears such a request takes this node for the owner of the IP, although it answers no "
+        "request.",
         look=_sender,
     ),
     Check(
         "SA204",
         "strictARP is not the same on all nodes",
         Severity.WARNING,
-        "kube-proxy sets it once when it starts: what was changed afterwards on one node stays changed",
+        "kube-proxy sets it once when it starts: what was changed afterwards on one node stays changed.",
         NODES,
         _nodes_differ,
         ("SA201", "SA202", "SA203"),
@@ -315,18 +315,18 @@ CHECKS = (
         "SA208",
         "New interfaces become strict, present ones are not",
         Severity.WARNING,
-        why="conf.default counts for interfaces made later only: those of pods fall silent for addresses "
+        why="Conf.default counts for interfaces made later only: those of pods fall silent for addresses "
         "of other "
-        "interfaces, while the uplinks answer for Service IPs",
+        "interfaces, while the uplinks answer for Service IPs.",
         look=_leaking_default,
     ),
     Check(
         "SA209",
         "Pods inherit strictARP",
         Severity.INFO,
-        "a pod that answers for an address on its lo, or on another interface, stops to when it is made "
+        "A pod that answers for an address on its lo, or on another interface, stops to when it is made "
         "anew; and "
-        "switching strictARP off does not reach the pods made meanwhile",
+        "switching strictARP off does not reach the pods made meanwhile.",
         NODES,
         _inherited,
     ),
@@ -334,15 +334,15 @@ CHECKS = (
         "SA210",
         "A node does not answer ARP at all",
         Severity.ERROR,
-        why="at arp_ignore 8 nobody in the subnet finds the node any more once its neighbours' entries "
-        "have aged",
+        why="At arp_ignore 8 nobody in the subnet finds the node any more once its neighbours' entries "
+        "have aged.",
         look=_silent_node,
     ),
     node_check(
         "SA211",
         "Neighbours of another subnet on the same link get no answer",
         Severity.WARNING,
-        why="arp_ignore 2 demands that who asks is in the subnet of the address asked for",
+        why="arp_ignore 2 demands that who asks is in the subnet of the address asked for.",
         look=_other_subnets,
     ),
     node_check(
@@ -351,53 +351,53 @@ CHECKS = (
         Severity.ERROR,
         why="arp_filter and rp_filter let only that interface speak by which the node would send back: "
         "with two in "
-        "one subnet, and strictARP, none is left for the second one's address",
+        "one subnet, and strictARP, none is left for the second one's address.",
         look=_unanswered,
     ),
     node_check(
         "SA213",
         "rp_filter drops clients of Service IPs",
         Severity.ERROR,
-        why="the owner answers ARP, and its kernel then drops the packets: the way back to the client is "
+        why="The owner answers ARP, and its kernel then drops the packets: the way back to the client is "
         "by another "
-        "interface",
+        "interface.",
         look=_asymmetric,
     ),
     node_check(
         "SA214",
         "proxy_arp answers for Service IPs of other nodes",
         Severity.ERROR,
-        why="a node that does not hold the IP answers in place of its owner; arp_ignore does not apply to it",
+        why="A node that does not hold the IP answers in place of its owner; arp_ignore does not apply to it.",
         look=_proxied,
     ),
     node_check(
         "SA215",
         "IPVS does without connection tracking",
         Severity.ERROR,
-        why="packets to endpoints on other nodes cannot be masqueraded, and their answers go astray",
+        why="Packets to endpoints on other nodes cannot be masqueraded, and their answers go astray.",
         look=_connections_of_ipvs,
     ),
     node_check(
         "SA216",
         "The neighbour table is nearly full",
         Severity.WARNING,
-        why="when no entry can be made for who asks, the kernel sends no ARP reply; the limit counts all "
+        why="When no entry can be made for who asks, the kernel sends no ARP reply; the limit counts all "
         "network "
-        "namespaces together",
+        "namespaces together.",
         look=_neighbours_full,
     ),
     node_check(
         "SA217",
         "The table of connections is nearly full",
         Severity.WARNING,
-        why="new connections to Service IPs are dropped when it is full",
+        why="New connections to Service IPs are dropped when it is full.",
         look=_connections_full,
     ),
     node_check(
         "SA219",
         "A node does not forward",
         Severity.ERROR,
-        why="packets for Service IPs reach the node and never the pods",
+        why="Packets for Service IPs reach the node and never the pods.",
         look=_not_forwarding,
     ),
 )

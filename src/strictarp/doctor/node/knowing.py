@@ -177,6 +177,15 @@ def entries(host: Host, device: str) -> tuple[str, ...]:
     return tuple(wired or ports or [device])
 
 
+def sharing(host: Host, address: int) -> tuple[str, ...]:
+    """Interfaces in whose subnet an address is: its neighbours ask on all of them."""
+    return tuple(
+        device.name
+        for device in host.devices
+        if is_plain(host, device) and device.up and on_link(host, address, device.name)
+    )
+
+
 def asked(host: Host, device: str, target: int) -> list[Decision]:
     """What comes of a broadcast request of a neighbour for `target` on a device."""
     packet = Packet(assumed_asker(host, device, target), target, ASKER_MAC, source=ASKER_MAC)
