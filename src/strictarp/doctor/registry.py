@@ -9,9 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from strictarp.doctor.check import Check
+from strictarp.doctor.checks import announcing, pools, proxy_mode, services, setting, speakers, vips, wire
 from strictarp.errors import UserError
 
-CHECKS: tuple[Check, ...] = ()
+CHECKS: tuple[Check, ...] = (
+    *proxy_mode.CHECKS,
+    *setting.CHECKS,
+    *announcing.CHECKS,
+    *speakers.CHECKS,
+    *pools.CHECKS,
+    *services.CHECKS,
+    *vips.CHECKS,
+    *wire.CHECKS,
+)
 
 AREAS = {
     "0": "Proxy mode",
