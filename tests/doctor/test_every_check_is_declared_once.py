@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from strictarp.doctor.check import Check
+from strictarp.doctor.check import Check, Severity
 from strictarp.doctor.registry import AREAS, CHECKS, area, chosen
 from strictarp.errors import UserError
 
@@ -43,3 +43,15 @@ def test_each_first_digit_has_a_subject() -> None:
 def test_a_code_that_there_is_not_is_told() -> None:
     with pytest.raises(UserError, match="SA999: there is no such check"):
         chosen(["SA999"])
+
+
+def test_nothing_is_left_out_for_a_lesser_cause() -> None:
+    """A warning that hides an error would make the exit code say that there is none."""
+    rank = {Severity.ERROR: 2, Severity.WARNING: 1, Severity.INFO: 0}
+    weak = [
+        (check.code, cause)
+        for check in CHECKS
+        for cause in check.causes
+        if rank[BY_CODE[cause].severity] < rank[check.severity]
+    ]
+    assert weak == []

@@ -11,7 +11,13 @@ from typing import Any
 import msgspec
 
 from strictarp.kube import objects
-from strictarp.kube.custom import ADDRESSCONFLICTS, CONFIGURATIONSTATES, IPADDRESSPOOLS, L2ADVERTISEMENTS
+from strictarp.kube.custom import (
+    ADDRESSCONFLICTS,
+    CONFIGURATIONSTATES,
+    IPADDRESSPOOLS,
+    L2ADVERTISEMENTS,
+    SERVICEL2STATUSES,
+)
 from strictarp.kube.model import Condition, KubeObject, Model, Resource
 from strictarp.kube.objects import (
     CONFIGMAPS,
@@ -111,20 +117,6 @@ class BGPAdvertisement(KubeObject, frozen=True):
     """metallb.io/v1beta1 BGPAdvertisement; that it is there is all that matters here."""
 
 
-class ServiceL2StatusStatus(Model, frozen=True):
-    """ServiceL2Status.status: which node announces which Service."""
-
-    node: str = ""
-    service_name: str = ""
-    service_namespace: str = ""
-
-
-class ServiceL2Status(KubeObject, frozen=True):
-    """metallb.io/v1beta1 ServiceL2Status."""
-
-    status: ServiceL2StatusStatus = ServiceL2StatusStatus()
-
-
 class FelixConfigurationSpec(Model, frozen=True):
     """FelixConfiguration.spec."""
 
@@ -156,7 +148,6 @@ class CiliumL2AnnouncementPolicy(KubeObject, frozen=True):
 PODS = Resource("v1", "pods", Pod)
 DAEMONSETS = Resource("apps/v1", "daemonsets", DaemonSet)
 BGPADVERTISEMENTS = Resource("metallb.io/v1beta1", "bgpadvertisements", BGPAdvertisement)
-SERVICEL2STATUSES = Resource("metallb.io/v1beta1", "servicel2statuses", ServiceL2Status)
 FELIXCONFIGURATIONS = Resource(
     "crd.projectcalico.org/v1", "felixconfigurations", FelixConfiguration, namespaced=False
 )

@@ -13,9 +13,14 @@ from strictarp.doctor.kinds import (
     DaemonSet,
     FelixConfiguration,
     Pod,
+)
+from strictarp.kube.custom import (
+    AddressConflict,
+    ConfigurationState,
+    IPAddressPool,
+    L2Advertisement,
     ServiceL2Status,
 )
-from strictarp.kube.custom import AddressConflict, ConfigurationState, IPAddressPool, L2Advertisement
 from strictarp.kube.objects import (
     ConfigMap,
     EndpointSlice,
@@ -26,6 +31,8 @@ from strictarp.kube.objects import (
     Secret,
     Service,
 )
+from strictarp.wire import announcers as wire_announcers
+from strictarp.wire.vips import IpAddress
 
 
 class ProxyAnswer(msgspec.Struct, frozen=True):
@@ -52,8 +59,9 @@ class Objects(msgspec.Struct, frozen=True):
     """The objects, by kind; a kind that is not installed, or may not be read, is empty.
 
     version: of the API server. signs: what tells who installed the cluster. configured_at: when the text of
-    the proxies' ConfigMap was last written (RFC 3339), "" if it is not known. secret: that of the speakers'
-    hellos. odd: objects that could not be decoded, and why.
+    the proxies' ConfigMap was last written (RFC 3339), "" if it is not known. leases: those that have not run
+    out. announced: VIP → the nodes that are said to announce it. secret: that of the speakers' hellos. odd:
+    objects that could not be decoded, and why.
     """
 
     version: str = ""
@@ -75,6 +83,7 @@ class Objects(msgspec.Struct, frozen=True):
     conflicts: tuple[AddressConflict, ...] = ()
     felix: tuple[FelixConfiguration, ...] = ()
     cilium_policies: tuple[CiliumL2AnnouncementPolicy, ...] = ()
+    announced: Mapping[IpAddress, tuple[wire_announcers.Announcer, ...]] = {}
     secret: Secret | None = None
     configured_at: str = ""
     proxies: tuple[ProxyAnswer, ...] = ()

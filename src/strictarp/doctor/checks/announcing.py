@@ -92,7 +92,8 @@ def _bgp_only(view: ClusterView) -> Iterator[Sighting]:
         yield Sighting(
             WHOLE,
             f"there are {len(view.objects.bgp_advertisements)} BGPAdvertisements and no L2Advertisement",
-            "nothing has to be mended: routers learn the VIPs by BGP, and strictARP matters to them only where "
+            "nothing has to be mended: routers learn the VIPs by BGP, and strictARP matters to them only "
+            "where "
             "they share a segment with the nodes",
         )
 
@@ -156,7 +157,8 @@ def _calico_slow(view: ClusterView) -> Iterator[Sighting]:
         yield Sighting(
             calico.where,
             "Calico answers ARP for Service IPs (localSubnetL2Reachability: PodsAndLoadBalancers)",
-            "use it for addresses only that may be away until the Node object is deleted; else set it to Pods "
+            "use it for addresses only that may be away until the Node object is deleted; else set it to "
+            "Pods "
             "or None and let a speaker announce",
             view.vip_subjects,
         )
@@ -167,7 +169,8 @@ def _keepalived(view: ClusterView) -> Iterator[Sighting]:
         yield Sighting(
             each.title,
             "keepalived runs on nodes of this cluster",
-            "see that none of its virtual addresses is in an IPAddressPool; with use_vmac it sets arp_ignore=1 "
+            "see that none of its virtual addresses is in an IPAddressPool; with use_vmac it sets "
+            "arp_ignore=1 "
             "on the parent interface and puts back a value of its own: look at the nodes (--on-this-node)",
         )
 
@@ -211,7 +214,8 @@ CHECKS = (
         "SA502",
         "Two announcers serve the same Services",
         Severity.WARNING,
-        "Both give addresses to a Service and announce them; the last one to write wins, and sometimes both answer.",
+        "Both give addresses to a Service and announce them; the last one to write wins, and sometimes "
+        "both answer.",
         CLUSTER,
         on_cluster(_several),
         reads=_READS,
@@ -229,7 +233,8 @@ CHECKS = (
         "SA504",
         "MetalLB works by BGP only",
         Severity.INFO,
-        "No speaker answers ARP, so what this program looks for in Layer 2 mode does not apply to these VIPs.",
+        "No speaker answers ARP, so what this program looks for in Layer 2 mode does not apply to these "
+        "VIPs.",
         CLUSTER,
         on_cluster(_bgp_only),
         reads=_CRDS | {"daemonsets"},
@@ -238,7 +243,8 @@ CHECKS = (
         "SA505",
         "kube-vip's addresses on lo are silenced by strictARP",
         Severity.WARNING,
-        "With arp_ignore=1 a kernel does not answer on a NIC for an address of lo: hosts of the same segment do "
+        "With arp_ignore=1 a kernel does not answer on a NIC for an address of lo: hosts of the same "
+        "segment do "
         "not reach it (kube-vip/kube-vip#1114).",
         CLUSTER,
         on_cluster(_kube_vip_bgp),

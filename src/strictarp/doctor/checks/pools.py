@@ -42,8 +42,10 @@ def _no_pools(view: ClusterView) -> Iterator[Sighting]:
     if named and hungry and not view.objects.pools:
         yield Sighting(
             WHOLE,
-            f"{named[0]} is here and there is no IPAddressPool; {some(map(service, hungry))} wait for an address",
-            f"kubectl -n {view.namespace} apply -f pool.yaml, with an IPAddressPool of addresses that nobody else "
+            f"{named[0]} is here and there is no IPAddressPool; {some(map(service, hungry))} wait for an "
+            "address",
+            f"kubectl -n {view.namespace} apply -f pool.yaml, with an IPAddressPool of addresses that "
+            "nobody else "
             "has, and an L2Advertisement (docs/controller.md)",
             tuple(service(key) for key in hungry),
         )
@@ -93,7 +95,8 @@ def _elsewhere(view: ClusterView) -> Iterator[Sighting]:
             yield Sighting(
                 pool(each.metadata.name),
                 f"it is in namespace {each.metadata.namespace}; those in use are in {view.namespace}",
-                f"kubectl -n {each.metadata.namespace} delete ipaddresspools {each.metadata.name}, and make it "
+                f"kubectl -n {each.metadata.namespace} delete ipaddresspools {each.metadata.name}, and "
+                "make it "
                 f"in {view.namespace}",
             )
 
@@ -196,7 +199,8 @@ CHECKS = (
         "SA603",
         "A pool holds a node's address",
         Severity.ERROR,
-        "A Service that is given it takes the node off the network: all traffic to the node goes to the Service.",
+        "A Service that is given it takes the node off the network: all traffic to the node goes to the "
+        "Service.",
         CLUSTER,
         on_cluster(_on_nodes),
         reads=_POOLS | {"nodes"},

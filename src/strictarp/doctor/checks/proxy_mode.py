@@ -20,9 +20,10 @@ _READS = frozenset({"daemonsets", "configmaps", "nodes"})
 _WITHOUT = {IPTABLES, NFTABLES, EBPF, OVN}
 _TAG = re.compile(r":v?1\.(\d{1,4})(?!\d)")
 DEPRECATED, OFF, GONE = 35, 40, 43
-"""Minor versions: kube-proxy's mode ipvs is deprecated, off unless a feature gate is set, removed (KEP-5495)."""
+"""Minor versions: kube-proxy's mode ipvs is deprecated, needs a feature gate, is removed (KEP-5495)."""
 _MOVE = (
-    "keep IPVS with strictarp's proxy, which reads the same configuration (docs/proxy.md), or move to nftables: "
+    "keep IPVS with strictarp's proxy, which reads the same configuration (docs/proxy.md), or move to "
+    "nftables: "
     "set `mode: nftables` in kube-proxy's configuration and restart it"
 )
 
@@ -91,7 +92,8 @@ def _deprecated(view: ClusterView) -> Iterator[Sighting]:
     if _has_kube_ipvs(view) and minor is not None and DEPRECATED <= minor < OFF:
         yield Sighting(
             PROXY,
-            f"kube-proxy 1.{minor} runs in mode ipvs, which is deprecated since 1.{DEPRECATED}, off by default "
+            f"kube-proxy 1.{minor} runs in mode ipvs, which is deprecated since 1.{DEPRECATED}, off by "
+            "default "
             f"in 1.{OFF} and gone in 1.{GONE}",
             f"before the upgrade to 1.{OFF}: {_MOVE}",
         )
@@ -117,7 +119,8 @@ def _several(view: ClusterView) -> Iterator[Sighting]:
             PROXY,
             f"at work at the same time: {' and '.join(running)}",
             "keep one of them on each node: stop kube-proxy with `kubectl -n kube-system patch daemonset "
-            'kube-proxy -p \'{"spec":{"template":{"spec":{"nodeSelector":{"strictarp.io/no":"such-node"}}}}}\'`, '
+            "kube-proxy -p "
+            '\'{"spec":{"template":{"spec":{"nodeSelector":{"strictarp.io/no":"such-node"}}}}}\'`, '
             "or the other one",
             view.vip_subjects,
         )
@@ -131,7 +134,8 @@ def _beside_ebpf(view: ClusterView) -> Iterator[Sighting]:
         if signs := _dataplane(view, name):
             yield Sighting(
                 PROXY,
-                f"{some(running)} runs beside {RECIPES[name].title.partition(' in place')[0]} ({some(signs)})",
+                f"{some(running)} runs beside {RECIPES[name].title.partition(' in place')[0]} "
+                f"({some(signs)})",
                 "stop the one that is not wanted, and remove what it leaves: `kube-proxy --cleanup` or "
                 "`strictarp proxy --cleanup` on each node",
                 view.vip_subjects,
@@ -147,7 +151,8 @@ def _kube_router(view: ClusterView) -> Iterator[Sighting]:
     if view.proxying.mode == KUBE_ROUTER:
         yield Sighting(
             PROXY,
-            f"kube-router is the proxy ({view.proxying.evidence}): arp_ignore=1 and arp_announce=2 on every node",
+            f"kube-router is the proxy ({view.proxying.evidence}): arp_ignore=1 and arp_announce=2 on "
+            "every node",
             "nothing has to be mended; it cannot be switched off there",
         )
 
@@ -157,7 +162,8 @@ CHECKS = (
         "SA001",
         "strictARP is not applicable",
         Severity.INFO,
-        "Only a proxy in mode ipvs binds Service IPs on the nodes; without that no kernel answers for them, and "
+        "Only a proxy in mode ipvs binds Service IPs on the nodes; without that no kernel answers for "
+        "them, and "
         "strictARP changes nothing but the nodes' own addresses.",
         CLUSTER,
         on_cluster(_not_applicable),
@@ -167,7 +173,8 @@ CHECKS = (
         "SA002",
         "The proxy's mode cannot be found out",
         Severity.WARNING,
-        "Whether kernels answer for Service IPs depends on the mode, so this cluster cannot be judged from here.",
+        "Whether kernels answer for Service IPs depends on the mode, so this cluster cannot be judged "
+        "from here.",
         CLUSTER,
         on_cluster(_unknown),
         reads=_READS,
@@ -194,7 +201,8 @@ CHECKS = (
         "SA005",
         "Several service proxies at once",
         Severity.ERROR,
-        "Each takes away what the other one has programmed: connections break, and Service IPs come and go on "
+        "Each takes away what the other one has programmed: connections break, and Service IPs come and "
+        "go on "
         "the nodes.",
         CLUSTER,
         on_cluster(_several),
@@ -231,7 +239,8 @@ CHECKS = (
         "SA009",
         "Nodes differ in the proxy's mode",
         Severity.WARNING,
-        "The nodes in mode ipvs answer ARP for Service IPs while the others do not, so who answers changes with "
+        "The nodes in mode ipvs answer ARP for Service IPs while the others do not, so who answers "
+        "changes with "
         "the node that owns an address.",
         CLUSTER,
         on_cluster(_mixed),

@@ -53,7 +53,7 @@ def _foreign_class(view: ClusterView) -> Iterator[Sighting]:
             yield Sighting(
                 service(key),
                 f"spec.loadBalancerClass is {lb_class}; served are {some(served) or 'none'}",
-                f"delete and create it with another class (the field cannot be changed): kubectl -n "
+                "delete and create it with another class (the field cannot be changed): kubectl -n "
                 f"{key.partition('/')[0]} get service {key.partition('/')[2]} -o yaml",
             )
 
@@ -203,7 +203,8 @@ CHECKS = (
         "SA616",
         "An address is in no pool",
         Severity.WARNING,
-        "Speakers announce addresses of pools only, and the controller takes this one away at its next restart.",
+        "Speakers announce addresses of pools only, and the controller takes this one away at its next "
+        "restart.",
         CLUSTER,
         on_cluster(_outside),
         causes=("SA601",),

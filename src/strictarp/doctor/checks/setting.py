@@ -59,7 +59,8 @@ def _overwritten(view: ClusterView) -> Iterator[Sighting]:
     if hands and installer.place is not Place.NONE:
         yield Sighting(
             installer.holder.title,
-            f"strictARP was set there by {some(hands)}; {installer.overwritten} writes it anew ({installer.title})",
+            f"strictARP was set there by {some(hands)}; {installer.overwritten} writes it anew "
+            f"({installer.title})",
             f"set it where it lasts as well, {installer.where}: {installer.edit}; then: {installer.apply}",
             (PROXY,),
         )
@@ -79,7 +80,8 @@ def _older(view: ClusterView) -> Iterator[Sighting]:
         told = some(f"{name} since {since}" for name, since in sorted(old))
         yield Sighting(
             f"DaemonSet {holder.namespace}/{holder.daemonset}",
-            f"{len(old)} proxies run longer than since {written}, when {holder.title} was last written: {told}",
+            f"{len(old)} proxies run longer than since {written}, when {holder.title} was last written: "
+            f"{told}",
             f"kubectl -n {holder.namespace} rollout restart daemonset/{holder.daemonset}",
             tuple(node(name) for name, _ in sorted(old)),
         )
@@ -154,7 +156,8 @@ def _unproved(evidence: Evidence) -> Iterator[Sighting]:
         yield Sighting(
             PROXY,
             f"strictARP is set, and the proxies of {some(sorted(silent))} do not tell whether it is in force",
-            "strictarp doctor --print-manifest | kubectl apply -f -, and give the reports with --node-reports; "
+            "strictarp doctor --print-manifest | kubectl apply -f -, and give the reports with "
+            "--node-reports; "
             "or ask the wire: strictarp doctor --wire",
         )
 
@@ -184,7 +187,8 @@ CHECKS = (
         "SA102",
         "strictARP is off, and nobody announces Service IPs yet",
         Severity.WARNING,
-        "As soon as an address is in the nodes' segment (an announcer, an externalIP), all nodes answer for it.",
+        "As soon as an address is in the nodes' segment (an announcer, an externalIP), all nodes answer "
+        "for it.",
         CLUSTER,
         on_cluster(_off_alone),
         reads=_READS,
@@ -202,7 +206,8 @@ CHECKS = (
         "SA104",
         "Proxies are older than their configuration",
         Severity.WARNING,
-        "kube-proxy reads strictARP when it starts: what runs now may still work with what was written before.",
+        "kube-proxy reads strictARP when it starts: what runs now may still work with what was written "
+        "before.",
         CLUSTER,
         on_cluster(_older),
         reads=_READS | {"pods"},
@@ -230,7 +235,8 @@ CHECKS = (
         "SA107",
         "strictARP is set, and no node has proved it",
         Severity.INFO,
-        "kube-proxy writes the sysctls once and never looks again: only the node or the wire shows what is so.",
+        "kube-proxy writes the sysctls once and never looks again: only the node or the wire shows what "
+        "is so.",
         CLUSTER,
         _unproved,
         reads=_READS,

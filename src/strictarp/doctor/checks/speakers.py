@@ -47,7 +47,8 @@ def _keyless(view: ClusterView) -> Iterator[Sighting]:
             yield Sighting(
                 node(each.node),
                 "its speaker has no hello key, so it says and owns nothing",
-                f"let it read the Secret: RBAC `get`, `watch` on secrets in {view.namespace}; its log says why",
+                f"let it read the Secret: RBAC `get`, `watch` on secrets in {view.namespace}; its log "
+                "says why",
             )
 
 
@@ -58,7 +59,8 @@ def _unequal(view: ClusterView) -> Iterator[Sighting]:
             yield Sighting(
                 node(each.node),
                 f"its speaker refused {refused} hellos that are not signed with its key",
-                f"kubectl -n {view.namespace} get secret {SECRET}: all speakers must read this one; restart those "
+                f"kubectl -n {view.namespace} get secret {SECRET}: all speakers must read this one; "
+                "restart those "
                 "that were started before it was made anew",
             )
 
@@ -71,7 +73,8 @@ def _deaf(view: ClusterView) -> Iterator[Sighting]:
             yield Sighting(
                 node(each.node),
                 f"its speaker hears no hello, though {some(peers)} share its segment",
-                "let the switch, or the hypervisor's port (promiscuous mode, MAC filters, anti-spoofing), pass "
+                "let the switch, or the hypervisor's port (promiscuous mode, MAC filters, "
+                "anti-spoofing), pass "
                 f"Ethernet multicasts of type 0x88b5: tcpdump -eni IFACE ether proto 0x88b5 on {each.node}",
             )
 
@@ -85,7 +88,8 @@ def _losing(view: ClusterView) -> Iterator[Sighting]:
             yield Sighting(
                 node(each.node),
                 f"its speaker lost its peers {lost} times, and was alone on the segment {isolated} times",
-                "look at the link: ethtool -S IFACE, the switch port's errors, spanning tree and storm control",
+                "look at the link: ethtool -S IFACE, the switch port's errors, spanning tree and storm "
+                "control",
             )
 
 
@@ -131,7 +135,8 @@ def _taken(view: ClusterView) -> Iterator[Sighting]:
         where = pool(holder) if holder else WHOLE
         yield Sighting(
             where,
-            f"{spec.mac or 'another host'} answers for {spec.address}, which is in no use here (seen from node "
+            f"{spec.mac or 'another host'} answers for {spec.address}, which is in no use here (seen "
+            "from node "
             f"{spec.node or '?'}{f', {spec.seen}' if spec.seen else ''})",
             f"take {spec.address} out of the pool, or away from that host; then: kubectl -n "
             f"{each.metadata.namespace} delete addressconflict {each.metadata.name}",
@@ -177,7 +182,8 @@ CHECKS = (
         "SA523",
         "A speaker meets hellos with another key",
         Severity.ERROR,
-        "Speakers with different keys do not hear each other, and only the question on the wire before each claim "
+        "Speakers with different keys do not hear each other, and only the question on the wire before "
+        "each claim "
         "keeps them from owning one address twice.",
         CLUSTER,
         on_cluster(_unequal),
@@ -187,7 +193,8 @@ CHECKS = (
         "SA524",
         "A speaker is deaf: no hello arrives",
         Severity.WARNING,
-        "A switch or hypervisor that filters hellos takes the fast failover away: dead owners are noticed only "
+        "A switch or hypervisor that filters hellos takes the fast failover away: dead owners are "
+        "noticed only "
         "by asking on the wire.",
         CLUSTER,
         on_cluster(_deaf),

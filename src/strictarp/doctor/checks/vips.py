@@ -45,7 +45,8 @@ def _shared(view: ClusterView) -> Iterator[Sighting]:
             yield Sighting(
                 vip(address),
                 f"{some(service(each.key) for each in services)} have it, and may not share it: {why}",
-                "give both the same metallb.io/allow-shared-ip and different ports, or let the younger one get "
+                "give both the same metallb.io/allow-shared-ip and different ports, or let the younger "
+                "one get "
                 "another address",
                 tuple(service(each.key) for each in services),
             )
@@ -80,7 +81,7 @@ def _external_of_a_node(view: ClusterView) -> Iterator[Sighting]:
 
 
 def _external_unanswered(view: ClusterView) -> Iterator[Sighting]:
-    """With strictARP no kernel answers for an externalIP, and speakers announce LoadBalancer addresses only."""
+    """With strictARP no kernel answers for an externalIP, and speakers announce none."""
     if view.proxying.mode != IPVS or not view.proxying.strict:
         return
     subnets = [each for presence in view.presences.values() for each in presence.subnets or ()]
@@ -185,7 +186,8 @@ CHECKS = (
         "SA623",
         "An externalIP is a node's address",
         Severity.WARNING,
-        "In mode ipvs the other nodes bind it too: traffic of their Pods to that node ends at the Service, and "
+        "In mode ipvs the other nodes bind it too: traffic of their Pods to that node ends at the "
+        "Service, and "
         "without strictARP they answer ARP for it.",
         CLUSTER,
         on_cluster(_external_of_a_node),
@@ -195,7 +197,8 @@ CHECKS = (
         "SA624",
         "Nobody answers for an externalIP",
         Severity.WARNING,
-        "Without strictARP all nodes answered for it; with strictARP none does, unless a router knows the way.",
+        "Without strictARP all nodes answered for it; with strictARP none does, unless a router knows "
+        "the way.",
         CLUSTER,
         on_cluster(_external_unanswered),
         reads=_READS | {"nodes", "configmaps", "daemonsets"},
