@@ -125,7 +125,7 @@ def _own_address(evidence: Evidence) -> Iterator[Sighting]:
 
 def _left_over(view: NodeView, scene: Scene) -> Iterator[Sighting]:
     held = [each.local for each in view.host.on_device.get(VIP_DEVICE, ())]
-    mode = service_mode(view)
+    mode = service_mode(view, scene)
     if held and mode not in ("", "ipvs"):
         told = "no proxy runs here" if mode == "none" else f"the proxy's mode is {mode}"
         yield Sighting(
@@ -137,7 +137,11 @@ def _left_over(view: NodeView, scene: Scene) -> Iterator[Sighting]:
 
 
 def _missing(view: NodeView, scene: Scene) -> Iterator[Sighting]:
-    if service_mode(view) == "ipvs" and VIP_DEVICE not in view.host.by_name and not view.runs("kube-router"):
+    if (
+        service_mode(view, scene) == "ipvs"
+        and VIP_DEVICE not in view.host.by_name
+        and not view.runs("kube-router")
+    ):
         yield Sighting(
             on(view),
             f"the proxy's mode is ipvs, and there is no {VIP_DEVICE}",
@@ -151,7 +155,7 @@ def _not_bound(evidence: Evidence) -> Iterator[Sighting]:
     holding = {
         name: frozenset(each.local for each in view.host.on_device.get(VIP_DEVICE, ()))
         for name, view in evidence.nodes.items()
-        if VIP_DEVICE in view.host.by_name and service_mode(view) in ("", "ipvs")
+        if VIP_DEVICE in view.host.by_name and service_mode(view, scene) in ("", "ipvs")
     }
     everywhere = frozenset[int]().union(*holding.values()) & scene.vips
     for name in sorted(holding):

@@ -17,7 +17,6 @@ from strictarp.doctor.node.knowing import (
     on,
     strict_by_setting,
     uplinks,
-    wants_strict,
 )
 from strictarp.doctor.node.sysctld import number, written
 from strictarp.doctor.node.view import NodeView, SysctlLine
@@ -46,19 +45,15 @@ def after(host: Host, lines: Mapping[str, SysctlLine]) -> Host:
     return msgspec.structs.replace(host, sysctls=sysctls)
 
 
-def _defeats(
-    view: NodeView, scene: Scene, lines: Mapping[str, SysctlLine]
-) -> Iterator[tuple[str, SysctlLine]]:
-    """(uplink, line) where strictARP would not be in force once the lines are applied."""
-    later = after(view.host, lines)
-    for device in uplinks(view, scene):
-        if in_force(later, device):
-            continue
-        for key in _KEYS:
-            for name in (device, "all"):
-                line = lines.get(f"net/ipv4/conf/{name}/{key}")
-                if line is not None and not _is_strict(key, number(line)) and not _harmless(line, name):
-                    yield device, line
+def defeating(view: NodeView, device: str, lines: Mapping[str, SysctlLine]) -> Iterator[SysctlLine]:
+    """The lines because of which strictARP would not be in force on an interface, once all are applied."""
+    if in_force(after(view.host, lines), device):
+        return
+    for key in _KEYS:
+        for name in (device, "all"):
+            line = lines.get(f"net/ipv4/conf/{name}/{key}")
+            if line is not None and not _is_strict(key, number(line)) and not _harmless(line, name):
+                yield line
 
 
 def _is_strict(key: str, value: int | None) -> bool:
@@ -72,26 +67,36 @@ def _harmless(line: SysctlLine, name: str) -> bool:
     return name != "all" and number(line) == 0
 
 
+def culprits(view: NodeView, device: str) -> list[SysctlLine]:
+    """Lines of sysctl.d and of tuned's profile that leave an interface without strictARP."""
+    plans = [winners(view, view.lines, late=late) for late in (False, True)]
+    plans.append(written(view.tuned, [line.path for line in view.tuned], late=True))
+    return list(dict.fromkeys(line for lines in plans for line in defeating(view, device, lines)))
+
+
 def _bomb(view: NodeView, scene: Scene) -> Iterator[Sighting]:
-    if not wants_strict(view) or is_kept(view):
+    if is_kept(view):
         return
     seen: dict[SysctlLine, list[str]] = {}
-    for late in (False, True):
-        for device, line in _defeats(view, scene, winners(view, view.lines, late=late)):
-            devices = seen.setdefault(line, [])
-            if device not in devices:
-                devices.append(device)
+    for device in _strict_uplinks(view, scene):
+        for late in (False, True):
+            for line in defeating(view, device, winners(view, view.lines, late=late)):
+                devices = seen.setdefault(line, [])
+                if device not in devices:
+                    devices.append(device)
     for line, devices in seen.items():
-        when = "`sysctl --system`" if line.late else "boot, `sysctl --system` and restart of systemd-sysctl"
-        now = "is" if all(in_force(view.host, device) for device in devices) else "was"
+        when = "`sysctl --system`" if line.late else "boot, `sysctl --system` or restart of systemd-sysctl"
         yield Sighting(
             on(view),
-            f"{line.where} sets {dotted_name(line.path)} = {line.value} at the next {when}; strictARP "
-            f"{now} in "
+            f"{line.where} sets {dotted_name(line.path)} = {line.value} at the next {when}; strictARP is in "
             f"force on {', '.join(devices)}",
             f"remove line {line.line} from {line.file} (or name the same key with the value of strictARP in "
             "/etc/sysctl.d/99-zz-strictarp.conf)",
         )
+
+
+def _strict_uplinks(view: NodeView, scene: Scene) -> list[str]:
+    return [device for device in uplinks(view, scene) if in_force(view.host, device)]
 
 
 def dotted_name(path: str) -> str:
@@ -100,21 +105,21 @@ def dotted_name(path: str) -> str:
 
 
 def _tuned(view: NodeView, scene: Scene) -> Iterator[Sighting]:
-    if not wants_strict(view):
+    if is_kept(view):
         return
     lines = written(view.tuned, [line.path for line in view.tuned], late=True)
-    for line in dict.fromkeys(line for _, line in _defeats(view, scene, lines)):
+    found = [line for device in _strict_uplinks(view, scene) for line in defeating(view, device, lines)]
+    for line in dict.fromkeys(found):
         yield Sighting(
             on(view),
             f"tuned's active profile sets {dotted_name(line.path)} = {line.value} ({line.where})",
-            f"remove {dotted_name(line.path)} from [sysctl] in a profile of your own that includes this "
-            "one, and "
-            "`tuned-adm profile` it",
+            f"remove {dotted_name(line.path)} from [sysctl] in a profile of your own that includes this one, "
+            "and `tuned-adm profile` it",
         )
 
 
 def _unkept(view: NodeView, scene: Scene) -> Iterator[Sighting]:
-    strict = [device for device in uplinks(view, scene) if in_force(view.host, device)]
+    strict = _strict_uplinks(view, scene)
     if not strict or not local_vips(view, scene) or strict_by_setting(view) is not False:
         return
     plain = msgspec.structs.replace(view.host, sysctls={})

@@ -96,7 +96,7 @@ def _suppressing(view: NodeView, scene: Scene) -> Iterator[Sighting]:
 
 
 def _no_module(view: NodeView, scene: Scene) -> Iterator[Sighting]:
-    if service_mode(view) == "ipvs" and view.ipvs in ("missing", "loadable"):
+    if service_mode(view, scene) == "ipvs" and view.ipvs in ("missing", "loadable"):
         yield Sighting(
             on(view),
             f"the proxy's mode is ipvs, and the module ip_vs is {_MODULE[view.ipvs]} (kernel {view.kernel})",
@@ -154,7 +154,8 @@ CHECKS = (
         "SA405",
         "A bond changes ARP replies",
         Severity.WARNING,
-        why="Clients learn the MAC of a slave: after a move or the end of that slave they keep sending there.",
+        why="Clients learn the MAC of a slave: after a move or the end of that slave they keep sending "
+        "there.",
         look=_balanced,
     ),
     node_check(

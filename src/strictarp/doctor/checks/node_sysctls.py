@@ -11,6 +11,7 @@ from strictarp.arp.packets import Packet
 from strictarp.arp.routing import Obstacle, input_route
 from strictarp.arp.wording import sentence
 from strictarp.doctor.check import NODES, Check, Severity, Sighting
+from strictarp.doctor.checks.node_lasting import culprits
 from strictarp.doctor.evidence import Evidence
 from strictarp.doctor.node import tables
 from strictarp.doctor.node.knowing import (
@@ -52,10 +53,21 @@ def _kernel_answers(view: NodeView, scene: Scene) -> Iterator[Sighting]:
         yield Sighting(
             on(view, device),
             f"requests for {enumerated(answered)} are answered by the kernel: effective "
-            f"arp_ignore={values['arp_ignore']}, arp_announce={values['arp_announce']}",
+            f"arp_ignore={values['arp_ignore']}, "
+            f"arp_announce={values['arp_announce']}{_by_whom(view, device)}",
             f"{_set('all', 'arp_ignore', 1)} {conf('all', 'arp_announce')}=2; and strictARP: true for good",
             tuple(vip_subject(vip) for vip in sorted(answered)),
         )
+
+
+def _by_whom(view: NodeView, device: str) -> str:
+    lines = culprits(view, device)
+    return f"; {' and '.join(line.where for line in lines)} would undo it each time" if lines else ""
+
+
+def _explains_answers(cause: Sighting, effect: Sighting) -> bool:
+    """A setting of the cluster explains it on every node."""
+    return same_node(cause, effect) or not cause.subject.startswith("node")
 
 
 def _own_value_defeats(view: NodeView, scene: Scene) -> Iterator[Sighting]:
@@ -241,7 +253,7 @@ def _proxied(view: NodeView, scene: Scene) -> Iterator[Sighting]:
 
 
 def _connections_of_ipvs(view: NodeView, scene: Scene) -> Iterator[Sighting]:
-    if service_mode(view) == "ipvs" and view.numbers.get(tables.IPVS_CONNTRACK) == 0:
+    if service_mode(view, scene) == "ipvs" and view.numbers.get(tables.IPVS_CONNTRACK) == 0:
         yield Sighting(
             on(view),
             f"{tables.IPVS_CONNTRACK}=0, and Services are programmed by IPVS",
@@ -250,7 +262,7 @@ def _connections_of_ipvs(view: NodeView, scene: Scene) -> Iterator[Sighting]:
 
 
 def _not_forwarding(view: NodeView, scene: Scene) -> Iterator[Sighting]:
-    if service_mode(view) != "none" and view.numbers.get(tables.FORWARD) == 0:
+    if service_mode(view, scene) != "none" and view.numbers.get(tables.FORWARD) == 0:
         yield Sighting(on(view), f"{tables.FORWARD}=0", f"sysctl -w {tables.FORWARD}=1")
 
 
@@ -281,8 +293,8 @@ CHECKS = (
         "and "
         "connections break.",
         look=_kernel_answers,
-        causes=("SA202", "SA206", "SA207"),
-        explains=same_node,
+        causes=("SA101", "SA202"),
+        explains=_explains_answers,
     ),
     node_check(
         "SA202",
@@ -367,7 +379,8 @@ CHECKS = (
         "SA214",
         "proxy_arp answers for Service IPs of other nodes",
         Severity.ERROR,
-        why="A node that does not hold the IP answers in place of its owner; arp_ignore does not apply to it.",
+        why="A node that does not hold the IP answers in place of its owner; arp_ignore does not apply to "
+        "it.",
         look=_proxied,
     ),
     node_check(

@@ -20,7 +20,7 @@ from strictarp.doctor.check import NODES, Check, Severity, Sighting
 from strictarp.doctor.evidence import Evidence
 from strictarp.doctor.node.agents import PROXIES
 from strictarp.doctor.node.view import NodeView
-from strictarp.sysctl.effective import hides_vips, strictarp_in_force
+from strictarp.sysctl.effective import strictarp_in_force
 from strictarp.wire.vips import service_vips
 
 _GUARD, _OUR_PROXY = "strictarp guard", "strictarp proxy"
@@ -206,8 +206,17 @@ def answerable(view: NodeView, scene: Scene) -> Iterator[tuple[int, str]]:
 # --- proxy and strictARP -----------------------------------------------------------------------------------
 
 
-def service_mode(view: NodeView) -> str:
-    """How Services are programmed: "ipvs", "iptables", ..., "none" without a proxy, "" if it is not known."""
+def service_mode(view: NodeView, scene: Scene) -> str:
+    """How Services are programmed: "ipvs", "iptables", ..., "none" without a proxy, "" if it is not known.
+
+    By what the node shows, else by the cluster.
+    """
+    cluster = scene.evidence.cluster
+    told = cluster.proxying.mode if cluster is not None else ""
+    return _mode_here(view) or ("" if told == "mixed" else told)
+
+
+def _mode_here(view: NodeView) -> str:
     running = {each.name for each in view.runs(*PROXIES)}
     if _OUR_PROXY in running or _kube_router_proxies(view):
         return "ipvs"
@@ -236,7 +245,7 @@ def strict_by_setting(view: NodeView) -> bool | None:
     said += [each.strict for each in view.proxy_settings if each.strict is not None]
     if any(said):
         return True
-    return False if said or view.proxy_settings or service_mode(view) == "none" else None
+    return False if said or view.proxy_settings or _mode_here(view) == "none" else None
 
 
 def is_kept(view: NodeView) -> bool:
@@ -254,8 +263,3 @@ def in_force(host: Host, device: str) -> bool:
             dev_announce=host.own("arp_announce", device),
         )
     )
-
-
-def wants_strict(view: NodeView) -> bool:
-    """Somebody set strictARP here, or something that runs here is to."""
-    return hides_vips(view.host.own("arp_ignore", "all")) or bool(strict_by_setting(view))
