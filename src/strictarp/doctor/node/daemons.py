@@ -49,9 +49,8 @@ def _instance(name: str, words: Sequence[str]) -> VrrpInstance:
             vmac = vmac or word == "use_vmac"
         elif blocks[-1] in _ADDRESS_BLOCKS and fresh:
             addresses.append(word.partition("/")[0])
-        if word not in "{}":
-            fresh = False
-            last = word
+        fresh = word in "{}"
+        last = last if fresh else word
     return VrrpInstance(name, interface, vmac, tuple(addresses))
 
 

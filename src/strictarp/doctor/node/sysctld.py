@@ -33,7 +33,6 @@ KEYS = (
     "rp_filter",
 )
 """Keys of net.ipv4.conf whose lines are kept."""
-_SAMPLES = tuple(f"net/ipv4/conf/{name}/{key}" for name in ("all", "default", "eth0", "x") for key in KEYS)
 _GLOB = re.compile(r"[*?\[]")
 
 
@@ -94,17 +93,11 @@ def parse_line(line: str) -> tuple[str, str | None] | None:
 
 
 def bears_on_arp(path: str) -> bool:
-    """It is, or its glob may be, one of KEYS of some interface."""
-    if _GLOB.search(path):
-        return any(matches(path, sample) for sample in _SAMPLES) or _names_interface(path)
+    """It is, or its globs may be, one of KEYS of some interface."""
     parts = path.split("/")
-    return len(parts) >= 5 and parts[:3] == ["net", "ipv4", "conf"] and parts[-1] in KEYS
-
-
-def _names_interface(path: str) -> bool:
-    """A glob such as net/ipv4/conf/ens*/arp_ignore, which no sample matches."""
-    parts = path.split("/")
-    return len(parts) == 5 and parts[:3] == ["net", "ipv4", "conf"] and parts[4] in KEYS
+    if len(parts) != 5 or not matches("/".join(parts[:3]), "net/ipv4/conf"):
+        return False
+    return any(matches(parts[4], key) for key in KEYS)
 
 
 def matches(pattern: str, path: str) -> bool:
