@@ -137,7 +137,7 @@ def _two_voices(report: Report) -> Iterator[Sighting]:
         if each.repeats:
             yield Sighting(
                 vip(report.ip),
-                f"{_who(report, each)} answered one request {each.answers} times",
+                f"{_who(report, each)} gave {each.answers} answers to {len(each.forms)} request(s)",
                 "nothing has to be mended if it is a host with two links in this segment; else its kernel "
                 "answers beside its speaker: strictarp explain there",
             )
