@@ -35,6 +35,14 @@ class Listing(msgspec.Struct, Generic[T], frozen=True):
     refused: tuple[Refused, ...] = ()
 
 
+class _Group(msgspec.Struct, frozen=True):
+    name: str
+
+
+class _Groups(msgspec.Struct, frozen=True):
+    groups: tuple[_Group, ...] = ()
+
+
 class Api(Protocol):
     """What the watch cache needs of an API: complete lists, and the bytes of one watch connection."""
 
@@ -70,7 +78,7 @@ class Client:
         self._timeout = timeout
         self._token = Token(config)
         self._session: aiohttp.ClientSession | None = None
-        self._decoders: dict[str, Decoder[KubeObject]] = {}
+        self._decoders: dict[tuple[str, type], Decoder[KubeObject]] = {}
 
     async def __aenter__(self) -> Client:
         context = ssl_context(self.config)
@@ -169,6 +177,15 @@ class Client:
         """Delete an object; raises NotFound."""
         await self._call("DELETE", res.path(namespace, name))
 
+    async def groups(self) -> frozenset[str]:
+        """The API groups that the server has (`/apis`); raises Malformed."""
+        body = await self._call("GET", "/apis")
+        try:
+            listed = msgspec.json.decode(body, type=_Groups)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Malformed(200, "Malformed", f"/apis: unreadable answer: {error}") from error
+        return frozenset(group.name for group in listed.groups)
+
     # --- HTTP ---------------------------------------------------------------------------------------------
 
     @asynccontextmanager
@@ -265,7 +282,7 @@ class Client:
         return Unreachable(f"{self.config.server}: {what}: {why}")
 
     def _decoder(self, res: Resource[T]) -> Decoder[T]:
-        key = f"{res.api_version}/{res.plural}"
+        key = (res.path(), res.type)  # of one kind, different callers want different structs
         found = self._decoders.get(key)
         if found is None:
             made = Decoder(res)
