@@ -27,6 +27,10 @@ MERGE_PATCH = "application/merge-patch+json"
 JSON = "application/json"
 
 
+class _Version(msgspec.Struct, rename="camel"):
+    git_version: str = ""
+
+
 class Listing(msgspec.Struct, Generic[T], frozen=True):
     """A complete list, the resourceVersion it shows, and the objects that could not be decoded."""
 
@@ -185,6 +189,14 @@ class Client:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Malformed(200, "Malformed", f"/apis: unreadable answer: {error}") from error
         return frozenset(group.name for group in listed.groups)
+
+    async def version(self) -> str:
+        """The server's version (`/version`), such as v1.36.2; raises Malformed."""
+        body = await self._call("GET", "/version")
+        try:
+            return msgspec.json.decode(body, type=_Version).git_version
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Malformed(200, "Malformed", f"/version: unreadable answer: {error}") from error
 
     # --- HTTP ---------------------------------------------------------------------------------------------
 
