@@ -38,7 +38,7 @@ def test_no_problem_is_its_own_consequence() -> None:
 
 
 def test_each_code_is_named_by_a_test_of_its_own() -> None:
-    tests = "".join(file.read_text() for file in Path(__file__).parent.glob("test_checks_on_*.py"))
+    tests = "".join(file.read_text() for file in Path(__file__).parent.glob("test_*checks_*.py"))
     assert [code for code in BY_CODE if f'"{code}"' not in tests] == []
 
 

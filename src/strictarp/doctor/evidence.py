@@ -10,16 +10,11 @@ from collections.abc import Mapping
 import msgspec
 
 from strictarp.doctor.cluster_view import ClusterView
+from strictarp.doctor.node.view import NodeView
 from strictarp.doctor.wire_view import WireView
 
 NODE = "node "
 """What the keys of `Evidence.blind` for a node begin with: `node n1`."""
-
-
-class NodeView(msgspec.Struct, frozen=True):
-    """What a node shows to root."""
-
-    node: str
 
 
 class Evidence(msgspec.Struct, frozen=True):

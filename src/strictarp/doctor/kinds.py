@@ -45,10 +45,19 @@ class Running(Model, frozen=True):
     started_at: str | None = None
 
 
+class Waiting(Model, frozen=True):
+    """ContainerStatus.state.waiting, and what .terminated has as well."""
+
+    reason: str | None = None
+    message: str | None = None
+
+
 class ContainerState(Model, frozen=True):
     """ContainerStatus.state."""
 
     running: Running | None = None
+    waiting: Waiting | None = None
+    terminated: Waiting | None = None
 
 
 class ContainerStatus(Model, frozen=True):

@@ -9,12 +9,31 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from strictarp.doctor.check import Check
-from strictarp.doctor.checks import announcing, pools, proxy_mode, services, setting, speakers, vips, wire
+from strictarp.doctor.checks import (
+    announcing,
+    node_addresses,
+    node_filters,
+    node_lasting,
+    node_links,
+    node_sysctls,
+    pools,
+    proxy_mode,
+    services,
+    setting,
+    speakers,
+    vips,
+    wire,
+)
 from strictarp.errors import UserError
 
 CHECKS: tuple[Check, ...] = (
     *proxy_mode.CHECKS,
     *setting.CHECKS,
+    *node_sysctls.CHECKS,
+    *node_lasting.CHECKS,
+    *node_addresses.CHECKS,
+    *node_filters.CHECKS,
+    *node_links.CHECKS,
     *announcing.CHECKS,
     *speakers.CHECKS,
     *pools.CHECKS,

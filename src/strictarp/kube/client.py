@@ -23,6 +23,7 @@ PAGE = 500
 REQUEST_LIMIT = 30.0
 CONNECT_LIMIT = 5.0
 LIST_RESTARTS = 3
+LOG_LIMIT = 64 << 20
 MERGE_PATCH = "application/merge-patch+json"
 JSON = "application/json"
 
@@ -198,6 +199,15 @@ class Client:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Malformed(200, "Malformed", f"/version: unreadable answer: {error}") from error
 
+    async def logs(self, name: str, namespace: str, *, limit: int = LOG_LIMIT) -> str:
+        """What a pod's only container has printed so far; at most `limit` bytes of it.
+
+        Raises NotFound, BadRequest while it has not started.
+        """
+        path = f"/api/v1/namespaces/{namespace}/pods/{name}/log"
+        received = await self._call("GET", path, {"limitBytes": str(limit)}, accept="*/*")
+        return received.decode("utf-8", "replace")
+
     # --- HTTP ---------------------------------------------------------------------------------------------
 
     @asynccontextmanager
@@ -251,9 +261,10 @@ class Client:
         *,
         body: Mapping[str, object] | None = None,
         content: str = JSON,
+        accept: str = JSON,
     ) -> bytes:
         what = f"{method} {path}"
-        headers = self._headers()
+        headers = {**self._headers(), "Accept": accept}
         data = None
         if body is not None:
             headers["Content-Type"] = content
