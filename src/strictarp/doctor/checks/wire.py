@@ -167,7 +167,7 @@ CHECKS = (
         "The router keeps the answer that came last: its entry flaps, and connections break each time.",
         WIRE,
         _each(_several),
-        causes=("SA101", "SA106", "SA501", "SA621", "SA622"),
+        causes=("SA101", "SA106", "SA201", "SA214", "SA301", "SA303", "SA305", "SA501", "SA621", "SA622"),
     ),
     Check(
         "SA702",
@@ -176,7 +176,7 @@ CHECKS = (
         "Nobody in the segment, and no router, reaches the Service.",
         CLUSTER | WIRE,
         _with_cluster(_nobody),
-        causes=("SA503", "SA521", "SA522", "SA607", "SA613", "SA614"),
+        causes=("SA402", "SA503", "SA521", "SA607", "SA613", "SA614"),
     ),
     Check(
         "SA703",
@@ -186,7 +186,7 @@ CHECKS = (
         "controls.",
         CLUSTER | WIRE,
         _with_cluster(_not_the_owner),
-        causes=("SA101", "SA106"),
+        causes=("SA101", "SA106", "SA201", "SA301", "SA303"),
     ),
     Check(
         "SA704",
