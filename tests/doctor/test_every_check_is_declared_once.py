@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -34,6 +35,11 @@ def test_no_problem_is_its_own_consequence() -> None:
 
     for code in BY_CODE:
         reached(code, frozenset())
+
+
+def test_each_code_is_named_by_a_test_of_its_own() -> None:
+    tests = "".join(file.read_text() for file in Path(__file__).parent.glob("test_*checks_*.py"))
+    assert [code for code in BY_CODE if f'"{code}"' not in tests] == []
 
 
 def test_each_first_digit_has_a_subject() -> None:

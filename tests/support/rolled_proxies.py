@@ -13,6 +13,10 @@ from strictarp.cluster.edit import read_strictarp
 from strictarp.kube.objects import CONFIGMAPS, DAEMONSETS, NODES
 from support.api import Api
 
+KUBEADM_CONFIG = {
+    "metadata": {"name": "kubeadm-config", "namespace": "kube-system"},
+    "data": {"ClusterConfiguration": "kind: ClusterConfiguration\n"},
+}
 NODE_NAMES = ("node1", "node2", "node3")
 
 
@@ -46,10 +50,18 @@ class Proxies:
             await client.create(NODES, {"metadata": {"name": name}, "status": {"addresses": [address]}})
         await self.config(config)
         labels = {"k8s-app": "kube-proxy"}
+        container = {
+            "name": "kube-proxy",
+            "image": "registry.k8s.io/kube-proxy:v1.33.1",
+            "command": ["/usr/local/bin/kube-proxy", "--config=/var/lib/kube-proxy/config.conf"],
+        }
+        volume = {"name": "kube-proxy", "configMap": {"name": "kube-proxy"}}
+        pod = {"containers": [container], "volumes": [volume]}
         spec = {
             "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": {"containers": []}},
+            "template": {"metadata": {"labels": labels}, "spec": pod},
         }
+        await client.create(CONFIGMAPS, KUBEADM_CONFIG)
         metadata = {"name": "kube-proxy", "namespace": "kube-system"}
         await client.create(DAEMONSETS, {"metadata": metadata, "spec": spec})
 

@@ -21,6 +21,7 @@ EX_INTERRUPTED = 130
 COMMANDS = {
     "controller": "give Services their addresses from pools",
     "disable": "switch strictARP off in a cluster",
+    "doctor": "what is wrong with a cluster's Layer 2, and what mends it",
     "enable": "switch strictARP on in a cluster, and verify it",
     "explain": "why a host's kernel answers an ARP request, or not",
     "facts": "what decides about ARP on this node, as JSON",

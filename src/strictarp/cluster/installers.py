@@ -30,14 +30,22 @@ Confidence = Literal["certain", "likely", "unknown"]
 NAMED = 3
 
 
+class NodeFile(msgspec.Struct, frozen=True):
+    """A node whose own file counts; `arguments`: what its k3s or RKE2 runs with, as far as it tells."""
+
+    name: str
+    arguments: tuple[str, ...] = ()
+
+
 class Installer(msgspec.Struct, frozen=True, rename="camel"):
     """The answer.
 
     name: a key of `recipes.RECIPES`. signs: what it rests on; for `unknown`, what was seen. place, where,
     edit, apply: the place that lasts, what has to stand there for strictARP to be as wanted, and the command
     that makes it take effect. holder: the ConfigMap that the running proxies read, None if there is none.
-    overwritten: what renders that ConfigMap again; empty if nothing is known to. not_applicable: why there is
-    nothing to set. nodes: whose files count, where `place` is a file on every node.
+    overwritten: what renders that ConfigMap again; empty if nothing is known to. futile: at once, so that an
+    edit has no effect. not_applicable: why there is nothing to set. nodes: whose files count, where `place`
+    is a file on every node.
     """
 
     name: str
@@ -52,13 +60,19 @@ class Installer(msgspec.Struct, frozen=True, rename="camel"):
     traps: tuple[str, ...] = ()
     holder: Holder | None = None
     overwritten: str = ""
+    futile: bool = False
     not_applicable: str = ""
-    nodes: tuple[str, ...] = ()
+    nodes: tuple[NodeFile, ...] = ()
 
     @property
     def configmap_lasts(self) -> bool:
         """The ConfigMap is the place to edit, and nothing else writes it before the next upgrade."""
         return self.place is Place.CONFIGMAP and self.holder is not None
+
+    @property
+    def in_files(self) -> bool:
+        """Nodes have it in files of their own."""
+        return self.place is Place.NODE_FILES
 
     @property
     def known(self) -> bool:
@@ -108,18 +122,15 @@ def _answer(found: _Found, signs: Signs, wanted: bool) -> Installer:
         place=recipe.place,
         where=held.title if in_configmap and held else recipe.where.format(**words),
         edit=recipe.edit.format(**words),
-        apply=_restart(held) if in_configmap and held else recipe.apply.format(**words),
+        apply=held.restart if in_configmap and held else recipe.apply.format(**words),
         default=recipe.default,
         traps=recipe.traps,
         holder=held,
         overwritten=recipe.overwritten,
+        futile=recipe.futile,
         not_applicable=recipe.not_applicable,
-        nodes=tuple(node.name for node in signs.nodes) if recipe.files else (),
+        nodes=tuple(NodeFile(each.name, node_args(each)) for each in signs.nodes) if recipe.files else (),
     )
-
-
-def _restart(held: Holder) -> str:
-    return f"kubectl -n {held.namespace} rollout restart daemonset/{held.daemonset}"
 
 
 def _managed(signs: Signs) -> tuple[str, str]:

@@ -21,7 +21,8 @@ class Status(msgspec.Struct, frozen=True, rename="camel"):
 class Seen(msgspec.Struct, frozen=True, rename="camel"):
     """One node: `right`, `wrong` (it says otherwise), or `unseen`; why; and how to look for oneself.
 
-    `reached`: something answered there, so that asking again would tell no more.
+    `reached`: something answered there, so that asking again would tell no more. `restored`: after a way
+    back, whether its sysctls are as before, None where that is not known.
     """
 
     node: str
@@ -31,6 +32,18 @@ class Seen(msgspec.Struct, frozen=True, rename="camel"):
     in_force: bool | None = None
     check: str = ""
     reached: bool = True
+    restored: bool | None = None
+
+
+def restored(before: Sequence[Seen], now: Sequence[Seen]) -> tuple[Seen, ...]:
+    """What is seen now, with whether each node's sysctls are in force as they were before."""
+    was = {each.node: each.in_force for each in before}
+    return tuple(
+        msgspec.structs.replace(
+            each, restored=None if each.in_force is None else each.in_force == was.get(each.node)
+        )
+        for each in now
+    )
 
 
 def internal_address(node: Node) -> str:

@@ -25,8 +25,8 @@ class Recipe(msgspec.Struct, frozen=True):
 
     where: the place that lasts, in words. edit: what has to stand there. apply: the command that makes it
     take effect. default: mode and strictARP of a cluster that nobody configured. overwritten: what renders
-    the ConfigMap again, empty if nothing does. traps: what goes wrong in practice. not_applicable: why there
-    is nothing to silence. files: the files of `Place.NODE_FILES`.
+    the ConfigMap again, empty if nothing does; futile: at once. traps: what goes wrong in practice.
+    not_applicable: why there is nothing to silence. files: the files of `Place.NODE_FILES`.
     """
 
     title: str
@@ -36,6 +36,7 @@ class Recipe(msgspec.Struct, frozen=True):
     apply: str = ""
     default: str = ""
     overwritten: str = ""
+    futile: bool = False
     traps: tuple[str, ...] = ()
     not_applicable: str = ""
     files: tuple[str, ...] = ()
@@ -177,6 +178,7 @@ RECIPES: dict[str, Recipe] = {
         "talosctl patch machineconfig --nodes CONTROL-PLANE-NODES --patch @kube-proxy.yaml",
         "mode nftables, strictARP false",
         overwritten="Talos, at once: the ConfigMap is rendered anew under another hashed name",
+        futile=True,
         traps=(
             "flags in cluster.proxy.extraArgs are ignored when the document is used",
             "ip_vs is not loaded by itself: name ip_vs, ip_vs_rr in machine.kernel.modules",

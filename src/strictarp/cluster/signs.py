@@ -16,14 +16,13 @@ CONFIG_KEYS = ("config.conf", "kube-proxy.conf", "kube-proxy-config.yaml", "conf
 
 
 class NodeSigns(msgspec.Struct, frozen=True):
-    """A Node: `spec.providerID`, and osImage and kubeletVersion of `status.nodeInfo`."""
+    """A Node; osImage and kubeletVersion are those of `status.nodeInfo`."""
 
     name: str
     labels: Mapping[str, str] = {}
     annotations: Mapping[str, str] = {}
     os_image: str = ""
     kubelet_version: str = ""
-    provider_id: str = ""
 
 
 class WorkloadSigns(msgspec.Struct, frozen=True):
@@ -99,17 +98,40 @@ class Signs(msgspec.Struct, frozen=True):
 
 
 class Holder(msgspec.Struct, frozen=True):
-    """The ConfigMap and the key that the proxies of a DaemonSet read their configuration from."""
+    """The ConfigMap and the key that the proxies of a DaemonSet read their configuration from.
+
+    default_mode: what they take an empty `mode` for.
+    """
 
     daemonset: str
     name: str
     key: str
     namespace: str = SYSTEM
+    default_mode: str = "iptables"
 
     @property
     def title(self) -> str:
         """For people."""
-        return f"ConfigMap {self.namespace}/{self.name}, key {self.key}"
+        return f"{self.config_map}, key {self.key}"
+
+    @property
+    def config_map(self) -> str:
+        """The ConfigMap alone, for people."""
+        return f"ConfigMap {self.namespace}/{self.name}"
+
+    @property
+    def by_hand(self) -> str:
+        """The command to edit it."""
+        return f"kubectl -n {self.namespace} edit configmap {self.name}"
+
+    @property
+    def restart(self) -> str:
+        """The command to have the proxies take it up."""
+        return f"kubectl -n {self.namespace} rollout restart daemonset/{self.daemonset}"
+
+
+KUBEADM = Holder(PROXY, PROXY, CONFIG_KEYS[0])
+"""Where kubeadm has it."""
 
 
 def proxies(signs: Signs) -> tuple[WorkloadSigns, ...]:
@@ -156,7 +178,7 @@ def holder(signs: Signs) -> Holder | None:
             found = signs.config_map(name)
             key = found and config_key(found.data, path)
             if key:
-                return Holder(each.name, name, key)
+                return Holder(each.name, name, key, default_mode="ipvs" if is_ours(each) else "iptables")
     return None
 
 

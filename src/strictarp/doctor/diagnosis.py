@@ -17,7 +17,7 @@ EXIT_CLEAN, EXIT_WARNINGS, EXIT_ERRORS, EXIT_CANNOT_LOOK = 0, 1, 2, 3
 _RANK = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}
 
 
-class Unlooked(msgspec.Struct, frozen=True):
+class Unlooked(msgspec.Struct, frozen=True, rename="camel"):
     """Something that was not looked at, why, and the checks that could not tell for it."""
 
     what: str
@@ -25,7 +25,7 @@ class Unlooked(msgspec.Struct, frozen=True):
     codes: tuple[str, ...] = ()
 
 
-class Diagnosis(msgspec.Struct, frozen=True):
+class Diagnosis(msgspec.Struct, frozen=True, rename="camel"):
     """The whole answer. checks: how many could look. findings: the worst first, then by code and subject."""
 
     exit_code: int

@@ -6,28 +6,10 @@ A kind that is not installed is simply not there; of the others only the fields 
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from strictarp.kube import objects
-from strictarp.kube.custom import (
-    ADDRESSCONFLICTS,
-    CONFIGURATIONSTATES,
-    IPADDRESSPOOLS,
-    L2ADVERTISEMENTS,
-    SERVICEL2STATUSES,
-)
 from strictarp.kube.model import Condition, KubeObject, Model, Resource
-from strictarp.kube.objects import (
-    CONFIGMAPS,
-    ENDPOINTSLICES,
-    EVENTS,
-    LEASES,
-    NAMESPACES,
-    NODES,
-    SERVICES,
-)
 
 # --- workloads -------------------------------------------------------------------------------------------
 
@@ -163,24 +145,3 @@ FELIXCONFIGURATIONS = Resource(
 CILIUML2POLICIES = Resource(
     "cilium.io/v2alpha1", "ciliuml2announcementpolicies", CiliumL2AnnouncementPolicy, namespaced=False
 )
-
-LISTED: tuple[Resource[Any], ...] = (
-    NODES,
-    NAMESPACES,
-    SERVICES,
-    ENDPOINTSLICES,
-    PODS,
-    DAEMONSETS,
-    CONFIGMAPS,
-    LEASES,
-    EVENTS,
-    IPADDRESSPOOLS,
-    L2ADVERTISEMENTS,
-    BGPADVERTISEMENTS,
-    SERVICEL2STATUSES,
-    CONFIGURATIONSTATES,
-    ADDRESSCONFLICTS,
-    FELIXCONFIGURATIONS,
-    CILIUML2POLICIES,
-)
-"""All kinds that the doctor lists."""

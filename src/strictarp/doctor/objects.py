@@ -60,8 +60,7 @@ class Objects(msgspec.Struct, frozen=True):
 
     version: of the API server. signs: what tells who installed the cluster. configured_at: when the text of
     the proxies' ConfigMap was last written (RFC 3339), "" if it is not known. leases: those that have not run
-    out. announced: VIP → the nodes that are said to announce it. secret: that of the speakers' hellos. odd:
-    objects that could not be decoded, and why.
+    out. announced: VIP → the nodes that are said to announce it. secret: that of the speakers' hellos.
     """
 
     version: str = ""
@@ -88,4 +87,3 @@ class Objects(msgspec.Struct, frozen=True):
     configured_at: str = ""
     proxies: tuple[ProxyAnswer, ...] = ()
     speakers: tuple[SpeakerAnswer, ...] = ()
-    odd: tuple[str, ...] = ()

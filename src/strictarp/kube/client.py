@@ -28,12 +28,24 @@ MERGE_PATCH = "application/merge-patch+json"
 JSON = "application/json"
 
 
+class _Version(msgspec.Struct, rename="camel"):
+    git_version: str = ""
+
+
 class Listing(msgspec.Struct, Generic[T], frozen=True):
     """A complete list, the resourceVersion it shows, and the objects that could not be decoded."""
 
     items: tuple[T, ...]
     resource_version: str
     refused: tuple[Refused, ...] = ()
+
+
+class _Group(msgspec.Struct, frozen=True):
+    name: str
+
+
+class _Groups(msgspec.Struct, frozen=True):
+    groups: tuple[_Group, ...] = ()
 
 
 class Api(Protocol):
@@ -71,7 +83,7 @@ class Client:
         self._timeout = timeout
         self._token = Token(config)
         self._session: aiohttp.ClientSession | None = None
-        self._decoders: dict[str, Decoder[KubeObject]] = {}
+        self._decoders: dict[tuple[str, type], Decoder[KubeObject]] = {}
 
     async def __aenter__(self) -> Client:
         context = ssl_context(self.config)
@@ -169,6 +181,23 @@ class Client:
     async def delete(self, res: Resource[T], name: str, namespace: str = "") -> None:
         """Delete an object; raises NotFound."""
         await self._call("DELETE", res.path(namespace, name))
+
+    async def groups(self) -> frozenset[str]:
+        """The API groups that the server has (`/apis`); raises Malformed."""
+        body = await self._call("GET", "/apis")
+        try:
+            listed = msgspec.json.decode(body, type=_Groups)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Malformed(200, "Malformed", f"/apis: unreadable answer: {error}") from error
+        return frozenset(group.name for group in listed.groups)
+
+    async def version(self) -> str:
+        """The server's version (`/version`), such as v1.36.2; raises Malformed."""
+        body = await self._call("GET", "/version")
+        try:
+            return msgspec.json.decode(body, type=_Version).git_version
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Malformed(200, "Malformed", f"/version: unreadable answer: {error}") from error
 
     async def logs(self, name: str, namespace: str, *, limit: int = LOG_LIMIT) -> str:
         """What a pod's only container has printed so far; at most `limit` bytes of it.
@@ -276,7 +305,7 @@ class Client:
         return Unreachable(f"{self.config.server}: {what}: {why}")
 
     def _decoder(self, res: Resource[T]) -> Decoder[T]:
-        key = f"{res.api_version}/{res.plural}"
+        key = (res.path(), res.type)  # of one kind, different callers want different structs
         found = self._decoders.get(key)
         if found is None:
             made = Decoder(res)

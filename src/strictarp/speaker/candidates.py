@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from strictarp.kube.custom import ANNOUNCE_AGAIN
 from strictarp.kube.objects import EndpointConditions, EndpointSlice, Node, Service
 from strictarp.speaker import advertising, election
 from strictarp.speaker.advertising import Advertising
@@ -107,7 +108,8 @@ class Verdict(msgspec.Struct, frozen=True):
 
     addresses: of its status, all of one owner. order: the candidates, first choice first, always by the
     Service's first address. why: set when nobody may announce it; `order` is empty then. reasons: node → why
-    it may not. matching: the advertisements that count, for `interfaces_of`.
+    it may not. matching: the advertisements that count, for `interfaces_of`. again: value of the annotation
+    that asks for an announcement, empty without.
     """
 
     service: str
@@ -116,6 +118,7 @@ class Verdict(msgspec.Struct, frozen=True):
     why: Why | None = None
     reasons: Mapping[str, str] = {}
     matching: tuple[Advertising, ...] = ()
+    again: str = ""
 
 
 def evaluate(service: Service, slices: Sequence[EndpointSlice], facts: Facts) -> Verdict:
@@ -151,7 +154,8 @@ def evaluate(service: Service, slices: Sequence[EndpointSlice], facts: Facts) ->
             reasons[node] = against
     behind = {node for node in scores if facts.standings[node].behind}
     order = election.order(scores, str(addresses[0]), behind)
-    return Verdict(key, addresses, order, None if order else Why.NO_NODE, reasons, matching)
+    again = (service.metadata.annotations or {}).get(ANNOUNCE_AGAIN, "")
+    return Verdict(key, addresses, order, None if order else Why.NO_NODE, reasons, matching, again)
 
 
 def _ingress(service: Service) -> list[str]:

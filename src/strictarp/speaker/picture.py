@@ -133,18 +133,17 @@ def vips(verdicts: Mapping[str, Verdict], places: Iterable[Place], node: str) ->
             eligible = candidate and announced is not None
             link = found[(announced or place).index]
             before = link.get(address.packed)
-            fresh = Vip(address.packed, order, eligible)
+            fresh = Vip(address.packed, order, eligible, ((verdict.service, verdict.again),))
             link[address.packed] = fresh if before is None else _shared(before, fresh, node)
     return found
 
 
 def _shared(one: Vip, other: Vip, node: str) -> Vip:
-    order = common(one.candidates, other.candidates)
+    order, again = common(one.candidates, other.candidates), one.again + other.again
     if not order:
-        return one
-    return Vip(
-        one.address, order, any(each.node == node for each in order) and (one.eligible or other.eligible)
-    )
+        return Vip(one.address, one.candidates, one.eligible, again)
+    eligible = any(each.node == node for each in order) and (one.eligible or other.eligible)
+    return Vip(one.address, order, eligible, again)
 
 
 def common(one: tuple[Candidate, ...], other: tuple[Candidate, ...]) -> tuple[Candidate, ...]:

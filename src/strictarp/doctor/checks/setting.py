@@ -228,7 +228,8 @@ CHECKS = (
         "On that node the kernel answers ARP for Service IPs that another node owns.",
         CLUSTER,
         on_cluster(_disagreeing),
-        causes=("SA101",),
+        causes=("SA101", "SA201", "SA202"),
+        explains=lambda cause, own: cause.subject.startswith(f"{own.subject} "),
         reads=_READS,
     ),
     Check(

@@ -137,7 +137,7 @@ def _two_voices(report: Report) -> Iterator[Sighting]:
         if each.repeats:
             yield Sighting(
                 vip(report.ip),
-                f"{_who(report, each)} answered one request {each.answers} times",
+                f"{_who(report, each)} gave {each.answers} answers to {len(each.forms)} request(s)",
                 "nothing has to be mended if it is a host with two links in this segment; else its kernel "
                 "answers beside its speaker: strictarp explain there",
             )
@@ -167,7 +167,7 @@ CHECKS = (
         "The router keeps the answer that came last: its entry flaps, and connections break each time.",
         WIRE,
         _each(_several),
-        causes=("SA101", "SA106", "SA501", "SA621", "SA622"),
+        causes=("SA101", "SA106", "SA201", "SA214", "SA301", "SA303", "SA305", "SA501", "SA621", "SA622"),
     ),
     Check(
         "SA702",
@@ -176,7 +176,7 @@ CHECKS = (
         "Nobody in the segment, and no router, reaches the Service.",
         CLUSTER | WIRE,
         _with_cluster(_nobody),
-        causes=("SA503", "SA521", "SA522", "SA607", "SA613", "SA614"),
+        causes=("SA402", "SA503", "SA521", "SA607", "SA613", "SA614"),
     ),
     Check(
         "SA703",
@@ -186,7 +186,7 @@ CHECKS = (
         "controls.",
         CLUSTER | WIRE,
         _with_cluster(_not_the_owner),
-        causes=("SA101", "SA106"),
+        causes=("SA101", "SA106", "SA201", "SA301", "SA303"),
     ),
     Check(
         "SA704",
