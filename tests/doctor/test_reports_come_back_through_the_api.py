@@ -71,7 +71,7 @@ async def test_every_node_reports_and_nothing_is_left(bench: Bench) -> None:
 
 async def test_a_pod_that_does_not_start_is_told_with_its_reason(bench: Bench) -> None:
     bench.kubelets.broken["n2"] = ("ImagePullBackOff", "no such image")
-    found = await bench.collect(seconds=3.0)
+    found = await bench.collect()
     assert isinstance(found["n1"], NodeView)
     assert found["n2"] == "its pod is ImagePullBackOff: no such image"
     assert await bench.left() == 0
@@ -83,6 +83,21 @@ async def test_a_report_that_cannot_be_read_is_told(bench: Bench) -> None:
     found = await bench.collect()
     assert str(found["n1"]).startswith("its report: it cannot be read: ")
     assert isinstance(found["n2"], NodeView)
+
+
+async def test_a_pod_that_ends_without_a_report_is_told_with_what_it_said(bench: Bench) -> None:
+    bench.kubelets.ended["n1"] = "error: cannot read this node"
+    found = await bench.collect()
+    assert found["n1"] == "its pod is Error; it said: error: cannot read this node"
+    assert isinstance(found["n2"], NodeView)
+
+
+async def test_nodes_that_say_nothing_are_told_when_the_time_is_over(bench: Bench) -> None:
+    for node in NODES:
+        bench.kubelets.programs[node] = [sys.executable, "-c", "import time; time.sleep(60)"]
+    found = await bench.collect(seconds=1.0)
+    assert set(found.values()) == {"its pod is Running and has not reported"}
+    assert await bench.left() == 0
 
 
 async def test_it_is_deleted_after_an_interruption(bench: Bench) -> None:
