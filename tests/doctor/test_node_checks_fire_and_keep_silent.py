@@ -13,7 +13,7 @@ from strictarp.doctor.diagnosis import diagnose
 from strictarp.doctor.evidence import Evidence
 from strictarp.doctor.node import tables
 from strictarp.doctor.node.daemons import tuned_lines
-from strictarp.doctor.node.view import Agent, Managed, Nic, NodeView, ProxySetting, VrrpInstance
+from strictarp.doctor.node.view import Agent, Filter, Managed, Nic, NodeView, ProxySetting, VrrpInstance
 from support.arp_kernel import model_of
 from support.command_hosts import IPVS, VIP, nic
 from support.node_views import DEFAULT, IPVS_PROXY, NODE, STRICT, evidence, healthy, seen, view
@@ -315,6 +315,18 @@ def test_it_fires_and_says_what_to_do(code: str) -> None:
 @pytest.mark.parametrize("code", sorted(CASES))
 def test_it_keeps_silent(code: str) -> None:
     assert seen(CHECKS[code], CASES[code][1]) == []
+
+
+def test_a_tc_filter_makes_deaf_unless_nobody_knows_what_it_does() -> None:
+    tc = Filter(
+        "tc", "eth0 ingress", "filter protocol arp pref 9 flower\n\taction order 1: gact action drop\n"
+    )
+    assert [each.subject for each in seen(CHECKS["SA402"], evidence(healthy(filters=(tc,))))] == [
+        "node n1 interface eth0"
+    ]
+    program = msgspec.structs.replace(tc, unread="a BPF program decides")
+    assert seen(CHECKS["SA402"], evidence(healthy(filters=(program,)))) == []
+    assert seen(CHECKS["SA404"], evidence(healthy(filters=(program,))))
 
 
 def test_a_healthy_cluster_has_no_findings() -> None:
