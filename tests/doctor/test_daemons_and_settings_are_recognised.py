@@ -93,7 +93,7 @@ SETTINGS = [
     (CONFIG, '{"kind": "KubeProxyConfiguration", "ipvs": {"strictARP": false}}', "", False),
     (
         K0S,
-        "kind: ClusterConfig\nspec:\n  network:\n    kubeProxy:\n      mode: ipvs\n      ipvs: {strictARP: true}\n",
+        "spec:\n  network:\n    kubeProxy:\n      mode: ipvs\n      ipvs: {strictARP: true}\n",
         "ipvs",
         True,
     ),

@@ -65,7 +65,7 @@ def test_sysctl_conf_is_read_by_procps_alone_and_last() -> None:
 
 
 def test_what_is_no_assignment_sets_nothing() -> None:
-    text = "# net.ipv4.conf.all.arp_ignore=1\n;x\nnet.ipv4.conf.all.arp_ignore\n=1\n..=2\nnet.ipv4.ip_forward=1\n"
+    text = "# net.ipv4.conf.all.arp_ignore=1\n;x\nnet.ipv4.conf.all.arp_ignore\n=1\n..=2\nvm.swappiness=1\n"
     assert lines_of([File("/etc/sysctl.d/1.conf", text)]) == ()
 
 

@@ -135,8 +135,9 @@ def on_link(host: Host, address: int, device: str = "") -> bool:
     """A subnet of an interface (of `device`) covers it: its hosts ask for it by ARP."""
     return any(
         each.prefix < 32 and each.covers(address)
-        for each in host.addresses
-        if each.device not in (LOOPBACK, VIP_DEVICE) and device in ("", each.device)
+        for name, addresses in host.on_device.items()
+        if name not in (LOOPBACK, VIP_DEVICE) and device in ("", name)
+        for each in addresses
     )
 
 
