@@ -1,4 +1,4 @@
-"""`strictarp doctor` over HTTP: embedded API server, the objects of a cluster, proxies and speakers that tell."""
+"""`strictarp doctor` over HTTP: embedded API server, a cluster's objects, proxies and speakers that tell."""
 
 import asyncio
 import json
@@ -12,10 +12,11 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 
 from strictarp.cli.main import main
-from strictarp.doctor import gathering
+from strictarp.doctor import gathering, session
 from strictarp.doctor.check import CLUSTER, Part
 from strictarp.doctor.diagnosis import diagnose
 from strictarp.doctor.evidence import Evidence
+from strictarp.doctor.node import applying
 from strictarp.doctor.registry import CHECKS
 from strictarp.kube.custom import IPADDRESSPOOLS, L2ADVERTISEMENTS
 from strictarp.kube.model import Resource
@@ -24,6 +25,7 @@ from strictarp.kube.objects import (
     DAEMONSETS,
     ENDPOINTSLICES,
     LEASES,
+    NODES,
     PODS,
     SECRETS,
     SERVICES,
@@ -31,6 +33,7 @@ from strictarp.kube.objects import (
 from strictarp.lab.manifests import KUBE_PROXY_CONFIG, kubeconfig
 from strictarp.speaker.exposition import Figures
 from support.api import running_api
+from support.kubelets import running_kubelets
 from support.rolled_proxies import NODE_NAMES, Proxies, running_proxies
 
 CONFIG = (
@@ -346,3 +349,25 @@ def test_without_a_way_to_any_cluster_it_cannot_look(monkeypatch: pytest.MonkeyP
     for name in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST"):
         monkeypatch.delenv(name, raising=False)
     assert main(["doctor"]) == 3
+
+
+async def test_nodes_are_read_by_a_daemonset_that_is_gone_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(applying, "POLL", 0.1)
+    async with running_api(tmp_path) as api, running_kubelets(api, ["n1", "n2"], tmp_path):
+        for index, name in enumerate(("n1", "n2", "n3")):
+            addresses = [{"type": "InternalIP", "address": f"127.0.0.{31 + index}"}]
+            await api.client.create(NODES, {"metadata": {"name": name}, "status": {"addresses": addresses}})
+        order = session.Order(
+            CHECKS, kubeconfig=str(tmp_path / "kubeconfig"), image="registry.example/strictarp:1", wire=False
+        )
+        (tmp_path / "kubeconfig").write_text(json.dumps(kubeconfig(api.url)))
+        told: list[str] = []
+        diagnosis = await session.run(order, told.append)
+        assert (await api.client.list(DAEMONSETS)).items == ()
+    unseen = {each.what: each.reason for each in diagnosis.not_looked_at}
+    assert unseen["node n3"] == "there is no report of it"
+    assert not {"nodes", "node n1", "node n2"} & set(unseen)
+    assert diagnosis.exit_code in (2, 3)
+    assert "2 of 2 nodes have reported" in told
