@@ -110,7 +110,7 @@ class TestWhatWasNotSeen:
         found = look(check("SA001"), check("SA701", needs=WIRE), evidence=evidence, asked=CLUSTER)
         assert (found.exit_code, found.checks) == (0, 1)
         assert [(each.what, each.reason) for each in found.not_looked_at] == [
-            ("wire", "it was not asked for")
+            ("wire", "it was not asked for (--wire)")
         ]
 
     def test_an_error_outranks_it_and_a_warning_does_not(self) -> None:

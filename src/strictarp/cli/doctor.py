@@ -146,6 +146,7 @@ def _order(codes: tuple[str, ...], wishes: Wishes) -> Order:
     nodes_only = (wishes.this_node or bool(wishes.reports)) and not wishes.apply and not wishes.wire
     return session.Order(
         chosen(codes),
+        named=bool(codes),
         cluster=not nodes_only or session.in_reach(wishes.kubeconfig, os.environ),
         kubeconfig=wishes.kubeconfig,
         reports=wishes.reports,

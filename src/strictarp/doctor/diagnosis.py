@@ -14,6 +14,11 @@ from strictarp.doctor.check import Check, Finding, Part, Severity, Sighting
 from strictarp.doctor.evidence import NODE, Evidence
 
 EXIT_CLEAN, EXIT_WARNINGS, EXIT_ERRORS, EXIT_CANNOT_LOOK = 0, 1, 2, 3
+_NOT_ASKED = {
+    Part.CLUSTER: "it was not asked for (--kubeconfig)",
+    Part.NODES: "no way to them was given (--on-this-node, --node-reports or --apply)",
+    Part.WIRE: "it was not asked for (--wire)",
+}
 _RANK = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}
 
 
@@ -183,7 +188,7 @@ def _unlooked(evidence: Evidence, checks: Sequence[Check]) -> tuple[Unlooked, ..
             codes.setdefault(what, []).append(check.code)
     whats = dict.fromkeys((*(part.value for part in Part), *sorted({*codes, *evidence.blind})))
     return tuple(
-        Unlooked(what, evidence.blind.get(what, "it was not asked for"), tuple(codes.get(what, ())))
+        Unlooked(what, evidence.blind.get(what) or _NOT_ASKED[Part(what)], tuple(codes.get(what, ())))
         for what in whats
         if what in codes or what in evidence.blind
     )

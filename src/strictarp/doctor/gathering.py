@@ -25,7 +25,7 @@ from strictarp.doctor.kinds import (
     FELIXCONFIGURATIONS,
     PODS,
 )
-from strictarp.doctor.managed import written_at
+from strictarp.doctor.managed import MANAGED_CONFIGMAPS, written_at
 from strictarp.doctor.objects import Objects, ProxyAnswer, SpeakerAnswer
 from strictarp.doctor.pages import proxy_answer, speaker_answer
 from strictarp.doctor.proxying import IPVS
@@ -191,14 +191,8 @@ async def _config_maps(reader: _Reader) -> tuple[ConfigMap, ...]:
 async def _written(reader: _Reader, signs: Signs) -> str:
     """When the proxies' configuration was last written."""
     held = holder(signs)
-    if held is None:
-        return ""
-    try:
-        return written_at(await reader.client.get_raw(CONFIGMAPS, held.name, held.namespace), held.key)
-    except (Unreachable, Unauthorized):
-        raise
-    except ApiError:
-        return ""  # it was there a moment ago; whoever deletes it will notice
+    config = await reader.get(MANAGED_CONFIGMAPS, held.name, held.namespace) if held is not None else None
+    return written_at(config, held.key) if held is not None and config is not None else ""
 
 
 async def _secret(reader: _Reader, view: ClusterView) -> Secret | None:

@@ -31,11 +31,13 @@ Tell = Callable[[str], None]
 class Order(msgspec.Struct, frozen=True):
     """What is wanted.
 
-    cluster: whether the API is to be asked; kubeconfig None: the service account of the pod. wire: None for
-    where it can be done. image: of the DaemonSet that reads the nodes, "" for none.
+    named: the checks were named one by one, so what they need is asked for with them. cluster: whether the
+    API is to be asked; kubeconfig None: the service account of the pod. wire: None for where it can be done.
+    image: of the DaemonSet that reads the nodes, "" for none.
     """
 
     checks: tuple[Check, ...]
+    named: bool = False
     cluster: bool = True
     kubeconfig: str | None = None
     reports: tuple[Path, ...] = ()
@@ -53,7 +55,8 @@ class Order(msgspec.Struct, frozen=True):
             Part.NODES: bool(self.reports) or self.this_node or bool(self.image),
             Part.WIRE: bool(self.wire),
         }
-        return frozenset(part for part, asked in wanted.items() if asked)
+        needed = frozenset[Part]().union(*(check.needs for check in self.checks if self.named))
+        return needed.union(part for part, asked in wanted.items() if asked)
 
 
 async def run(order: Order, tell: Tell) -> Diagnosis:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Generic, Protocol, TypeAlias, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import aiohttp
 import msgspec
@@ -17,7 +17,6 @@ from strictarp.kube.model import KubeObject, Resource
 from strictarp.kube.wire import Decoder, Refused
 
 T = TypeVar("T", bound=KubeObject)
-JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 
 PAGE = 500
 REQUEST_LIMIT = 30.0
@@ -107,14 +106,6 @@ class Client:
     async def get(self, res: Resource[T], name: str, namespace: str = "") -> T:
         """One object; raises NotFound, Malformed."""
         return self._decoder(res).object(await self._call("GET", res.path(namespace, name)))
-
-    async def get_raw(self, res: Resource[T], name: str, namespace: str = "") -> dict[str, JsonValue]:
-        """One object as the whole document, for those who edit and replace it."""
-        body = await self._call("GET", res.path(namespace, name))
-        try:
-            return msgspec.json.decode(body, type=dict[str, JsonValue])
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise Malformed(200, "Malformed", f"{res.plural} {name}: unreadable answer: {error}") from error
 
     async def list(
         self, res: Resource[T], namespace: str = "", *, label_selector: str = "", field_selector: str = ""
