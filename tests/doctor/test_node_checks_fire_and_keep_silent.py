@@ -329,6 +329,15 @@ def test_a_tc_filter_makes_deaf_unless_nobody_knows_what_it_does() -> None:
     assert seen(CHECKS["SA404"], evidence(healthy(filters=(program,))))
 
 
+def test_addresses_that_nobody_asks_for_by_arp_harm_nobody() -> None:
+    routed = "addr add 203.0.113.100/32 dev kube-ipvs0"  # BGP leads to it: no announcer on the segment
+    assert seen(CHECKS["SA201"], evidence(view(NODE, DEFAULT, routed), vips=["203.0.113.100"])) == []
+    cluster_ip = "addr add 10.96.0.10/32 dev kube-ipvs0"
+    assert seen(CHECKS["SA201"], evidence(view(NODE, DEFAULT, cluster_ip))) == []
+    local_dns = ("addr add 10.96.0.10/32 dev lo", cluster_ip)
+    assert seen(CHECKS["SA301"], evidence(healthy(*local_dns, agents=(IPVS_PROXY,)))) == []
+
+
 def test_a_healthy_cluster_has_no_findings() -> None:
     views = [msgspec.structs.replace(healthy(), node=name) for name in ("n1", "n2", "n3")]
     told = diagnose(evidence(*views, vips=["192.0.2.100"]), tuple(CHECKS.values()), frozenset({Part.NODES}))

@@ -28,13 +28,16 @@ from strictarp.doctor.node.knowing import (
 )
 from strictarp.doctor.node.view import NodeView
 
+_PROXYS = (VIP_DEVICE, "kube-dummy-if")
+"""Where kube-proxy (ours too) and kube-router bind all Service IPs."""
 _IGNORED = (Rule.IGNORE_NOT_ON_DEVICE, Rule.IGNORE_OTHER_SUBNET, Rule.IGNORE_ALL)
 
 
 def _bound(view: NodeView, scene: Scene) -> Iterator[Address]:
-    """Service IPs that another device than kube-ipvs0 holds, and that are not some node's own address."""
+    """VIPs that another device than a proxy's own holds, and that are not some node's own address."""
+    candidates = scene.vips - scene.own_addresses.keys()
     for each in view.host.addresses:
-        if each.device != VIP_DEVICE and each.local in scene.service_ips - scene.own_addresses.keys():
+        if each.device not in _PROXYS and each.local in candidates:
             yield each
 
 
@@ -106,7 +109,7 @@ def _twice(evidence: Evidence) -> Iterator[Sighting]:
 
 def _own_address(evidence: Evidence) -> Iterator[Sighting]:
     scene = Scene(evidence)
-    for vip in sorted(scene.service_ips & scene.own_addresses.keys()):
+    for vip in sorted(scene.vips & scene.own_addresses.keys()):
         owner = scene.own_addresses[vip]
         others = [
             name

@@ -128,7 +128,7 @@ def _serves(view: NodeView, scene: Scene, agent: str) -> bool:
         return True
     meant = {each for one in view.keepalived for each in one.addresses} if agent == "keepalived" else set()
     held = {dotted(each.local) for each in view.host.addresses if each.device != VIP_DEVICE}
-    return any(dotted(vip) in meant or dotted(vip) in held for vip in scene.service_ips)
+    return any(dotted(vip) in meant or dotted(vip) in held for vip in scene.vips)
 
 
 def _forgetting(view: NodeView, scene: Scene) -> Iterator[Sighting]:

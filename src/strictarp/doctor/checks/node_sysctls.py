@@ -219,8 +219,7 @@ def _asymmetric(view: NodeView, scene: Scene) -> Iterator[Sighting]:
             vip
             for vip in local_vips(view, scene)
             if on_link(host, vip, device)
-            and input_route(host, device, _FAR_CLIENT, vip).obstacle
-            in (Obstacle.SENDER_ELSEWHERE, Obstacle.SENDER_UNREACHABLE)
+            and input_route(host, device, _FAR_CLIENT, vip).obstacle is Obstacle.SENDER_ELSEWHERE
         ]
         if dropped:
             yield Sighting(

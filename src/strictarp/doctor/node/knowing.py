@@ -34,12 +34,19 @@ class Scene(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def announced(self) -> frozenset[int] | None:
-        """IPv4 addresses that Services show to the outside; None when the cluster was not looked at."""
+        """IPv4 addresses that Services show to the outside and that are asked for by ARP.
+
+        None when the cluster was not looked at. Where nothing announces on the segment (BGP alone), only
+        those in a subnet of a node are.
+        """
         cluster = self.evidence.cluster
         if cluster is None:
             return None
-        found = service_vips(cluster.objects.services)
-        return frozenset(int(each) for each in found if isinstance(each, IPv4Address))
+        texts = service_vips(cluster.objects.services)
+        found = frozenset(int(each) for each in texts if isinstance(each, IPv4Address))
+        if any(each.layer2 for each in cluster.announcers):
+            return found
+        return frozenset(each for each in found if self._is_on_link(each))
 
     @cached_property
     def vips(self) -> frozenset[int]:
@@ -47,14 +54,11 @@ class Scene(msgspec.Struct, frozen=True, dict=True):
         if self.announced is not None:
             return self.announced
         views = self.evidence.nodes.values()
-        return frozenset(vip for view in views for vip in local_vips(view, self))
+        held = {each.local for view in views for each in view.host.on_device.get(VIP_DEVICE, ())}
+        return frozenset(each for each in held if self._is_on_link(each))
 
-    @cached_property
-    def service_ips(self) -> frozenset[int]:
-        """All that Services have as far as it was seen: `vips`, and what any kube-ipvs0 holds."""
-        views = self.evidence.nodes.values()
-        held = (each.local for view in views for each in view.host.on_device.get(VIP_DEVICE, ()))
-        return self.vips | frozenset(held)
+    def _is_on_link(self, address: int) -> bool:
+        return any(on_link(view.host, address) for view in self.evidence.nodes.values())
 
     @cached_property
     def own_addresses(self) -> Mapping[int, str]:
@@ -142,14 +146,8 @@ def on_link(host: Host, address: int, device: str = "") -> bool:
 
 
 def local_vips(view: NodeView, scene: Scene) -> frozenset[int]:
-    """Addresses that kube-ipvs0 alone holds here and that clients ask for by ARP.
-
-    By the cluster's Services; without them, those in a subnet of an interface.
-    """
-    held = vips_of(view.host)
-    if scene.announced is not None:
-        return held & scene.announced
-    return frozenset(each for each in held if on_link(view.host, each))
+    """Addresses that kube-ipvs0 alone holds here and that clients ask for by ARP."""
+    return vips_of(view.host) & scene.vips
 
 
 # --- interfaces --------------------------------------------------------------------------------------------
