@@ -1,5 +1,6 @@
 """`strictarp node-report` on a node of the running kernel, with its files below another folder."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -201,3 +202,26 @@ def test_links_stay_below_the_root(tmp_path: Path) -> None:
     assert root.at("/../../etc/a") == tmp_path / "etc/b"
     assert root.read("/etc/a") is None
     assert root.read("/etc/round") is None
+
+
+def test_what_may_not_be_read_is_told_and_nothing_else_is_lost(tmp_path: Path) -> None:
+    for name in ("etc/a/secret.conf", "etc/closed/b.conf"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("x")
+    (tmp_path / "etc/a/secret.conf").chmod(0o600)
+    (tmp_path / "etc/closed").chmod(0o700)
+    os.mkfifo(tmp_path / "etc/pipe")
+    tmp_path.chmod(0o755)
+    for folder in (tmp_path.parent, tmp_path.parent.parent):
+        folder.chmod(0o755)
+    root = Root(tmp_path)
+    os.seteuid(65534)
+    try:
+        assert root.read("/etc/a/secret.conf") is None
+        assert root.read("/etc/closed/b.conf") is None
+        assert root.glob("/etc/*/*.conf") == ["/etc/a/secret.conf"]
+        assert root.read("/etc/pipe") is None
+        assert not root.exists("/etc/closed/b.conf")
+    finally:
+        os.seteuid(0)
+    assert set(root.blind) == {"/etc/a/secret.conf", "/etc/closed/b.conf", "/etc/closed"}

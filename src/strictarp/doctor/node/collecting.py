@@ -81,7 +81,7 @@ def _sysctl_files(root: Root) -> Iterator[sysctld.File]:
         text = root.read(path)
         if text is not None or path != sysctld.LAST:
             # A link to /dev/null is no file: it masks those of its name.
-            yield sysctld.File(path, text or "", root.real(path))
+            yield sysctld.File(path, text or "")
 
 
 def _agents(root: Root) -> Iterator[Agent]:

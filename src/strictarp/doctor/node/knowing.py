@@ -19,6 +19,7 @@ from strictarp.arp.switching import VIP_DEVICE, vips_of
 from strictarp.doctor.check import NODES, Check, Severity, Sighting
 from strictarp.doctor.evidence import Evidence
 from strictarp.doctor.node.agents import PROXIES
+from strictarp.doctor.node.proxy_files import truth
 from strictarp.doctor.node.view import NodeView
 from strictarp.sysctl.effective import strictarp_in_force
 from strictarp.wire.vips import service_vips
@@ -240,7 +241,7 @@ def strict_by_setting(view: NodeView) -> bool | None:
     if view.runs(_GUARD) or _kube_router_proxies(view):
         return True
     flags = [each.flags["ipvs-strict-arp"] for each in view.agents if "ipvs-strict-arp" in each.flags]
-    said = [flag == "true" for flag in flags]
+    said = [truth(flag) for flag in flags]
     said += [each.strict for each in view.proxy_settings if each.strict is not None]
     if any(said):
         return True
