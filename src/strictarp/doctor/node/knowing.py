@@ -263,3 +263,19 @@ def in_force(host: Host, device: str) -> bool:
             dev_announce=host.own("arp_announce", device),
         )
     )
+
+
+_RESTARTS = {
+    "k3s": "systemctl restart k3s   # k3s-agent on agents",
+    "rke2": "systemctl restart rke2-server   # rke2-agent on agents",
+    "kubelite": "snap restart microk8s.daemon-kubelite",
+}
+
+
+def restart_proxy(view: NodeView) -> str:
+    """The command that starts the node's proxy again, as it is installed there."""
+    for agent, command in _RESTARTS.items():
+        if view.runs(agent):
+            return f"on {view.node}: {command}"
+    pod = "pod -l k8s-app=kube-proxy --field-selector"
+    return f"kubectl -n kube-system delete {pod} spec.nodeName={view.node}"
