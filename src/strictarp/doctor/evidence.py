@@ -6,10 +6,12 @@ A part that could not be looked at is None (or missing, for a node), and the rea
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 
 import msgspec
 
 from strictarp.doctor.cluster_view import ClusterView
+from strictarp.doctor.node.scene import Scene
 from strictarp.doctor.node.view import NodeView
 from strictarp.doctor.wire_view import WireView
 
@@ -17,7 +19,7 @@ NODE = "node "
 """What the keys of `Evidence.blind` for a node begin with: `node n1`."""
 
 
-class Evidence(msgspec.Struct, frozen=True):
+class Evidence(msgspec.Struct, frozen=True, dict=True):
     """All of it.
 
     blind: what could not be looked at → why, and what is needed. Keys: a part (`cluster`, `nodes`, `wire`),
@@ -28,3 +30,8 @@ class Evidence(msgspec.Struct, frozen=True):
     nodes: Mapping[str, NodeView] = {}
     wire: WireView | None = None
     blind: Mapping[str, str] = {}
+
+    @cached_property
+    def scene(self) -> Scene:
+        """What the nodes and the cluster amount to together."""
+        return Scene(self.cluster, self.nodes)

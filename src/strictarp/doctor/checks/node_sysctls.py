@@ -15,7 +15,6 @@ from strictarp.doctor.checks.node_lasting import culprits
 from strictarp.doctor.evidence import Evidence
 from strictarp.doctor.node import tables
 from strictarp.doctor.node.knowing import (
-    Scene,
     answerable,
     asked,
     enumerated,
@@ -23,7 +22,6 @@ from strictarp.doctor.node.knowing import (
     local_vips,
     node_check,
     on,
-    on_link,
     restart_proxy,
     same_node,
     service_mode,
@@ -31,6 +29,7 @@ from strictarp.doctor.node.knowing import (
     uplinks,
     vip_subject,
 )
+from strictarp.doctor.node.scene import Scene, on_link
 from strictarp.doctor.node.view import NodeView
 from strictarp.sysctl.effective import Announce, Ignore, announce_level, hides_vips, ignore_level
 from strictarp.sysctl.files import conf
@@ -107,7 +106,7 @@ def _sender(view: NodeView, scene: Scene) -> Iterator[Sighting]:
 
 
 def _nodes_differ(evidence: Evidence) -> Iterator[Sighting]:
-    scene = Scene(evidence)
+    scene = evidence.scene
     groups: dict[str, list[NodeView]] = {}
     for name in sorted(evidence.nodes):
         view = evidence.nodes[name]
