@@ -46,6 +46,8 @@ def _set(device: str, key: str, value: int) -> str:
 
 def _kernel_answers(view: NodeView, scene: Scene) -> Iterator[Sighting]:
     vips = local_vips(view, scene)
+    if all(hides_vips(view.host.conf("arp_ignore", device.name)) for device in view.host.devices):
+        return  # no device answers for what it does not hold: no need to ask for each VIP
     for device in uplinks(view, scene) if vips else ():
         answered = [vip for vip in vips if any(each.answered for each in asked(view.host, device, vip))]
         if not answered:

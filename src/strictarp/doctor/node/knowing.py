@@ -22,7 +22,6 @@ from strictarp.sysctl.effective import strictarp_in_force
 _GUARD, _OUR_PROXY = "strictarp guard", "strictarp proxy"
 """They put strictARP back within seconds."""
 
-
 Look = Callable[[NodeView, Scene], Iterable[Sighting]]
 """What one node shows of a problem."""
 

@@ -70,7 +70,7 @@ class Scene(msgspec.Struct, frozen=True, dict=True):
     @cached_property
     def uplinks(self) -> Mapping[str, tuple[str, ...]]:
         """Node → the interfaces that clients come in by: with a default route, or in the subnet of a VIP."""
-        return {name: tuple(self._uplinks_of(view.host)) for name, view in self.nodes.items()}
+        return {view.node: tuple(self._uplinks_of(view.host)) for view in self.nodes.values()}
 
     def _uplinks_of(self, host: Host) -> Iterable[str]:
         found = [
