@@ -30,6 +30,7 @@ COMMANDS = {
     "preflight": "what strictARP would break on this node, before it is switched on",
     "probe": "ask on the wire who answers for an address",
     "proxy": "program IPVS for the Services of a cluster (a node's daemon)",
+    "watch": "keep asking who answers for addresses, and listen",
     "speaker": "answer ARP for the addresses this node owns (a node's daemon)",
 }
 

@@ -24,6 +24,7 @@ MODULES = (
     "strictarp.proxy.daemon",
     "strictarp.proxy.process",
     "strictarp.speaker.daemon",
+    "strictarp.wire.inspecting",
 )
 
 
