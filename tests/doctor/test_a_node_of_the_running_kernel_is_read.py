@@ -1,6 +1,8 @@
 """`strictarp node-report` on a node of the running kernel, with its files below another folder."""
 
+import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -134,6 +136,17 @@ def test_filters_are_judged_by_where_they_sit(space: Namespace, root: Path, tmp_
     assert {"SA401", "SA402"} <= found
 
 
+def test_a_tc_program_for_arp_is_seen(space: Namespace, root: Path, tmp_path: Path) -> None:
+    add = "tc filter add dev eth0 ingress protocol arp bpf da bytecode '1,6 0 0 2'"
+    add = f"tc qdisc add dev eth0 clsact && {add}"
+    if namespaces.run(space, ["sh", "-c", add], check=False).returncode != 0:
+        pytest.skip("this kernel has no clsact or no cls_bpf")
+    view = report(space, root, tmp_path)
+    assert [(each.kind, each.name, each.unread) for each in view.filters] == [
+        ("tc", "eth0 ingress", "a BPF program decides")
+    ]
+
+
 def test_interfaces_of_other_kinds(space: Namespace, root: Path, tmp_path: Path) -> None:
     namespaces.ip(space, "link add br0 type bridge", "link set br0 up", "link set eth0 master br0")
     view = report(space, root, tmp_path)
@@ -163,6 +176,23 @@ def test_five_thousand_addresses_are_read_and_judged_fast(
     assert "SA201" in codes(view)
 
 
+@pytest.mark.parametrize(("capabilities", "blind"), [("-all,+net_admin", set()), ("-all", {"nftables"})])
+def test_of_capabilities_it_takes_net_admin_alone(
+    space: Namespace, tmp_path: Path, capabilities: str, blind: set[str]
+) -> None:
+    target = tmp_path / "report.json"
+    argv = ["setpriv", f"--bounding-set={capabilities}", "--inh-caps=-all", "--no-new-privs"]
+    with namespaces.entered(space):
+        subprocess.run(
+            [*argv, sys.executable, "-m", "strictarp", "node-report", "--json", str(target)],
+            check=False,
+            capture_output=True,
+        )
+    view = msgspec.json.decode(target.read_bytes(), type=NodeView)
+    assert set(view.blind) == blind
+    assert view.host.conf("arp_ignore", "eth0") == 0
+
+
 def test_links_stay_below_the_root(tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc/a").symlink_to("../../../../etc/b")
@@ -172,3 +202,26 @@ def test_links_stay_below_the_root(tmp_path: Path) -> None:
     assert root.at("/../../etc/a") == tmp_path / "etc/b"
     assert root.read("/etc/a") is None
     assert root.read("/etc/round") is None
+
+
+def test_what_may_not_be_read_is_told_and_nothing_else_is_lost(tmp_path: Path) -> None:
+    for name in ("etc/a/secret.conf", "etc/closed/b.conf"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("x")
+    (tmp_path / "etc/a/secret.conf").chmod(0o600)
+    (tmp_path / "etc/closed").chmod(0o700)
+    os.mkfifo(tmp_path / "etc/pipe")
+    tmp_path.chmod(0o755)
+    for folder in (tmp_path.parent, tmp_path.parent.parent):
+        folder.chmod(0o755)
+    root = Root(tmp_path)
+    os.seteuid(65534)
+    try:
+        assert root.read("/etc/a/secret.conf") is None
+        assert root.read("/etc/closed/b.conf") is None
+        assert root.glob("/etc/*/*.conf") == ["/etc/a/secret.conf"]
+        assert root.read("/etc/pipe") is None
+        assert not root.exists("/etc/closed/b.conf")
+    finally:
+        os.seteuid(0)
+    assert set(root.blind) == {"/etc/a/secret.conf", "/etc/closed/b.conf", "/etc/closed"}

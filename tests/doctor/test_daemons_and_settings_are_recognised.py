@@ -192,7 +192,7 @@ def test_legacy_arptables() -> None:
 def test_tc_filters_for_arp_that_stop_frames() -> None:
     shown = (
         "filter protocol all pref 1 bpf chain 0 \n"
-        "filter protocol all pref 1 bpf chain 0 handle 0x1 x direct-action\n"
+        "filter protocol all pref 1 bpf chain 0 handle 0x1 x direct-action not_in_hw\n"
         "filter protocol arp pref 9 flower chain 0 \nfilter protocol arp pref 9 flower chain 0 handle 0x1 \n"
         "  eth_type arp\n\taction order 1: gact action drop\n"
     )

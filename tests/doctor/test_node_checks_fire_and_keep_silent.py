@@ -1,19 +1,23 @@
 """Each check of nodes in a case in which it must find something, and in the nearest in which it must not."""
 
+import random
 from collections.abc import Sequence
 
 import msgspec
 import pytest
 
+from strictarp.arp.facts_text import FactsText, text_of
 from strictarp.doctor.check import Part
 from strictarp.doctor.checks import node_addresses, node_filters, node_lasting, node_links, node_sysctls
 from strictarp.doctor.diagnosis import diagnose
 from strictarp.doctor.evidence import Evidence
 from strictarp.doctor.node import tables
 from strictarp.doctor.node.daemons import tuned_lines
-from strictarp.doctor.node.view import Agent, Managed, Nic, NodeView, ProxySetting, VrrpInstance
+from strictarp.doctor.node.view import Agent, Filter, Managed, Nic, NodeView, ProxySetting, VrrpInstance
+from support.arp_kernel import model_of
 from support.command_hosts import IPVS, VIP, nic
 from support.node_views import DEFAULT, IPVS_PROXY, NODE, STRICT, evidence, healthy, seen, view
+from support.random_hosts import make
 
 CHECKS = {
     check.code: check
@@ -269,8 +273,11 @@ CASES: dict[str, tuple[Evidence, Evidence]] = {
         evidence(view(NODE, ipvs="loaded"), view(NODE, node="n2", ipvs="missing", agents=(IPTABLES,))),
     ),
     "SA412": (
-        evidence(healthy(agents=(*KUBE_VIP, Agent("metallb speaker", 5)))),
-        evidence(healthy(agents=(IPVS_PROXY, Agent("metallb speaker", 5)))),
+        evidence(healthy(STALE, agents=(*KUBE_VIP, Agent("metallb speaker", 5)))),
+        evidence(
+            healthy(agents=(IPVS_PROXY, Agent("metallb speaker", 5))),
+            healthy(node="n2", agents=(*KUBE_VIP, Agent("metallb speaker", 5))),
+        ),
     ),
     "SA413": (evidence(managed("")), evidence(managed("static"))),
     "SA414": (evidence(keepalived(True)), evidence(keepalived(False))),
@@ -310,10 +317,47 @@ def test_it_keeps_silent(code: str) -> None:
     assert seen(CHECKS[code], CASES[code][1]) == []
 
 
+def test_a_tc_filter_makes_deaf_unless_nobody_knows_what_it_does() -> None:
+    tc = Filter(
+        "tc", "eth0 ingress", "filter protocol arp pref 9 flower\n\taction order 1: gact action drop\n"
+    )
+    assert [each.subject for each in seen(CHECKS["SA402"], evidence(healthy(filters=(tc,))))] == [
+        "node n1 interface eth0"
+    ]
+    program = msgspec.structs.replace(tc, unread="a BPF program decides")
+    assert seen(CHECKS["SA402"], evidence(healthy(filters=(program,)))) == []
+    assert seen(CHECKS["SA404"], evidence(healthy(filters=(program,))))
+
+
+def test_addresses_that_nobody_asks_for_by_arp_harm_nobody() -> None:
+    routed = "addr add 203.0.113.100/32 dev kube-ipvs0"  # BGP leads to it: no announcer on the segment
+    assert seen(CHECKS["SA201"], evidence(view(NODE, DEFAULT, routed), vips=["203.0.113.100"])) == []
+    cluster_ip = "addr add 10.96.0.10/32 dev kube-ipvs0"
+    assert seen(CHECKS["SA201"], evidence(view(NODE, DEFAULT, cluster_ip))) == []
+    local_dns = ("addr add 10.96.0.10/32 dev lo", cluster_ip)
+    assert seen(CHECKS["SA301"], evidence(healthy(*local_dns, agents=(IPVS_PROXY,)))) == []
+
+
 def test_a_healthy_cluster_has_no_findings() -> None:
     views = [msgspec.structs.replace(healthy(), node=name) for name in ("n1", "n2", "n3")]
     told = diagnose(evidence(*views, vips=["192.0.2.100"]), tuple(CHECKS.values()), frozenset({Part.NODES}))
     assert (told.findings, told.exit_code) == ((), 0)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_whatever_host_is_judged_without_an_accident(seed: int) -> None:
+    kinds = frozenset({"dummy", "bridge", "macvlan", "vlan", "bond", "vrf"})
+    views = {}
+    for name in ("n1", "n2"):
+        made = model_of(make(random.Random(f"{seed} {name}"), kinds))
+        facts = text_of(made)
+        renamed = msgspec.json.encode(facts).replace(b'"d0"', b'"kube-ipvs0"')
+        views[name] = NodeView(name, facts=msgspec.json.decode(renamed, type=FactsText), agents=(IPVS_PROXY,))
+    vips = ["10.0.0.50", "192.0.2.100", "10.0.1.200"]
+    for given in (evidence(*views.values()), evidence(*views.values(), vips=vips)):
+        for check in CHECKS.values():
+            for sighting in seen(check, given):
+                assert sighting.mend
 
 
 def test_views_survive_the_journey_as_json() -> None:

@@ -6,7 +6,6 @@ are real ones.
 
 import asyncio
 import contextlib
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -48,11 +47,16 @@ class Bench:
 @pytest.fixture
 async def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
     monkeypatch.setattr(applying, "POLL", 0.1)
+    ready = tmp_path / "ready.log"
+    ready.write_text(framed(msgspec.json.encode(healthy())))
     async with running_api(tmp_path) as api, running_kubelets(api, NODES, tmp_path) as kubelets:
+        for node in NODES:
+            kubelets.programs[node] = ["sh", "-c", f"cat {ready}; exec sleep 60"]
         yield Bench(api, kubelets)
 
 
 async def test_every_node_reports_and_nothing_is_left(bench: Bench) -> None:
+    bench.kubelets.programs.clear()  # the container's real command
     found = await bench.collect()
     assert sorted(found) == NODES
     for node, view in found.items():
@@ -71,7 +75,7 @@ async def test_every_node_reports_and_nothing_is_left(bench: Bench) -> None:
 
 async def test_a_pod_that_does_not_start_is_told_with_its_reason(bench: Bench) -> None:
     bench.kubelets.broken["n2"] = ("ImagePullBackOff", "no such image")
-    found = await bench.collect(seconds=3.0)
+    found = await bench.collect()
     assert isinstance(found["n1"], NodeView)
     assert found["n2"] == "its pod is ImagePullBackOff: no such image"
     assert await bench.left() == 0
@@ -79,15 +83,30 @@ async def test_a_pod_that_does_not_start_is_told_with_its_reason(bench: Bench) -
 
 async def test_a_report_that_cannot_be_read_is_told(bench: Bench) -> None:
     line = "strictarp-node-report 1/1 " + "QUFB" * 4
-    bench.kubelets.programs["n1"] = [sys.executable, "-c", f"print({line!r}); import time; time.sleep(60)"]
+    bench.kubelets.programs["n1"] = ["sh", "-c", f"echo {line}; exec sleep 60"]
     found = await bench.collect()
     assert str(found["n1"]).startswith("its report: it cannot be read: ")
     assert isinstance(found["n2"], NodeView)
 
 
+async def test_a_pod_that_ends_without_a_report_is_told_with_what_it_said(bench: Bench) -> None:
+    bench.kubelets.ended["n1"] = "error: cannot read this node"
+    found = await bench.collect()
+    assert found["n1"] == "its pod is Error; it said: error: cannot read this node"
+    assert isinstance(found["n2"], NodeView)
+
+
+async def test_nodes_that_say_nothing_are_told_when_the_time_is_over(bench: Bench) -> None:
+    for node in NODES:
+        bench.kubelets.programs[node] = ["sleep", "60"]
+    found = await bench.collect(seconds=1.0)
+    assert set(found.values()) == {"its pod is Running and has not reported"}
+    assert await bench.left() == 0
+
+
 async def test_it_is_deleted_after_an_interruption(bench: Bench) -> None:
     for node in NODES:
-        bench.kubelets.programs[node] = [sys.executable, "-c", "import time; time.sleep(60)"]
+        bench.kubelets.programs[node] = ["sleep", "60"]
     task = asyncio.create_task(bench.collect())
     await until(lambda: bench.kubelets.started == len(NODES))
     task.cancel()

@@ -19,10 +19,13 @@ from support.api import Api
 
 
 class Kubelets:
-    """images: what cannot be started on a node → reason and message, as a kubelet tells them."""
+    """Follows the API until cancelled."""
 
     def __init__(self, api: Api, nodes: Sequence[str], folder: Path, root: Path) -> None:
         self.broken: dict[str, tuple[str, str]] = {}
+        """Node → reason and message, as its kubelet tells why the container does not start."""
+        self.ended: dict[str, str] = {}
+        """Node → all that its container said before it ended with an error."""
         self.programs: dict[str, list[str]] = {}
         """Node → what runs there in place of the container's command."""
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -70,6 +73,9 @@ class Kubelets:
         if node in self.broken:
             reason, message = self.broken[node]
             state = {"waiting": {"reason": reason, "message": message}}
+        elif node in self.ended:
+            (self._folder / f"{pod}.log").write_text(self.ended[node] + "\n")
+            state = {"terminated": {"reason": "Error"}}
         else:
             self._process(pod, node, container)
         statuses = [{"name": container.name, "state": state}]

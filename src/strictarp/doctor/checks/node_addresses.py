@@ -20,7 +20,7 @@ from strictarp.doctor.node.knowing import (
     node_check,
     on,
     on_link,
-    same_node,
+    restart_proxy,
     service_mode,
     sharing,
     uplinks,
@@ -28,13 +28,16 @@ from strictarp.doctor.node.knowing import (
 )
 from strictarp.doctor.node.view import NodeView
 
+_PROXYS = (VIP_DEVICE, "kube-dummy-if")
+"""Where kube-proxy (ours too) and kube-router bind all Service IPs."""
 _IGNORED = (Rule.IGNORE_NOT_ON_DEVICE, Rule.IGNORE_OTHER_SUBNET, Rule.IGNORE_ALL)
 
 
 def _bound(view: NodeView, scene: Scene) -> Iterator[Address]:
-    """Service IPs that another device than kube-ipvs0 holds, and that are not some node's own address."""
+    """VIPs that another device than a proxy's own holds, and that are not some node's own address."""
+    candidates = scene.vips - scene.own_addresses.keys()
     for each in view.host.addresses:
-        if each.device != VIP_DEVICE and each.local in scene.service_ips - scene.own_addresses.keys():
+        if each.device not in _PROXYS and each.local in candidates:
             yield each
 
 
@@ -106,7 +109,7 @@ def _twice(evidence: Evidence) -> Iterator[Sighting]:
 
 def _own_address(evidence: Evidence) -> Iterator[Sighting]:
     scene = Scene(evidence)
-    for vip in sorted(scene.service_ips & scene.own_addresses.keys()):
+    for vip in sorted(scene.vips & scene.own_addresses.keys()):
         owner = scene.own_addresses[vip]
         others = [
             name
@@ -130,8 +133,8 @@ def _left_over(view: NodeView, scene: Scene) -> Iterator[Sighting]:
         told = "no proxy runs here" if mode == "none" else f"the proxy's mode is {mode}"
         yield Sighting(
             on(view),
-            f"{VIP_DEVICE} holds {len(held)} addresses ({enumerated(held)}), and {told}",
-            f"ip link del {VIP_DEVICE}; ipvsadm --clear   # or `kube-proxy --cleanup`",
+            f"{VIP_DEVICE} holds {enumerated(held)}, and {told}",
+            f"kube-proxy --cleanup   # or `ip link del {VIP_DEVICE}`, and `ipvsadm -D` for its virtual servers",
             tuple(vip_subject(vip) for vip in sorted(set(held) & scene.vips)),
         )
 
@@ -145,8 +148,8 @@ def _missing(view: NodeView, scene: Scene) -> Iterator[Sighting]:
         yield Sighting(
             on(view),
             f"the proxy's mode is ipvs, and there is no {VIP_DEVICE}",
-            "kubectl -n kube-system logs -l k8s-app=kube-proxy --field-selector "
-            f"spec.nodeName={view.node}   # it says what it lacks",
+            "kubectl -n kube-system logs $(kubectl -n kube-system get pods -o name -l k8s-app=kube-proxy "
+            f"--field-selector spec.nodeName={view.node})   # it says what it lacks",
         )
 
 
@@ -164,8 +167,7 @@ def _not_bound(evidence: Evidence) -> Iterator[Sighting]:
             yield Sighting(
                 f"node {name}",
                 f"{enumerated(missing)} is bound on {VIP_DEVICE} of other nodes, and not here",
-                f"kubectl -n kube-system delete pod -l k8s-app=kube-proxy --field-selector "
-                f"spec.nodeName={name}",
+                restart_proxy(evidence.nodes[name]),
                 tuple(vip_subject(vip) for vip in sorted(missing)),
             )
 
@@ -199,7 +201,7 @@ def _on_port(view: NodeView, scene: Scene) -> Iterator[Sighting]:
             f"it is a port of the {master.kind} {master.name} and holds {address}: requests arrive at "
             f"{master.name}, which at arp_ignore {host.conf('arp_ignore', master.name)} "
             f"{'answers' if host.conf('arp_ignore', master.name) == 0 else 'does not answer'} for it",
-            f"ip addr del {address} dev {device.name} && ip addr add {address} dev {master.name}",
+            f"ip addr add {address} dev {master.name} && ip addr del {address} dev {device.name}",
         )
 
 
@@ -256,7 +258,6 @@ CHECKS = (
         why="Without it no Service IP is local, and IPVS sees no packet.",
         look=_missing,
         causes=("SA411",),
-        explains=same_node,
     ),
     Check(
         "SA307",
@@ -266,7 +267,6 @@ CHECKS = (
         NODES,
         _not_bound,
         ("SA305",),
-        same_node,
     ),
     node_check(
         "SA308",

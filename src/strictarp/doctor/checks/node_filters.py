@@ -88,7 +88,7 @@ def _deafening(view: NodeView, scene: Scene) -> Iterator[Sighting]:
                 tuple(vip_subject(vip) for vip in sorted(dropped)),
             )
     for each in view.filters:
-        if each.kind == "tc":
+        if each.kind == "tc" and not each.unread:
             device = each.name.split(" ")[0]
             yield Sighting(
                 on(view, device),

@@ -15,6 +15,7 @@ from strictarp.doctor.node.knowing import (
     local_vips,
     node_check,
     on,
+    restart_proxy,
     strict_by_setting,
     uplinks,
 )
@@ -156,16 +157,9 @@ def _not_read_yet(view: NodeView, scene: Scene) -> Iterator[Sighting]:
                 f"{setting.file} says strictARP, and was changed {since} s after {setting.owner} started, "
                 "which reads "
                 "it only then",
-                _RESTARTS.get(setting.owner, f"restart {setting.owner}"),
+                restart_proxy(view),
             )
 
-
-_RESTARTS = {
-    "kube-proxy": "kubectl -n kube-system rollout restart daemonset/kube-proxy",
-    "k3s": "systemctl restart k3s   # k3s-agent on agents",
-    "rke2": "systemctl restart rke2-server   # rke2-agent on agents",
-    "kubelite": "snap restart microk8s.daemon-kubelite",
-}
 
 CHECKS = (
     node_check(

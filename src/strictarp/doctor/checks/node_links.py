@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from strictarp.arp.facts import dotted
+from strictarp.arp.switching import VIP_DEVICE
 from strictarp.doctor.check import Severity, Sighting
 from strictarp.doctor.node.agents import ANNOUNCERS, BINDERS
 from strictarp.doctor.node.knowing import Scene, entries, node_check, on, service_mode, uplinks
@@ -110,14 +112,23 @@ _MODULE = {"missing": "not there", "loadable": "not loaded"}
 
 
 def _rivals(view: NodeView, scene: Scene) -> Iterator[Sighting]:
-    running = {each.name: each for each in view.runs(*ANNOUNCERS)}
+    running = {each.name: each for each in view.runs(*ANNOUNCERS) if _serves(view, scene, each.name)}
     if len(running) > 1:
         shown = ", ".join(f"{ANNOUNCERS[name]} (PID {running[name].pid})" for name in sorted(running))
         yield Sighting(
             on(view),
-            f"several announcers run here: {shown}",
+            f"several announcers of Service IPs run here: {shown}",
             "see that no IP is served by two of them (loadBalancerClass, separate ranges), or remove one",
         )
+
+
+def _serves(view: NodeView, scene: Scene, agent: str) -> bool:
+    """It announces Service IPs, as far as can be seen: kube-vip and the like may hold the API's IP only."""
+    if agent not in BINDERS or agent == "purelb":
+        return True
+    meant = {each for one in view.keepalived for each in one.addresses} if agent == "keepalived" else set()
+    held = {dotted(each.local) for each in view.host.addresses if each.device != VIP_DEVICE}
+    return any(dotted(vip) in meant or dotted(vip) in held for vip in scene.vips)
 
 
 def _forgetting(view: NodeView, scene: Scene) -> Iterator[Sighting]:

@@ -24,6 +24,7 @@ from strictarp.doctor.node.knowing import (
     node_check,
     on,
     on_link,
+    restart_proxy,
     same_node,
     service_mode,
     sharing,
@@ -36,6 +37,7 @@ from strictarp.sysctl.files import conf
 
 _FAR_CLIENT = 0xC6336401
 """198.51.100.1: stands for a client of another network."""
+_STRICT = "sysctl -w net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2"
 _FILTERED = (Rule.FILTERED_INPUT, Rule.FILTERED_OUTPUT)
 
 
@@ -55,7 +57,7 @@ def _kernel_answers(view: NodeView, scene: Scene) -> Iterator[Sighting]:
             f"requests for {enumerated(answered)} are answered by the kernel: effective "
             f"arp_ignore={values['arp_ignore']}, "
             f"arp_announce={values['arp_announce']}{_by_whom(view, device)}",
-            f"{_set('all', 'arp_ignore', 1)} {conf('all', 'arp_announce')}=2; and strictARP: true for good",
+            f"strictarp enable   # until then, here: {_STRICT}",
             tuple(vip_subject(vip) for vip in sorted(answered)),
         )
 
@@ -65,9 +67,9 @@ def _by_whom(view: NodeView, device: str) -> str:
     return f"; {' and '.join(line.where for line in lines)} would undo it each time" if lines else ""
 
 
-def _explains_answers(cause: Sighting, effect: Sighting) -> bool:
+def _explains_answers(cause: Sighting, _: Sighting) -> bool:
     """A setting of the cluster explains it on every node."""
-    return same_node(cause, effect) or not cause.subject.startswith("node")
+    return not cause.subject.startswith("node ")
 
 
 def _own_value_defeats(view: NodeView, scene: Scene) -> Iterator[Sighting]:
@@ -77,8 +79,8 @@ def _own_value_defeats(view: NodeView, scene: Scene) -> Iterator[Sighting]:
         if hides_vips(everywhere) and not hides_vips(view.host.conf("arp_ignore", device)):
             yield Sighting(
                 on(view, device),
-                f"conf.{device}.arp_ignore={own} is above conf.all's {everywhere}, so it counts, and means "
-                f"{ignore_level(own).name.lower().replace('_', ' ')}",
+                f"conf.{device}.arp_ignore={own} is above conf.all's {everywhere}, so it counts, and means: "
+                f"answer {'all but addresses of scope host' if own == 3 else 'everything'}",
                 _set(device, "arp_ignore", 0),
             )
 
@@ -98,7 +100,9 @@ def _sender(view: NodeView, scene: Scene) -> Iterator[Sighting]:
             on(view, device),
             f"effective arp_announce={level} (conf.{whose}): requests of this node may carry a Service IP "
             "as sender",
-            _set(device, "arp_announce", 0) if own > 2 else _set("all", "arp_announce", 2),
+            f"{_set(device, 'arp_announce', 0)} {conf('all', 'arp_announce')}=2"
+            if own > 2
+            else _set("all", "arp_announce", 2),
         )
 
 
@@ -121,8 +125,7 @@ def _nodes_differ(evidence: Evidence) -> Iterator[Sighting]:
             yield Sighting(
                 on(view),
                 f"strictARP is {state} here (conf.all: {values}), and {common} on {names}",
-                f"kubectl -n kube-system delete pod -l k8s-app=kube-proxy --field-selector "
-                f"spec.nodeName={view.node}",
+                restart_proxy(view) if common == "in force" else "strictarp enable",
             )
 
 
@@ -219,8 +222,7 @@ def _asymmetric(view: NodeView, scene: Scene) -> Iterator[Sighting]:
             vip
             for vip in local_vips(view, scene)
             if on_link(host, vip, device)
-            and input_route(host, device, _FAR_CLIENT, vip).obstacle
-            in (Obstacle.SENDER_ELSEWHERE, Obstacle.SENDER_UNREACHABLE)
+            and input_route(host, device, _FAR_CLIENT, vip).obstacle is Obstacle.SENDER_ELSEWHERE
         ]
         if dropped:
             yield Sighting(

@@ -20,6 +20,19 @@ POLL = 1.0
 TIMEOUT = 120.0
 CANNOT_LOOK = 3
 DELETE_TRIES = 3
+_LAST = 200
+_HOPELESS = frozenset(
+    (
+        "CrashLoopBackOff",
+        "CreateContainerConfigError",
+        "CreateContainerError",
+        "ErrImageNeverPull",
+        "ImagePullBackOff",
+        "InvalidImageName",
+        "RunContainerError",
+    )
+)
+"""Kubelets' words for what waiting does not mend (pkg/kubelet/images/types.go, kuberuntime)."""
 Tell = Callable[[str], None]
 
 
@@ -90,11 +103,16 @@ async def _look_at(client: Client, pod: Pod, gathered: _Gathered) -> None:
     if not node or node in gathered.reports or node in gathered.given_up:
         return
     statuses = pod.status.container_statuses or ()
-    gathered.waiting[node] = _obstacle(pod, statuses)
+    reason, why = _obstacle(pod, statuses)
+    if reason in _HOPELESS:
+        gathered.given_up[node] = why
+        return
+    gathered.waiting[node] = why
     if not any(each.state.running or each.state.terminated for each in statuses):
         return
     try:
-        report = find(await client.logs(pod.metadata.name, namespace=pod.metadata.namespace))
+        log = await client.logs(pod.metadata.name, namespace=pod.metadata.namespace)
+        report = find(log)
     except Broken as error:
         gathered.given_up[node] = f"its report: {error}"
         return
@@ -106,15 +124,19 @@ async def _look_at(client: Client, pod: Pod, gathered: _Gathered) -> None:
     if report is not None:
         # The name that the API knows counts, whatever the pod was told.
         gathered.reports[node] = msgspec.structs.replace(report, node=node)
+    elif any(each.state.terminated for each in statuses):
+        last = log.strip().splitlines()[-1:]
+        gathered.given_up[node] = f"{why}{f'; it said: {last[0][:_LAST]}' if last else ''}"
 
 
-def _obstacle(pod: Pod, statuses: tuple[ContainerStatus, ...]) -> str:
-    """Why a pod has not reported, in words."""
+def _obstacle(pod: Pod, statuses: tuple[ContainerStatus, ...]) -> tuple[str, str]:
+    """Why a pod has not reported: the kubelet's word for it, and a sentence."""
     for each in statuses:
         state = each.state.waiting or each.state.terminated
         if state is not None:
-            return f"its pod is {state.reason or 'waiting'}{f': {state.message}' if state.message else ''}"
-    return f"its pod is {pod.status.phase or 'not started'} and has not reported"
+            more = f": {state.message}" if state.message else ""
+            return state.reason or "", f"its pod is {state.reason or 'waiting'}{more}"
+    return "", f"its pod is {pod.status.phase or 'not started'} and has not reported"
 
 
 async def _delete(client: Client, name: str, namespace: str, tell: Tell) -> None:

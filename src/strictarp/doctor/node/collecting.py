@@ -6,7 +6,7 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -15,7 +15,6 @@ from strictarp.arp import collecting
 from strictarp.arp.facts import Device, Host
 from strictarp.arp.facts_text import FactsText, text_of
 from strictarp.arp.frames import mac_text
-from strictarp.arp.preflight import default_uplinks
 from strictarp.doctor.node import agents, daemons, filters, proxy_files, sysctld, tables
 from strictarp.doctor.node.reading import Root, output_of
 from strictarp.doctor.node.view import (
@@ -30,7 +29,8 @@ from strictarp.doctor.node.view import (
 )
 from strictarp.errors import UserError
 from strictarp.netlink.messages import MalformedMessage, Refusal
-from strictarp.netlink.socket import DumpInterrupted
+from strictarp.netlink.qdisc import FILTERING, encode_dump_qdiscs, parse_qdisc
+from strictarp.netlink.socket import NETLINK_ROUTE, DumpInterrupted, Netlink
 from strictarp.sysctl import files
 from strictarp.sysctl.files import SysctlError
 
@@ -45,9 +45,11 @@ async def collect(root_folder: Path, node: str) -> NodeView:
     root = Root(root_folder)
     try:
         host = await collecting.collect()
+        filtering = await _filtering()
     except (OSError, SysctlError, Refusal, DumpInterrupted, MalformedMessage) as error:
         raise UserError(f"cannot read this node: {error}; is /proc mounted, and is this Linux?") from error
-    found = tuple(_filters(root, host))
+    indexes = _indexes(host)
+    found = tuple(_filters(root, [name for name, index in indexes.items() if index in filtering]))
     running = tuple(_agents(root))
     return NodeView(
         node=node,
@@ -60,7 +62,7 @@ async def collect(root_folder: Path, node: str) -> NodeView:
         agents=running,
         proxy_settings=tuple(_proxy_settings(root)),
         keepalived=tuple(_keepalived(root)),
-        networkd=tuple(_networkd(root, host)),
+        networkd=tuple(_networkd(root, indexes)),
         filters=found,
         numbers=_numbers(),
         ipvs=_ipvs(root),
@@ -79,7 +81,7 @@ def _sysctl_files(root: Root) -> Iterator[sysctld.File]:
         text = root.read(path)
         if text is not None or path != sysctld.LAST:
             # A link to /dev/null is no file: it masks those of its name.
-            yield sysctld.File(path, text or "", root.real(path))
+            yield sysctld.File(path, text or "")
 
 
 def _agents(root: Root) -> Iterator[Agent]:
@@ -120,10 +122,9 @@ def _keepalived(root: Root) -> Iterator[VrrpInstance]:
         yield from daemons.vrrp_instances(root.read(path) or "")
 
 
-def _networkd(root: Root, host: Host) -> Iterator[Managed]:
-    indexes = {f"/run/systemd/netif/links/{index}": name for name, index in _indexes(host).items()}
-    for path, name in indexes.items():
-        paths = daemons.network_files(root.read(path) or "")
+def _networkd(root: Root, indexes: Mapping[str, int]) -> Iterator[Managed]:
+    for name, index in indexes.items():
+        paths = daemons.network_files(root.read(f"/run/systemd/netif/links/{index}") or "")
         if paths:
             texts = [root.read(each) or "" for each in paths]
             yield Managed(name, paths[0], daemons.keep_configuration(texts))
@@ -150,24 +151,33 @@ def _nics(root: Root, host: Host) -> Iterator[Nic]:
         folder = f"/sys/class/net/{device.name}"
         if (root.read(f"{folder}/address") or "").strip() != mac_text(device.mac):
             continue  # sysfs may show another namespace
-        flags = (root.read(f"{folder}/flags") or "0").strip()
+        flags = root.read(f"{folder}/flags") or ""
         yield Nic(
             device.name,
             driver=root.link_name(f"{root.real(folder)}/device/driver"),
             wireless=root.exists(f"{folder}/wireless") or root.exists(f"{folder}/phy80211"),
-            promiscuous=bool(int(flags, 16) & _IFF_PROMISC),
+            promiscuous=tables.has_flag(flags, _IFF_PROMISC),
             suppresses=(root.read(f"{folder}/brport/neigh_suppress") or "").strip() == "1",
         )
 
 
-def _filters(root: Root, host: Host) -> Iterator[Filter]:
+async def _filtering() -> frozenset[int]:
+    """Indexes of links that have a place for tc filters: only there tc need be asked."""
+    async with Netlink(NETLINK_ROUTE) as route:
+        found = [parse_qdisc(message) for message in await route.dump(encode_dump_qdiscs())]
+    return frozenset(each.index for each in found if each.kind in FILTERING)
+
+
+def _filters(root: Root, filtering: Iterable[str]) -> Iterator[Filter]:
     for family in ("arp", "netdev", "bridge"):
         try:
             yield from filters.nft_filters(output_of("nft", "list", "ruleset", family))
         except OSError as error:
-            root.blind["nftables"] = f"nft list ruleset {family}: {error.strerror}; root and nft are needed"
+            if "not supported" not in str(error.strerror):  # a kernel without nftables has no rules
+                why = f"nft list ruleset {family}: {error.strerror}; root and nft are needed"
+                root.blind["nftables"] = why
     yield from _arptables(root)
-    for device in default_uplinks(host):
+    for device in filtering:
         try:
             found = filters.tc_filter(output_of("tc", "filter", "show", "dev", device, "ingress"), device)
         except OSError as error:

@@ -11,7 +11,7 @@ from strictarp.doctor.node.arptables_save import arptables_rules
 from strictarp.doctor.node.view import Filter
 
 _HEAD = re.compile(r"^table (arp|netdev|bridge) (\S+) \{")
-_STOPS = re.compile(r"\b(drop|shot|stolen|trap|redirect|mirred)\b", re.IGNORECASE)
+_STOPS = re.compile(r"\b(drop|shot|stolen|trap|redirect|mirred|direct-action)\b", re.IGNORECASE)
 
 
 def nft_filters(listing: str) -> tuple[Filter, ...]:
@@ -64,13 +64,21 @@ def _says_something(line: str) -> bool:
 
 
 def tc_filter(listing: str, device: str) -> Filter | None:
-    """Filters of `tc filter show dev DEVICE ingress` that are for ARP alone and stop frames, else None."""
+    """Filters of `tc filter show dev DEVICE ingress` that are for ARP alone and stop frames, else None.
+
+    What a BPF program in direct action does is not told by the listing.
+    """
     kept: list[str] = []
+    programs = 0
     block: list[str] = []
     for line in [*listing.splitlines(), "filter"]:
         if line.startswith("filter"):
             if block and " protocol arp " in block[0] and any(_STOPS.search(each) for each in block):
                 kept += block
+                programs += " direct-action" in block[0]
             block = []
         block.append(line)
-    return Filter("tc", f"{device} ingress", "\n".join(kept)) if kept else None
+    if not kept:
+        return None
+    unread = "a BPF program decides" if programs else ""
+    return Filter("tc", f"{device} ingress", "\n".join(kept), unread)

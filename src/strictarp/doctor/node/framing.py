@@ -13,6 +13,7 @@ import zlib
 import msgspec
 
 from strictarp.doctor.node.view import NodeView
+from strictarp.errors import UserError
 
 _MARK = "strictarp-node-report"
 _WIDTH = 4000
@@ -48,8 +49,12 @@ def find(log: str) -> NodeView | None:
         document = unpacked.decompress(packed, _LARGEST)
         if not unpacked.eof:
             raise Broken("it is cut off, or larger than any report")
-        return msgspec.json.decode(document, type=NodeView)
-    except (binascii.Error, zlib.error, msgspec.DecodeError, UnicodeDecodeError) as error:
+        view = msgspec.json.decode(document, type=NodeView)
+        _ = view.host  # facts that contradict themselves are no report
+    except (binascii.Error, zlib.error, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Broken(
             f"it cannot be read: {error}; is the image of the same version as this program?"
         ) from error
+    except UserError as error:
+        raise Broken(str(error)) from error
+    return view

@@ -19,6 +19,7 @@ from strictarp.arp.switching import VIP_DEVICE, vips_of
 from strictarp.doctor.check import NODES, Check, Severity, Sighting
 from strictarp.doctor.evidence import Evidence
 from strictarp.doctor.node.agents import PROXIES
+from strictarp.doctor.node.proxy_files import truth
 from strictarp.doctor.node.view import NodeView
 from strictarp.sysctl.effective import strictarp_in_force
 from strictarp.wire.vips import service_vips
@@ -34,12 +35,19 @@ class Scene(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def announced(self) -> frozenset[int] | None:
-        """IPv4 addresses that Services show to the outside; None when the cluster was not looked at."""
+        """IPv4 addresses that Services show to the outside and that are asked for by ARP.
+
+        None when the cluster was not looked at. Where nothing announces on the segment (BGP alone), only
+        those in a subnet of a node are.
+        """
         cluster = self.evidence.cluster
         if cluster is None:
             return None
-        found = service_vips(cluster.objects.services)
-        return frozenset(int(each) for each in found if isinstance(each, IPv4Address))
+        texts = service_vips(cluster.objects.services)
+        found = frozenset(int(each) for each in texts if isinstance(each, IPv4Address))
+        if any(each.layer2 for each in cluster.announcers):
+            return found
+        return frozenset(each for each in found if self._is_on_link(each))
 
     @cached_property
     def vips(self) -> frozenset[int]:
@@ -47,14 +55,11 @@ class Scene(msgspec.Struct, frozen=True, dict=True):
         if self.announced is not None:
             return self.announced
         views = self.evidence.nodes.values()
-        return frozenset(vip for view in views for vip in local_vips(view, self))
+        held = {each.local for view in views for each in view.host.on_device.get(VIP_DEVICE, ())}
+        return frozenset(each for each in held if self._is_on_link(each))
 
-    @cached_property
-    def service_ips(self) -> frozenset[int]:
-        """All that Services have as far as it was seen: `vips`, and what any kube-ipvs0 holds."""
-        views = self.evidence.nodes.values()
-        held = (each.local for view in views for each in view.host.on_device.get(VIP_DEVICE, ()))
-        return self.vips | frozenset(held)
+    def _is_on_link(self, address: int) -> bool:
+        return any(on_link(view.host, address) for view in self.evidence.nodes.values())
 
     @cached_property
     def own_addresses(self) -> Mapping[int, str]:
@@ -142,14 +147,8 @@ def on_link(host: Host, address: int, device: str = "") -> bool:
 
 
 def local_vips(view: NodeView, scene: Scene) -> frozenset[int]:
-    """Addresses that kube-ipvs0 alone holds here and that clients ask for by ARP.
-
-    By the cluster's Services; without them, those in a subnet of an interface.
-    """
-    held = vips_of(view.host)
-    if scene.announced is not None:
-        return held & scene.announced
-    return frozenset(each for each in held if on_link(view.host, each))
+    """Addresses that kube-ipvs0 alone holds here and that clients ask for by ARP."""
+    return vips_of(view.host) & scene.vips
 
 
 # --- interfaces --------------------------------------------------------------------------------------------
@@ -242,7 +241,7 @@ def strict_by_setting(view: NodeView) -> bool | None:
     if view.runs(_GUARD) or _kube_router_proxies(view):
         return True
     flags = [each.flags["ipvs-strict-arp"] for each in view.agents if "ipvs-strict-arp" in each.flags]
-    said = [flag == "true" for flag in flags]
+    said = [truth(flag) for flag in flags]
     said += [each.strict for each in view.proxy_settings if each.strict is not None]
     if any(said):
         return True
@@ -264,3 +263,19 @@ def in_force(host: Host, device: str) -> bool:
             dev_announce=host.own("arp_announce", device),
         )
     )
+
+
+_RESTARTS = {
+    "k3s": "systemctl restart k3s   # k3s-agent on agents",
+    "rke2": "systemctl restart rke2-server   # rke2-agent on agents",
+    "kubelite": "snap restart microk8s.daemon-kubelite",
+}
+
+
+def restart_proxy(view: NodeView) -> str:
+    """The command that starts the node's proxy again, as it is installed there."""
+    for agent, command in _RESTARTS.items():
+        if view.runs(agent):
+            return f"on {view.node}: {command}"
+    pod = "pod -l k8s-app=kube-proxy --field-selector"
+    return f"kubectl -n kube-system delete {pod} spec.nodeName={view.node}"

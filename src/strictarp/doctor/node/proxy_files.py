@@ -62,11 +62,11 @@ def _arguments(text: str) -> _Said:
 
 
 def _of(found: Mapping[str, str]) -> _Said:
-    strict = _truth(found[STRICT] or "true") if STRICT in found else None
+    strict = truth(found[STRICT] or "true") if STRICT in found else None
     return found.get(MODE, ""), strict
 
 
-def _truth(value: object) -> bool | None:
+def truth(value: object) -> bool | None:
     """As strconv.ParseBool of Go, which reads kube-proxy's flags."""
     if isinstance(value, bool):
         return value

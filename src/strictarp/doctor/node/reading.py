@@ -5,6 +5,8 @@ From inside a pod the node's root is mounted somewhere, and absolute symlinks le
 
 from __future__ import annotations
 
+import fnmatch
+import stat
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,13 +57,15 @@ class Root:
         return self.path / self.real(path).lstrip("/")
 
     def read(self, path: str) -> str | None:
-        """The text, None where there is none."""
+        """The text, None where there is no such file (a pipe or a device is none)."""
         place = self.at(path)
-        if not place.is_file():
-            return None
         try:
+            if not stat.S_ISREG(place.stat().st_mode):
+                return None
             with place.open("rb") as file:
                 return file.read(LIMIT).decode("utf-8", "replace")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
         except OSError as error:
             self.blind[path] = f"cannot be read: {error.strerror}; root is needed"
             return None
@@ -84,17 +88,22 @@ class Root:
         return [found for head in heads for found in self.glob("/".join([head, *parts[at + 1 :]]))]
 
     def _names(self, folder: str, name: str) -> list[str]:
-        place = self.at(folder or "/")
-        if "*" not in name:
-            return [f"{folder}/{name}"] if (place / name).exists() or (place / name).is_symlink() else []
         try:
-            return sorted(f"{folder}/{each.name}" for each in place.glob(name))
-        except OSError:
+            names = [each.name for each in self.at(folder or "/").iterdir()]
+        except (FileNotFoundError, NotADirectoryError):
             return []
+        except OSError as error:
+            self.blind[folder] = f"cannot be listed: {error.strerror}; root is needed"
+            return []
+        return sorted(f"{folder}/{each}" for each in names if fnmatch.fnmatchcase(each, name))
 
     def exists(self, path: str) -> bool:
-        """There is such a file or folder."""
-        return self.at(path).exists()
+        """There is such a file or folder, as far as it may be seen."""
+        try:
+            self.at(path).stat()
+        except OSError:
+            return False
+        return True
 
     def link_name(self, path: str) -> str:
         """The last part of where a symlink leads, empty without one."""
@@ -108,11 +117,11 @@ class Root:
         for folder in (self.path / "proc").glob("[0-9]*"):
             try:
                 argv = (folder / "cmdline").read_bytes()
-                stat = (folder / "stat").read_text(encoding="utf-8", errors="replace")
+                told = (folder / "stat").read_text(encoding="utf-8", errors="replace")
             except OSError:
                 continue
             words = argv.decode("utf-8", "replace").split("\0")
-            yield int(folder.name), tuple(words), stat
+            yield int(folder.name), tuple(words), told
 
 
 def output_of(*argv: str) -> str:

@@ -37,15 +37,14 @@ _GLOB = re.compile(r"[*?\[]")
 
 
 class File(msgspec.Struct, frozen=True):
-    """A file as it lies in its folder. real: where a symlink leads; empty text when that is /dev/null."""
+    """A file as it lies in its folder; a link to /dev/null is one without text."""
 
     path: str
     text: str
-    real: str = ""
 
 
 def in_order(files: Iterable[File]) -> list[File]:
-    """The files of FOLDERS that are read, in reading order, then LAST if no link in a folder leads there."""
+    """The files of FOLDERS that are read, in reading order, then LAST."""
     chosen: dict[str, File] = {}
     last: list[File] = []
     for file in files:

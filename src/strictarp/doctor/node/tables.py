@@ -33,3 +33,11 @@ def neighbours(stat: str) -> int:
     if len(lines) < 2 or not lines[1].split():
         raise ValueError("no line of numbers")
     return int(lines[1].split()[0], 16)
+
+
+def has_flag(text: str, flag: int) -> bool | None:
+    """Whether a flag is in what /sys/class/net/DEVICE/flags holds (`0x1003`); None for what is no number."""
+    try:
+        return bool(int(text.strip(), 16) & flag)
+    except ValueError:
+        return None
