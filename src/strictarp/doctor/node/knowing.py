@@ -13,9 +13,9 @@ from strictarp.arp.explaining import ASKER_MAC, assumed_asker
 from strictarp.arp.facts import LOOPBACK, Device, Host, dotted
 from strictarp.arp.losses import is_enslaved
 from strictarp.arp.packets import Packet
-from strictarp.arp.preflight import default_uplinks
 from strictarp.arp.receiving import receive
 from strictarp.arp.switching import VIP_DEVICE, vips_of
+from strictarp.arp.uplinks import default_route_devices
 from strictarp.doctor.check import NODES, Check, Severity, Sighting
 from strictarp.doctor.evidence import Evidence
 from strictarp.doctor.node.agents import PROXIES
@@ -162,7 +162,7 @@ def uplinks(view: NodeView, scene: Scene) -> tuple[str, ...]:
         for device in host.devices
         if is_plain(host, device) and any(on_link(host, vip, device.name) for vip in scene.vips)
     ]
-    return tuple(dict.fromkeys([*default_uplinks(host), *found]))
+    return tuple(dict.fromkeys([*default_route_devices(host), *found]))
 
 
 def is_plain(host: Host, device: Device) -> bool:
