@@ -13,39 +13,16 @@ from strictarp.cluster.shell import Switch, Wishes
 from strictarp.cluster.signs import KUBEADM
 from strictarp.cluster.steps import Progress, Step, result
 from strictarp.kube.objects import CONFIGMAPS, DAEMONSETS
-from strictarp.lab.manifests import KUBE_PROXY_CONFIG, kubeconfig
-from support.api import running_api
-from support.rolled_proxies import Proxies, running_proxies
-
-CONFIG = (
-    KUBE_PROXY_CONFIG.replace('healthzBindAddress: ""', "healthzBindAddress: 0.0.0.0:{port}")
-    .replace("{kubeconfig}", "k")
-    .replace("{pods}", "198.51.100.0/24")
-)
-
-
-class Bench:
-    def __init__(self, proxies: Proxies, folder: Path) -> None:
-        self.proxies = proxies
-        self.api = proxies.api
-        self._kubeconfig = folder / "kubeconfig"
-        self._kubeconfig.write_text(json.dumps(kubeconfig(self.api.url)))
-        self._report = folder / "report.json"
-
-    async def run(self, command: str, *rest: str) -> tuple[int, dict[str, object]]:
-        """The command line in a thread with an event loop of its own; exit code and report."""
-        self._report.unlink(missing_ok=True)
-        argv = [command, "--kubeconfig", str(self._kubeconfig), "--json", str(self._report), *rest]
-        code = await asyncio.to_thread(main, argv)
-        return code, json.loads(self._report.read_text()) if self._report.exists() else {}
+from strictarp.lab.manifests import kubeconfig
+from support.enable_bench import Bench, running_bench
 
 
 @pytest.fixture
 async def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
     monkeypatch.setattr(shell, "POLL", 0.05)
     monkeypatch.setattr(shell, "PROOF_LIMIT", 0.5)
-    async with running_api(tmp_path) as api, running_proxies(api, CONFIG) as proxies:
-        yield Bench(proxies, tmp_path)
+    async with running_bench(tmp_path) as made:
+        yield made
 
 
 async def test_enable_edits_one_word_rolls_out_and_sees_every_node(bench: Bench) -> None:
@@ -71,7 +48,10 @@ async def test_disable_brings_the_same_text_back(bench: Bench, capfd: pytest.Cap
     before = await bench.proxies.text()
     await bench.run("enable", "--yes")
     code, report = await bench.run("disable", "--yes")
-    assert (code, report["state"]) == (0, "strictARP is asked for no more on 3 of 3 nodes")
+    assert (code, report["state"]) == (
+        0,
+        "strictARP is asked for no more on 3 of 3 nodes; the sysctls are as before on 3 of 3 nodes",
+    )
     assert await bench.proxies.text() == before
     assert bench.proxies.restarts == 2
 

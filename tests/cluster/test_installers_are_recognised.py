@@ -292,6 +292,16 @@ def test_the_place_that_the_proxies_really_read_is_told_with_its_command() -> No
     assert found.apply == "kubectl -n kube-system rollout restart daemonset/strictarp-proxy"
 
 
+def test_a_parked_kube_proxy_gives_way_to_the_proxy_that_runs() -> None:
+    ours = msgspec.structs.replace(
+        PROXY, name="strictarp-proxy", images=("x/strictarp:1",), config_maps=("strictarp-proxy",)
+    )
+    data = ConfigMapSigns("strictarp-proxy", data={"config.conf": ""})
+    held = holder(Signs(workloads=(OFF, ours), config_maps=(CONFIG, data)))
+    assert held is not None
+    assert (held.daemonset, held.name, held.default_mode) == ("strictarp-proxy", "strictarp-proxy", "ipvs")
+
+
 @pytest.mark.parametrize(
     ("data", "path", "key"),
     [

@@ -79,12 +79,12 @@ def command(root: Path, node: str, *, in_pod: bool, json_target: str | None) -> 
 
 def summary(view: NodeView) -> str:
     """For people: what was read, in a few lines."""
-    from strictarp.arp.preflight import default_uplinks
+    from strictarp.arp.uplinks import default_route_devices
     from strictarp.sysctl.effective import strictarp_in_force
 
     host = view.host
     lines = [f"node {view.node}, kernel {view.kernel}, ip_vs {view.ipvs or 'unknown'}"]
-    for device in default_uplinks(host):
+    for device in default_route_devices(host):
         verdict = strictarp_in_force(
             host.own("arp_ignore", "all"),
             host.own("arp_ignore", device),

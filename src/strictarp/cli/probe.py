@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
@@ -10,15 +11,22 @@ from typing import TYPE_CHECKING
 import click
 
 from strictarp.arp import probing
-from strictarp.arp.facts import Host
 from strictarp.arp.probing import Form, Verdict
 from strictarp.cli.output import json_option, write_json
-from strictarp.cli.wire_options import AddressType, Where, addresses_of, facts_from, view_for, wire_options
+from strictarp.cli.wire_options import (
+    AddressType,
+    Where,
+    addresses_of,
+    facts_from,
+    view_for,
+    wire_options,
+)
 from strictarp.errors import UserError
 
 if TYPE_CHECKING:
     from strictarp.wire.asking import OnProgress, Progress
     from strictarp.wire.cluster_view import ClusterView
+    from strictarp.wire.naming import GivenFacts
     from strictarp.wire.reporting import Report
 
 _FORMS: Mapping[str, tuple[Form, ...]] = {
@@ -103,7 +111,7 @@ def _look(
     interface: str | None,
     view: ClusterView,
     *,
-    facts: Mapping[str, Host],
+    facts: GivenFacts,
     wait: float,
     forms: Sequence[Form],
     sender: IPv4Address | None,
@@ -125,13 +133,12 @@ def _look(
             )
         )
 
-    from rich.console import Console
-
-    console = Console(stderr=True)
     try:
-        if not console.is_terminal:
+        if not sys.stderr.isatty():
             return run(None)
-        with console.status("asking …") as status:
+        from rich.console import Console
+
+        with Console(stderr=True).status("asking …") as status:
 
             def show(progress: Progress) -> None:
                 status.update(

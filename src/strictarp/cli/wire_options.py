@@ -21,6 +21,7 @@ from strictarp.errors import UserError
 
 if TYPE_CHECKING:
     from strictarp.wire.cluster_view import ClusterView
+    from strictarp.wire.naming import GivenFacts
 
 _MOST_NAMED = 5
 
@@ -91,15 +92,21 @@ def wire_options(function: Callable[..., int]) -> Callable[..., int]:
     return made
 
 
-def facts_from(where: Where) -> dict[str, Host]:
+def facts_from(where: Where) -> GivenFacts:
     """FACTS by the label given, or the file's name without its ending. Raises UserError."""
-    found = {}
+    from strictarp.wire.naming import GivenFacts
+
+    found: dict[str, Host] = {}
+    unread = set()
     for each in where.facts_files:
         label, equals, file = each.partition("=")
         path = Path(file if equals else each)
+        label = label if equals else path.stem
         told = parse_facts(read_text(path), name=str(path))
-        found[label if equals else path.stem] = host_of(told, name=str(path))
-    return found
+        found[label] = host_of(told, name=str(path))
+        if told.nft_tables and not told.nft:
+            unread.add(label)
+    return GivenFacts(found, frozenset(unread))
 
 
 def view_for(where: Where, *, whole_cluster: bool) -> ClusterView:
@@ -107,11 +114,13 @@ def view_for(where: Where, *, whole_cluster: bool) -> ClusterView:
 
     An API that does not answer ends the command only then: names are no more than a help. Raises UserError.
     """
-    from strictarp.kube.errors import KubeError
-    from strictarp.wire.cluster_view import ClusterView, view_cluster
+    from strictarp.wire.cluster_view import ClusterView
 
     if where.kubeconfig is None and not whole_cluster:
         return ClusterView()
+    from strictarp.kube.errors import KubeError
+    from strictarp.wire.cluster_reading import view_cluster
+
     try:
         view = asyncio.run(view_cluster(where.kubeconfig or os.environ.get("KUBECONFIG")))
     except (KubeError, UserError) as error:

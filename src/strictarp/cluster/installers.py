@@ -70,11 +70,6 @@ class Installer(msgspec.Struct, frozen=True, rename="camel"):
         return self.place is Place.CONFIGMAP and self.holder is not None
 
     @property
-    def in_files(self) -> bool:
-        """Nodes have it in files of their own."""
-        return self.place is Place.NODE_FILES
-
-    @property
     def known(self) -> bool:
         """It was recognised."""
         return self.confidence != "unknown"

@@ -10,7 +10,7 @@ import msgspec
 
 from strictarp.arp.frames import parse_mac
 from strictarp.arp.probing import Findings, Verdict
-from strictarp.wire.naming import Known, Who, name
+from strictarp.wire.naming import Known, Name, Who, name
 from strictarp.wire.vips import IpAddress
 
 Outcome = Literal["one", "several", "lost", "nobody", "foreign", "unseen"]
@@ -58,8 +58,13 @@ def _heard(found: Findings, known: Known) -> Heard:
         return Heard(found.ip, reason=found.reason)
     names = [name(known, parse_mac(each.mac)) for each in found.answerers]
     rivals = sum(each.who not in (Who.FOREIGN, Who.VIRTUAL_ROUTER) for each in names)
-    shown = tuple(f"{each.text} ({each.mac})" if each.text else each.mac for each in names)
-    return Heard(found.ip, shown, rivals, found.own_address)
+    return Heard(found.ip, tuple(sorted(_shown(each) for each in names)), rivals, found.own_address)
+
+
+def _shown(who: Name) -> str:
+    """Of a node its name and, where known, the interface; of others all that is known."""
+    told = " ".join(each for each in (who.node, who.interface) if each) if who.node and who.sure else who.text
+    return f"{told} ({who.mac})" if told else who.mac
 
 
 def compare(
@@ -85,6 +90,9 @@ def _compared(ip: str, services: tuple[str, ...], was: Heard | None, now: Heard 
     return VipSeen(ip, services, first, later, outcome, reason)
 
 
+_DEAF = "this host has the address itself, and does not hear whether its own kernel answers"
+
+
 def _outcome(before: tuple[str, ...], now: Heard) -> tuple[Outcome, str]:
     count = len(now.answerers)
     if now.rivals > 1:
@@ -92,9 +100,9 @@ def _outcome(before: tuple[str, ...], now: Heard) -> tuple[Outcome, str]:
     if count > now.rivals:
         return "foreign", "a host that is no node of the cluster answers"
     if count == 1:
-        return "one", ""
+        return "one", _DEAF if now.own else ""
     if now.own:
-        return "unseen", "this host has the address itself and does not hear its own answer"
+        return "unseen", _DEAF
     return ("lost", f"answered before by {', '.join(before)}") if before else ("nobody", "")
 
 
@@ -124,15 +132,20 @@ def summary(vips: Sequence[VipSeen]) -> str:
     if not asked:
         return ""
     counts = {outcome: sum(each.outcome == outcome for each in asked) for outcome in _WORDS}
-    parts = [words.format(count) for outcome, words in _WORDS.items() if (count := counts[outcome])]
-    return f"on the wire, {', '.join(parts)}"
+    parts = [words.format(ips(count)) for outcome, words in _WORDS.items() if (count := counts[outcome])]
+    return f"on the wire {', '.join(parts)}"
+
+
+def ips(count: int) -> str:
+    """So many Service IPs, in words."""
+    return "1 Service IP" if count == 1 else f"{count} Service IPs"
 
 
 _WORDS: dict[Outcome, str] = {
-    "one": "one host answers for each of {} Service IPs",
-    "several": "several answer for {}",
-    "lost": "nobody answers for {} any more",
-    "nobody": "nobody answers for {}, nor did before",
+    "one": "exactly one host answers for {}",
+    "several": "several hosts answer for {}",
+    "lost": "nobody answers any more for {}",
+    "nobody": "nobody answers, nor did before, for {}",
     "foreign": "a host that is no node answers for {}",
 }
 
@@ -140,7 +153,7 @@ _WORDS: dict[Outcome, str] = {
 def proved(vips: Sequence[VipSeen]) -> bool:
     """The wire alone proves it: every Service IP was asked for, and where anybody answers it is one host."""
     return any(each.outcome == "one" for each in vips) and all(
-        each.outcome in ("one", "nobody") for each in vips
+        each.outcome in ("one", "nobody") and not each.reason for each in vips
     )
 
 

@@ -11,7 +11,7 @@ from strictarp.kube.objects import Node
 from strictarp.netlink.messages import MalformedMessage, Refusal
 from strictarp.netlink.socket import DumpInterrupted
 from strictarp.sysctl.files import SysctlError
-from strictarp.wire.naming import facts_of_nodes
+from strictarp.wire.naming import nodes_of_facts
 
 THIS_HOST = "this host"
 
@@ -25,12 +25,12 @@ async def facts_by_node(files: Mapping[str, Host], nodes: Sequence[Node]) -> dic
     found: dict[str, tuple[str, Host]] = {}
     here = await _here()
     if here is not None:
-        (node,) = facts_of_nodes({THIS_HOST: here}, nodes)
+        node = nodes_of_facts({THIS_HOST: here}, nodes)[THIS_HOST]
         if node in names:
             found[node] = (THIS_HOST, here)
     taken: dict[str, str] = {}
     for name, host in files.items():
-        (node,) = facts_of_nodes({name: host}, nodes)
+        node = nodes_of_facts({name: host}, nodes)[name]
         if node not in names:
             raise UserError(
                 f"--facts {name}: none of its addresses is an InternalIP of a node; collect it on a node: "

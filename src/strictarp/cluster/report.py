@@ -9,7 +9,7 @@ import msgspec
 from strictarp.cluster.edit import Edit
 from strictarp.cluster.installers import Installer
 from strictarp.cluster.nodes import Seen
-from strictarp.cluster.onwire import VipSeen, proved, summary
+from strictarp.cluster.onwire import VipSeen, ips, proved, summary
 from strictarp.cluster.outlook import Outlook
 from strictarp.cluster.recipes import Place
 from strictarp.cluster.sentences import SYSCTL_COMMAND, sentence
@@ -56,7 +56,8 @@ def refused(installer: Installer, unread: Sequence[str], *, wanted: bool) -> Rep
     if installer.not_applicable:
         state = f"not applicable: {installer.title}: {installer.not_applicable}"
         return _refused(installer, "not applicable", state, NOT_APPLICABLE)
-    if unread and installer.holder is None and not installer.in_files:
+    told_by_source = installer.known and installer.place is not Place.CONFIGMAP
+    if unread and installer.holder is None and not told_by_source:
         state = f"cannot tell where kube-proxy is configured: {'; '.join(unread)}"
         return _refused(installer, "cannot look", state, CANNOT_LOOK)
     if installer.place is Place.CONFIGMAP:
@@ -91,13 +92,11 @@ def _how(installer: Installer) -> tuple[str, ...]:
 
 
 def _present(arguments: Sequence[str]) -> str:
-    told = dict(flags(arguments)).items()
+    if not arguments:
+        return "it is not shown what it runs with now"
     passed = [word for each, word in flags(arguments) if each == "kube-proxy-arg"]
-    if not told:
-        return "its arguments are not shown"
-    return (
-        f"runs now with kube-proxy-arg {', '.join(passed)}" if passed else "runs now without kube-proxy-arg"
-    )
+    how = f"with kube-proxy-arg {', '.join(passed)}" if passed else "without kube-proxy-arg"
+    return f"runs now {how}"
 
 
 def _anyway(installer: Installer) -> tuple[str, ...]:
@@ -137,9 +136,10 @@ def finished(
 ) -> Report:
     """It was carried out, or stopped in the middle."""
     unseen = any(each.verdict == "unseen" for each in nodes)
+    on_wire = progress.facts.wanted and proved(vips)
     outcome = result(progress)
     fine = outcome in {"done", "unchanged"}
-    code = (CANNOT_LOOK if unseen and not proved(vips) else 0) if fine else 1
+    code = (CANNOT_LOOK if unseen and not on_wire else 0) if fine else 1
     return Report(
         ok=code == 0,
         exit_code=code,
@@ -156,24 +156,24 @@ def finished(
 
 
 def _hints(wanted: bool, outcome: str, nodes: tuple[Seen, ...]) -> tuple[str, ...]:
+    if outcome == "rolled back" and wanted:
+        return tuple(
+            f"{each.node}: its sysctls {_left(each)}; unless strictARP was set there before: {SYSCTL_COMMAND}"
+            for each in nodes
+            if each.restored is not True
+        )
     hints = [
         f"{each.node} cannot be seen from here: {each.reason}; check it with: {each.check}"
         for each in nodes
         if each.verdict == "unseen"
     ]
-    if outcome == "rolled back" and wanted:
-        left = [each for each in nodes if each.restored is not True]
-        hints += [
-            f"{each.node}: its sysctls {_left(each)}; undo them there, if it had none: {SYSCTL_COMMAND}"
-            for each in left
-        ]
-    if not wanted and (still := [each.node for each in nodes if each.in_force]):
+    if not wanted and (still := [each.node for each in nodes if each.in_force and not each.restored]):
         hints.append(f"the sysctls are still set on {', '.join(still)}; undo them there: {SYSCTL_COMMAND}")
     return tuple(hints)
 
 
 def _left(seen: Seen) -> str:
-    return "are not seen from here" if seen.restored is None else "are not as before"
+    return f"are not seen from here ({seen.reason})" if seen.restored is None else "are not as before"
 
 
 def _unseen_vips(vips: Sequence[VipSeen]) -> tuple[str, ...]:
@@ -181,7 +181,7 @@ def _unseen_vips(vips: Sequence[VipSeen]) -> tuple[str, ...]:
     for each in vips:
         if each.outcome == "unseen":
             reasons[each.reason] = reasons.get(each.reason, 0) + 1
-    return tuple(f"{count} Service IPs were not asked for: {why}" for why, count in reasons.items())
+    return tuple(f"not asked for on the wire: {ips(count)}: {why}" for why, count in reasons.items())
 
 
 def untouched(

@@ -38,6 +38,8 @@ def _in_force(progress: Progress, nodes: Sequence[Seen], wire: str) -> str:
         what = f"strictARP is asked for no more on {seen} of {len(nodes)} nodes"
     if seen < len(nodes):
         what += "; the others cannot be seen from here"
+    if not progress.facts.wanted:
+        what += f"; {_as_before(nodes)}"
     return f"{what}; {wire}" if wire else what
 
 
@@ -52,9 +54,13 @@ def _restored(progress: Progress, nodes: Sequence[Seen]) -> str:
         return f"{text}, and no proxy was restarted"
     text += ", and the proxies run with it again"
     if progress.facts.wanted:
-        back = sum(each.restored is True for each in nodes)
-        text += f"; the sysctls are seen to be as before on {back} of {len(nodes)} nodes"
+        text += f"; {_as_before(nodes)}"
     return text
+
+
+def _as_before(nodes: Sequence[Seen]) -> str:
+    back = sum(each.restored is True for each in nodes)
+    return f"the sysctls are as before on {back} of {len(nodes)} nodes"
 
 
 def _midway(progress: Progress, word: str) -> str:

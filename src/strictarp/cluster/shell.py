@@ -13,7 +13,7 @@ from strictarp.cluster import wireside
 from strictarp.cluster.configmap import Place, TooManyConflicts
 from strictarp.cluster.edit import Edit, health_port
 from strictarp.cluster.nodes import Seen, restored, wrong_text
-from strictarp.cluster.onwire import Heard, VipSeen, compare, summary, wrong
+from strictarp.cluster.onwire import Heard, VipSeen, compare, ips, summary, wrong
 from strictarp.cluster.onwire import wrong_text as vips_text
 from strictarp.cluster.outlook import Outlook, outlooks
 from strictarp.cluster.proxies import ask_nodes
@@ -200,15 +200,20 @@ class Switch:
         return await ask_nodes(nodes, self._port, wanted=self._wishes.wanted)
 
     async def _look_again(self) -> None:
-        """After the way back: are the sysctls as they were? A proxy with a journal may take a moment."""
+        """After the way back: are the sysctls as they were, and who answers?
+
+        A proxy with a journal may take a moment.
+        """
         loop = asyncio.get_running_loop()
         end = loop.time() + PROOF_LIMIT
         while True:
             self.nodes = restored(self._nodes_before, await self._ask_nodes())
             waiting = [each for each in self.nodes if each.restored is False or not each.reached]
             if not waiting or loop.time() >= end:
-                return
+                break
             await asyncio.sleep(POLL)
+        if self._heard_before:
+            self.vips = compare(self._segment.vips, self._heard_before, await wireside.ask(self._segment))
 
     # --- the wire -----------------------------------------------------------------------------------------
 
@@ -223,7 +228,7 @@ class Switch:
             self.troubles = (f"the wire was not asked: {error}; needed: list services",)
             return
         if self._segment.addresses:
-            self._tell(f"asking on the wire for {len(self._segment.addresses)} Service IPs …")
+            self._tell(f"asking on the wire for {ips(len(self._segment.addresses))} …")
             self._heard_before = await wireside.ask(self._segment)
             self.vips = compare(self._segment.vips, self._heard_before, {})
 
@@ -239,9 +244,9 @@ class Switch:
 
     async def _ask_wire(self) -> None:
         """One host must answer for each IP, within a short while. Off, it is only told who answers."""
+        now = await wireside.ask(self._segment)
         loop = asyncio.get_running_loop()
         end = loop.time() + WIRE_LIMIT
-        now = await wireside.ask(self._segment)
         while True:
             self.vips = compare(self._segment.vips, self._heard_before, now)
             bad = wrong(self.vips) if self._wishes.wanted else ()

@@ -165,10 +165,10 @@ def _program(image: str) -> str:
 def holder(signs: Signs) -> Holder | None:
     """Where the proxies' DaemonSet has its configuration file from; None if there is none or it is not clear.
 
-    By `--config` and the ConfigMaps that it mounts; a DaemonSet kube-system/kube-proxy whose template was not
-    seen has a ConfigMap of its own name.
+    By `--config` and the ConfigMaps that it mounts; a DaemonSet whose template was not seen has a ConfigMap
+    of its own name. One that wants no pods, as kube-proxy's may be parked, comes last.
     """
-    for each in proxies(signs):
+    for each in sorted(proxies(signs), key=lambda proxy: (proxy.desired == 0, proxy.name != PROXY)):
         if each.kind != "DaemonSet" or each.namespace != SYSTEM:
             continue
         path = flag(each.command, "config")

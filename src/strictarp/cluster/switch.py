@@ -88,6 +88,7 @@ async def _run(
         installer = recognise(signs, wanted=order.wanted)
         if installer.holder is None or not editable(installer, anyway=order.anyway):
             return refused(installer, signs.unread, wanted=order.wanted)
+        tell(f"{installer.title} ({'; '.join(installer.signs)}): the proxies read {installer.holder.title}")
         wishes = Wishes(
             order.wanted,
             order.timeout,

@@ -15,11 +15,12 @@ from strictarp.kube.client import Client
 from strictarp.kube.custom import ANNOUNCE_AGAIN
 from strictarp.kube.errors import Conflict, KubeError, NotFound
 from strictarp.kube.objects import NODES, SERVICES, Node
-from strictarp.wire.asking import probe_many
+from strictarp.wire.asking import DEFAULT_WAIT, probe_many
 from strictarp.wire.naming import internal_ips, known
 from strictarp.wire.vantage import CannotLook
 from strictarp.wire.vips import IpAddress, service_vips
 
+WAIT = DEFAULT_WAIT
 PARALLEL = 16
 CONFLICTS = 5
 
@@ -55,7 +56,7 @@ async def ask(here: Segment, ips: Iterable[str] | None = None) -> dict[str, Hear
     wanted = dict.fromkeys(here.addresses if ips is None else map(IPv4Address, ips))
     own = internal_ips(here.nodes)
     try:
-        found = await probe_many((*wanted, *own), here.interface)
+        found = await probe_many((*wanted, *own), here.interface, wait=WAIT)
     except CannotLook as error:
         return {str(ip): Heard(str(ip), reason=str(error)) for ip in wanted}
     names = known(nodes=here.nodes, answered=found, facts=here.facts)

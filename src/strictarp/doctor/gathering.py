@@ -55,7 +55,7 @@ from strictarp.kube.objects import (
     Secret,
 )
 from strictarp.wire.announcers import NODE_ASSIGNED, announcers
-from strictarp.wire.cluster_view import running
+from strictarp.wire.cluster_reading import running
 from strictarp.wire.vips import service_vips
 
 T = TypeVar("T", bound=KubeObject)

@@ -76,6 +76,7 @@ async def run(order: Order, tell: Tell) -> Diagnosis:
         reports[own.node] = own
     _note_missing(order, view, reports, blind)
     wire = await _wire(order, view, reports, blind, tell)
+    tell("judging …")
     return diagnose(Evidence(view, reports, wire, blind), order.checks, order.asked)
 
 

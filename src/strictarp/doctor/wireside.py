@@ -13,6 +13,7 @@ from strictarp.doctor.wording import vip
 from strictarp.wire import cluster_view as wire
 from strictarp.wire.asking import DEFAULT_WAIT, Progress
 from strictarp.wire.inspecting import inspect
+from strictarp.wire.naming import GivenFacts
 from strictarp.wire.vantage import CannotLook
 
 Tell = Callable[[str], None]
@@ -38,7 +39,7 @@ async def ask(
             addresses,
             interface,
             view=shown,
-            facts=facts,
+            facts=GivenFacts(facts),
             wait=DEFAULT_WAIT,
             forms=("probe", "request"),
             on_progress=progress,

@@ -144,13 +144,16 @@ async def _ask(link: Link, targets: list[_Target], wait: float) -> str:
     loop = asyncio.get_running_loop()
     try:
         sock.watch(loop, _collector(link, targets, wait))
+        due = loop.time()
         for target in targets:
             for form, asker in target.senders.items():
+                await asyncio.sleep(due - loop.time())
                 target.asked[form] = time.monotonic_ns()
                 if not sock.send(frames.request(link.mac, asker, target.ip.packed)):
                     return f"interface {link.name}: the kernel did not take the request; is the link up?"
-                last = target is targets[-1] and form == list(target.senders)[-1]
-                await asyncio.sleep(wait if last else 1 / RATE)
+                # A late wake-up is made good, but never by more than one question.
+                due = max(due + 1 / RATE, loop.time())
+        await asyncio.sleep(wait)
         return f"interface {link.name} went down while waiting for answers" if sock.broken else ""
     finally:
         sock.unwatch(loop)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address
 
-from strictarp.arp.facts import Host
 from strictarp.arp.probing import Form
 from strictarp.wire.asking import DEFAULT_WAIT, OnProgress, probe_many
 from strictarp.wire.cluster_view import ClusterView
 from strictarp.wire.culprits import evidence
-from strictarp.wire.naming import internal_ips
+from strictarp.wire.naming import GivenFacts, internal_ips
 from strictarp.wire.reporting import Report, report
 from strictarp.wire.vantage import look_here
 
 _EMPTY = ClusterView()
+_NO_FACTS = GivenFacts()
 
 
 async def inspect(
@@ -22,7 +22,7 @@ async def inspect(
     interface: str | None = None,
     *,
     view: ClusterView = _EMPTY,
-    facts: Mapping[str, Host] | None = None,
+    facts: GivenFacts = _NO_FACTS,
     wait: float = DEFAULT_WAIT,
     forms: Sequence[Form] = ("probe",),
     sender: IPv4Address | None = None,
@@ -30,8 +30,8 @@ async def inspect(
 ) -> tuple[Report, ...]:
     """What asking for `ips` shows, each once and in their order.
 
-    The nodes' InternalIPs are asked for in the same go, to know their MACs. facts: by any label; see
-    `naming.facts_of_nodes`. The rest as for `probe_many`. Raises CannotLook.
+    The nodes' InternalIPs are asked for in the same go, to know their MACs. The rest as for `probe_many`.
+    Raises CannotLook.
     """
     wanted = list(dict.fromkeys(ips))
     everything = dict.fromkeys([*wanted, *internal_ips(view.nodes)])
@@ -42,6 +42,7 @@ async def inspect(
         nodes=view.nodes,
         answered=findings,
         facts=facts,
+        vips=view.vips,
         announcers=view.announcers,
         here=await look_here(),
     )

@@ -9,27 +9,30 @@ import msgspec
 
 from strictarp.arp.decision import Rule
 from strictarp.arp.explaining import ASKER_MAC, assumed_asker
-from strictarp.arp.facts import Device, Host
+from strictarp.arp.facts import Address, Device, Host
 from strictarp.arp.frames import NO_MAC
 from strictarp.arp.packets import Packet
 from strictarp.arp.receiving import receive
 from strictarp.arp.remedies import turning
 
-PROXIES = (Rule.PROXY_ARP, Rule.PROXY_ARP_PVLAN, Rule.PROXY_NEIGHBOUR)
-
 
 class KernelAnswer(msgspec.Struct, frozen=True):
     """The kernel answers with that MAC.
 
-    device: that answers. rule: why. holders: devices that have the address. on_device: `device`, or the
-    bond or bridge that it is in, has it. mends: commands, each of which alone would silence it.
+    device: that answers. rule: why. holders: addresses of the host that are the one asked for. nic, packet:
+    the question it answers.
     """
 
     device: str
     rule: Rule
-    holders: tuple[str, ...]
-    on_device: bool
-    mends: tuple[str, ...]
+    holders: tuple[Address, ...]
+    nic: str
+    packet: Packet
+
+    @property
+    def own(self) -> Address | None:
+        """The address as it stands on the device that answers."""
+        return next((each for each in self.holders if each.device == self.device), None)
 
 
 def kernel_answer(host: Host, mac: bytes, ip: IPv4Address) -> KernelAnswer | None:
@@ -40,11 +43,14 @@ def kernel_answer(host: Host, mac: bytes, ip: IPv4Address) -> KernelAnswer | Non
         for packet in _questions(host, device, int(ip)):
             for decision in receive(host, device.name, packet):
                 if decision.answer is not None and decision.answer.mac == mac:
-                    holders = tuple(each.device for each in host.addresses if each.local == int(ip))
-                    mends = tuple(" && ".join(each.commands) for each in turning(host, device.name, packet))
-                    here = decision.device in holders
-                    return KernelAnswer(decision.device, decision.rule, holders, here, mends)
+                    holders = tuple(each for each in host.addresses if each.local == int(ip))
+                    return KernelAnswer(decision.device, decision.rule, holders, device.name, packet)
     return None
+
+
+def mends(host: Host, answer: KernelAnswer) -> tuple[str, ...]:
+    """Commands, each of which alone silences it by the model. Tries dozens of changes: not cheap."""
+    return tuple(" && ".join(each.commands) for each in turning(host, answer.nic, answer.packet))
 
 
 def _questions(host: Host, device: Device, ip: int) -> Iterator[Packet]:

@@ -19,6 +19,8 @@ _PREFIXES = {
     bytes.fromhex("00163e"): "a virtual machine of Xen",
 }
 _CALICO = bytes.fromhex("eeeeeeeeeeee")
+LOCALLY_ADMINISTERED = "a locally administered MAC"
+"""Of virtual and bonded interfaces, or randomised: worth telling only where nothing else is known."""
 _LOCAL, _GROUP = 0x02, 0x01
 
 
@@ -36,8 +38,7 @@ def hint(mac: bytes) -> str:
         return "the host's end of a pod's interface as Calico makes it"
     if mac[0] & _GROUP:
         return "a multicast address, as some load balancer clusters use"
-    local = "locally administered: virtual, a bond, or randomised" if mac[0] & _LOCAL else ""
-    return _PREFIXES.get(mac[:3], local)
+    return _PREFIXES.get(mac[:3], LOCALLY_ADMINISTERED if mac[0] & _LOCAL else "")
 
 
 def _virtual_router(mac: bytes) -> str:

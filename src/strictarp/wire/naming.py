@@ -57,7 +57,8 @@ class Name(msgspec.Struct, frozen=True):
         if self.who is Who.THIS_HOST and self.node:
             lead = f"{lead} ({self.node})"
         parts = [" ".join(each for each in (lead, self.interface) if each)]
-        parts += [each for each in (self.relation, self.hint) if each]
+        hint = "" if self.hint == macs.LOCALLY_ADMINISTERED and self.who is not Who.FOREIGN else self.hint
+        parts += [each for each in (self.relation, hint) if each]
         return ", ".join(each for each in parts if each)
 
 
@@ -76,6 +77,13 @@ class Here(msgspec.Struct, frozen=True):
     links: tuple[Link, ...] = ()
     addresses: tuple[bytes, ...] = ()
     neighbours: tuple[Neighbour, ...] = ()
+
+
+class GivenFacts(msgspec.Struct, frozen=True):
+    """FACTS by any label. unread: labels of those that name nftables tables without their rules."""
+
+    hosts: Mapping[str, Host] = {}
+    unread: frozenset[str] = frozenset()
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -120,7 +128,7 @@ def known(
     """Put together what is known.
 
     answered: what asking for the InternalIPs of `nodes` showed; other addresses among them do not count.
-    facts: node → its FACTS (`facts_of_nodes`). here: this host.
+    facts: node → its FACTS (see `nodes_of_facts`). here: this host.
     """
     owners = internal_ips(nodes)
     claims: dict[bytes, list[tuple[str, str]]] = {}
@@ -163,13 +171,13 @@ def internal_ips(nodes: Iterable[Node]) -> dict[IPv4Address, str]:
     return found
 
 
-def facts_of_nodes(facts: Mapping[str, Host], nodes: Iterable[Node]) -> dict[str, Host]:
-    """FACTS by the node whose InternalIP they hold; by the label they were given where none fits."""
+def nodes_of_facts(facts: Mapping[str, Host], nodes: Iterable[Node]) -> dict[str, str]:
+    """The label of FACTS → the node whose InternalIP they hold; the label itself where none fits."""
     owners = internal_ips(nodes)
-    found: dict[str, Host] = {}
+    found: dict[str, str] = {}
     for label, host in facts.items():
         held = (owners.get(IPv4Address(each)) for each in sorted(host.local_addresses))
-        found[next((node for node in held if node), label)] = host
+        found[label] = next((node for node in held if node), label)
     return found
 
 

@@ -109,10 +109,16 @@ def blame(reports: Iterable[Report]) -> Iterator[str]:
     for group in groups.values():
         first = group[0]
         who = first.mac if first.who == first.mac else f"{first.who} ({first.mac})"
-        lead = "culprit" if first.sure else "likely culprit"
-        yield printable(f"{lead}: {who}, {first.fault}, for {_addresses(group)}: {first.why}")
+        yield printable(f"{first.lead}: {who}, {first.fault}, for {_addresses(group)}: {first.why}")
         yield printable(f"  mend: {first.mend}")
     yield from doubled(found)
+    own = [each.ip for each in found if each.own_address and each.answerers]
+    if own:
+        more = f" and {len(own) - _MOST_ADDRESSES} more" if len(own) > _MOST_ADDRESSES else ""
+        yield (
+            f"this host has {', '.join(own[:_MOST_ADDRESSES])}{more} itself, and whether its own kernel "
+            "answers is not seen from here: ask from another host too"
+        )
     for each in found:
         if each.reason and each.verdict is not Verdict.UNKNOWN:
             yield printable(f"{each.ip}: {each.reason}")
