@@ -22,6 +22,7 @@ from strictarp.doctor.node.framing import Broken, find, framed
 from strictarp.doctor.node.manifest import PREFIX, document, manifest
 from strictarp.doctor.node.view import NodeView
 from strictarp.errors import UserError
+from strictarp.kube.errors import BadRequest, NotFound, ServerError
 from support.api import Api, running_api, until
 from support.kubelets import Kubelets, running_kubelets
 from support.node_views import healthy
@@ -138,6 +139,18 @@ async def test_who_cannot_delete_it_is_told_the_command(bench: Bench) -> None:
     name = DOCUMENT["metadata"]["name"]
     assert bench.told[-1].endswith(f"kubectl -n kube-system delete daemonset {name}")
     assert await bench.left() == 1
+
+
+async def test_a_log_that_cannot_be_had_is_an_error_with_its_reason(bench: Bench) -> None:
+    pod = {"metadata": {"name": "p", "namespace": "kube-system"}, "spec": {"nodeName": "n1"}}
+    await bench.api.client.create(PODS, pod)
+    with pytest.raises(BadRequest, match="waiting to start"):
+        await bench.api.client.logs("p", "kube-system")
+    bench.api.server.logs = None
+    with pytest.raises(ServerError, match="n1 has no kubelet"):
+        await bench.api.client.logs("p", "kube-system")
+    with pytest.raises(NotFound):
+        await bench.api.client.logs("other", "kube-system")
 
 
 # --- manifest and frames, pure -----------------------------------------------------------------------------

@@ -13,19 +13,18 @@ from strictarp.doctor.check import NODES, Check, Severity, Sighting
 from strictarp.doctor.evidence import Evidence
 from strictarp.doctor.node.agents import BINDERS
 from strictarp.doctor.node.knowing import (
-    Scene,
     answerable,
     asked,
     enumerated,
     node_check,
     on,
-    on_link,
     restart_proxy,
     service_mode,
     sharing,
     uplinks,
     vip_subject,
 )
+from strictarp.doctor.node.scene import Scene, on_link
 from strictarp.doctor.node.view import NodeView
 
 _PROXYS = (VIP_DEVICE, "kube-dummy-if")
@@ -92,7 +91,7 @@ def _answered_by(view: NodeView, scene: Scene) -> Mapping[int, str]:
 
 
 def _twice(evidence: Evidence) -> Iterator[Sighting]:
-    scene = Scene(evidence)
+    scene = evidence.scene
     holders: dict[int, list[tuple[str, str]]] = {}
     for name in sorted(evidence.nodes):
         for vip, device in _answered_by(evidence.nodes[name], scene).items():
@@ -108,7 +107,7 @@ def _twice(evidence: Evidence) -> Iterator[Sighting]:
 
 
 def _own_address(evidence: Evidence) -> Iterator[Sighting]:
-    scene = Scene(evidence)
+    scene = evidence.scene
     for vip in sorted(scene.vips & scene.own_addresses.keys()):
         owner = scene.own_addresses[vip]
         others = [
@@ -134,7 +133,8 @@ def _left_over(view: NodeView, scene: Scene) -> Iterator[Sighting]:
         yield Sighting(
             on(view),
             f"{VIP_DEVICE} holds {enumerated(held)}, and {told}",
-            f"kube-proxy --cleanup   # or `ip link del {VIP_DEVICE}`, and `ipvsadm -D` for its virtual servers",
+            f"kube-proxy --cleanup   # or `ip link del {VIP_DEVICE}`, and `ipvsadm -D` for each of its "
+            "virtual servers",
             tuple(vip_subject(vip) for vip in sorted(set(held) & scene.vips)),
         )
 
@@ -154,7 +154,7 @@ def _missing(view: NodeView, scene: Scene) -> Iterator[Sighting]:
 
 
 def _not_bound(evidence: Evidence) -> Iterator[Sighting]:
-    scene = Scene(evidence)
+    scene = evidence.scene
     holding = {
         name: frozenset(each.local for each in view.host.on_device.get(VIP_DEVICE, ()))
         for name, view in evidence.nodes.items()

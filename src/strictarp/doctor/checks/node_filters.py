@@ -20,7 +20,6 @@ from strictarp.arp.nft import NO_RULES, Ruleset
 from strictarp.doctor.check import Severity, Sighting
 from strictarp.doctor.node import tables
 from strictarp.doctor.node.knowing import (
-    Scene,
     answerable,
     asked,
     entries,
@@ -30,6 +29,7 @@ from strictarp.doctor.node.knowing import (
     uplinks,
     vip_subject,
 )
+from strictarp.doctor.node.scene import Scene
 from strictarp.doctor.node.view import NodeView
 
 OURS = "strictarp"

@@ -9,7 +9,6 @@ import msgspec
 from strictarp.arp.facts import Host
 from strictarp.doctor.check import Severity, Sighting
 from strictarp.doctor.node.knowing import (
-    Scene,
     in_force,
     is_kept,
     local_vips,
@@ -19,6 +18,7 @@ from strictarp.doctor.node.knowing import (
     strict_by_setting,
     uplinks,
 )
+from strictarp.doctor.node.scene import Scene
 from strictarp.doctor.node.sysctld import number, written
 from strictarp.doctor.node.view import NodeView, SysctlLine
 from strictarp.sysctl.effective import hides_vips

@@ -8,7 +8,8 @@ from strictarp.arp.facts import dotted
 from strictarp.arp.switching import VIP_DEVICE
 from strictarp.doctor.check import Severity, Sighting
 from strictarp.doctor.node.agents import ANNOUNCERS, BINDERS
-from strictarp.doctor.node.knowing import Scene, entries, node_check, on, service_mode, uplinks
+from strictarp.doctor.node.knowing import entries, node_check, on, service_mode, uplinks
+from strictarp.doctor.node.scene import Scene
 from strictarp.doctor.node.view import NodeView
 
 _REWRITES = {

@@ -15,7 +15,6 @@ from strictarp.doctor.checks.node_lasting import culprits
 from strictarp.doctor.evidence import Evidence
 from strictarp.doctor.node import tables
 from strictarp.doctor.node.knowing import (
-    Scene,
     answerable,
     asked,
     enumerated,
@@ -23,7 +22,6 @@ from strictarp.doctor.node.knowing import (
     local_vips,
     node_check,
     on,
-    on_link,
     restart_proxy,
     same_node,
     service_mode,
@@ -31,6 +29,7 @@ from strictarp.doctor.node.knowing import (
     uplinks,
     vip_subject,
 )
+from strictarp.doctor.node.scene import Scene, on_link
 from strictarp.doctor.node.view import NodeView
 from strictarp.sysctl.effective import Announce, Ignore, announce_level, hides_vips, ignore_level
 from strictarp.sysctl.files import conf
@@ -47,6 +46,8 @@ def _set(device: str, key: str, value: int) -> str:
 
 def _kernel_answers(view: NodeView, scene: Scene) -> Iterator[Sighting]:
     vips = local_vips(view, scene)
+    if all(hides_vips(view.host.conf("arp_ignore", device.name)) for device in view.host.devices):
+        return  # no device answers for what it does not hold: no need to ask for each VIP
     for device in uplinks(view, scene) if vips else ():
         answered = [vip for vip in vips if any(each.answered for each in asked(view.host, device, vip))]
         if not answered:
@@ -107,7 +108,7 @@ def _sender(view: NodeView, scene: Scene) -> Iterator[Sighting]:
 
 
 def _nodes_differ(evidence: Evidence) -> Iterator[Sighting]:
-    scene = Scene(evidence)
+    scene = evidence.scene
     groups: dict[str, list[NodeView]] = {}
     for name in sorted(evidence.nodes):
         view = evidence.nodes[name]

@@ -2,90 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cached_property
-from ipaddress import IPv4Address
-
-import msgspec
+from collections.abc import Callable, Iterable, Iterator
 
 from strictarp.arp.decision import Decision
 from strictarp.arp.explaining import ASKER_MAC, assumed_asker
-from strictarp.arp.facts import LOOPBACK, Device, Host, dotted
+from strictarp.arp.facts import Host, dotted
 from strictarp.arp.losses import is_enslaved
 from strictarp.arp.packets import Packet
 from strictarp.arp.receiving import receive
-from strictarp.arp.switching import VIP_DEVICE, vips_of
-from strictarp.arp.uplinks import default_route_devices
+from strictarp.arp.switching import vips_of
 from strictarp.doctor.check import NODES, Check, Severity, Sighting
 from strictarp.doctor.evidence import Evidence
 from strictarp.doctor.node.agents import PROXIES
 from strictarp.doctor.node.proxy_files import truth
+from strictarp.doctor.node.scene import Scene, is_plain, on_link
 from strictarp.doctor.node.view import NodeView
 from strictarp.sysctl.effective import strictarp_in_force
-from strictarp.wire.vips import service_vips
 
 _GUARD, _OUR_PROXY = "strictarp guard", "strictarp proxy"
 """They put strictARP back within seconds."""
-
-
-class Scene(msgspec.Struct, frozen=True, dict=True):
-    """All that was seen, with what follows from it once for all nodes."""
-
-    evidence: Evidence
-
-    @cached_property
-    def announced(self) -> frozenset[int] | None:
-        """IPv4 addresses that Services show to the outside and that are asked for by ARP.
-
-        None when the cluster was not looked at. Where nothing announces on the segment (BGP alone), only
-        those in a subnet of a node are.
-        """
-        cluster = self.evidence.cluster
-        if cluster is None:
-            return None
-        texts = service_vips(cluster.objects.services)
-        found = frozenset(int(each) for each in texts if isinstance(each, IPv4Address))
-        if any(each.layer2 for each in cluster.announcers):
-            return found
-        return frozenset(each for each in found if self._is_on_link(each))
-
-    @cached_property
-    def vips(self) -> frozenset[int]:
-        """All that clients ask for by ARP: by the Services, else by what the nodes hold on kube-ipvs0."""
-        if self.announced is not None:
-            return self.announced
-        views = self.evidence.nodes.values()
-        held = {each.local for view in views for each in view.host.on_device.get(VIP_DEVICE, ())}
-        return frozenset(each for each in held if self._is_on_link(each))
-
-    def _is_on_link(self, address: int) -> bool:
-        return any(on_link(view.host, address) for view in self.evidence.nodes.values())
-
-    @cached_property
-    def own_addresses(self) -> Mapping[int, str]:
-        """Addresses that are a node's own → the node: by the API, and those with a subnet on an interface."""
-        found = {
-            each.local: view.node
-            for view in self.evidence.nodes.values()
-            for each in view.host.addresses
-            if each.prefix < 32 and not each.secondary and each.device not in (LOOPBACK, VIP_DEVICE)
-        }
-        cluster = self.evidence.cluster
-        for node in cluster.objects.nodes if cluster is not None else ():
-            for address in node.status.addresses or ():
-                if address.type in ("InternalIP", "ExternalIP") and is_ipv4(address.address):
-                    found.setdefault(int(IPv4Address(address.address)), node.metadata.name)
-        return found
-
-
-def is_ipv4(text: str) -> bool:
-    """It is an IPv4 address."""
-    try:
-        IPv4Address(text)
-    except ValueError:
-        return False
-    return True
-
 
 Look = Callable[[NodeView, Scene], Iterable[Sighting]]
 """What one node shows of a problem."""
@@ -104,9 +39,8 @@ def node_check(
     """A check that looks at one node after the other."""
 
     def each_node(evidence: Evidence) -> Iterator[Sighting]:
-        scene = Scene(evidence)
         for name in sorted(evidence.nodes):
-            yield from look(evidence.nodes[name], scene)
+            yield from look(evidence.nodes[name], evidence.scene)
 
     return Check(code, title, severity, why, NODES, each_node, causes, explains)
 
@@ -136,16 +70,6 @@ def enumerated(addresses: Iterable[int], most: int = 4) -> str:
 # --- addresses ---------------------------------------------------------------------------------------------
 
 
-def on_link(host: Host, address: int, device: str = "") -> bool:
-    """A subnet of an interface (of `device`) covers it: its hosts ask for it by ARP."""
-    return any(
-        each.prefix < 32 and each.covers(address)
-        for name, addresses in host.on_device.items()
-        if name not in (LOOPBACK, VIP_DEVICE) and device in ("", name)
-        for each in addresses
-    )
-
-
 def local_vips(view: NodeView, scene: Scene) -> frozenset[int]:
     """Addresses that kube-ipvs0 alone holds here and that clients ask for by ARP."""
     return vips_of(view.host) & scene.vips
@@ -156,18 +80,7 @@ def local_vips(view: NodeView, scene: Scene) -> frozenset[int]:
 
 def uplinks(view: NodeView, scene: Scene) -> tuple[str, ...]:
     """Interfaces that clients come in by: with a default route, or in the subnet of a VIP."""
-    host = view.host
-    found = [
-        device.name
-        for device in host.devices
-        if is_plain(host, device) and any(on_link(host, vip, device.name) for vip in scene.vips)
-    ]
-    return tuple(dict.fromkeys([*default_route_devices(host), *found]))
-
-
-def is_plain(host: Host, device: Device) -> bool:
-    """It may be an uplink: not lo, kube-ipvs0, or a port of something."""
-    return device.name not in (LOOPBACK, VIP_DEVICE) and not is_enslaved(host, device)
+    return scene.uplinks[view.node]
 
 
 def entries(host: Host, device: str) -> tuple[str, ...]:
@@ -211,7 +124,7 @@ def service_mode(view: NodeView, scene: Scene) -> str:
 
     By what the node shows, else by the cluster.
     """
-    cluster = scene.evidence.cluster
+    cluster = scene.cluster
     told = cluster.proxying.mode if cluster is not None else ""
     return _mode_here(view) or ("" if told == "mixed" else told)
 
