@@ -154,7 +154,7 @@ class TestSetting:
         ((subject, told),) = sighted("SA101", seen)
         assert subject == "service proxy"
         assert words in told
-        assert "MetalLB announces Service IPs" in told
+        assert "Service IPs are announced by MetalLB" in told
         assert looked(seen).exit_code == 2
 
     def test_off_is_mended_where_it_lasts(self) -> None:

@@ -22,7 +22,9 @@ def _off(view: ClusterView) -> Iterator[Sighting]:
     """Off, and somebody answers ARP for Service IPs in user space or on one node."""
     layer2 = [each for each in view.announcers if each.layer2]
     if layer2:
-        yield from _off_sightings(view, f"; {some(each.name for each in layer2)} announces Service IPs")
+        yield from _off_sightings(
+            view, f"; Service IPs are announced by {some(each.name for each in layer2)}"
+        )
 
 
 def _off_alone(view: ClusterView) -> Iterator[Sighting]:
