@@ -69,6 +69,11 @@ class Culprit(msgspec.Struct, frozen=True):
             return "suspect"
         return "culprit" if self.sure else "likely culprit"
 
+    @property
+    def label(self) -> str:
+        """Who, with the MAC."""
+        return self.mac if self.who == self.mac else f"{self.who} ({self.mac})"
+
 
 class Evidence(msgspec.Struct, frozen=True):
     """What is known besides the answers.

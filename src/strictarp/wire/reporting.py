@@ -108,8 +108,7 @@ def blame(reports: Iterable[Report]) -> Iterator[str]:
         groups.setdefault((culprit.mac, culprit.fault, mend), []).append(culprit)
     for group in groups.values():
         first = group[0]
-        who = first.mac if first.who == first.mac else f"{first.who} ({first.mac})"
-        yield printable(f"{first.lead}: {who}, {first.fault}, for {_addresses(group)}: {first.why}")
+        yield printable(f"{first.lead}: {first.label}, {first.fault}, for {_addresses(group)}: {first.why}")
         yield printable(f"  mend: {first.mend}")
     yield from doubled(found)
     own = [each.ip for each in found if each.own_address and each.answerers]

@@ -145,7 +145,7 @@ def what(told: Event | Change, context: Context) -> str:
 def blame_lines(told: Event) -> list[str]:
     """Lines below an event of several answerers."""
     return [
-        printable(f"    {each.lead}: {each.who} ({each.mac}), {each.fault}: {each.why}; mend: {each.mend}")
+        printable(f"    {each.lead}: {each.label}, {each.fault}: {each.why}; mend: {each.mend}")
         for each in told.culprits
     ]
 
