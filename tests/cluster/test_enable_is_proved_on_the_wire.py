@@ -10,7 +10,7 @@ import pytest
 
 from strictarp.cluster import shell, wireside
 from strictarp.kube.custom import ANNOUNCE_AGAIN
-from strictarp.kube.objects import SERVICES
+from strictarp.kube.objects import CONFIGMAPS, SERVICES
 from strictarp.lab import namespaces
 from support.api import running_api
 from support.enable_bench import CONFIG, Bench
@@ -154,6 +154,20 @@ async def test_where_no_proxy_tells_the_wire_is_proof_enough(bench: WireBench) -
         "strictARP is in force on 0 of 3 nodes; the others cannot be seen from here; on the wire exactly one "
         "host answers for 1 Service IP"
     )
+
+
+async def test_kube_proxies_older_than_the_setting_are_restarted_because_the_wire_shows_them(
+    bench: WireBench,
+) -> None:
+    bench.announcer("node1")
+    bench.proxies.plain = set(NODE_NAMES)
+    text = (await bench.proxies.text()).replace("strictARP: false", "strictARP: true")
+    await bench.api.client.merge_patch(
+        CONFIGMAPS, "kube-proxy", {"data": {"config.conf": text}}, "kube-system"
+    )
+    code, report = await bench.run("enable", "--yes")
+    assert (code, report["result"], report["diff"]) == (0, "done", "")
+    assert (bench.proxies.restarts, _vip(report)["outcome"]) == (1, "one")
 
 
 async def test_the_wire_proves_nothing_of_a_strictarp_that_is_off(bench: WireBench) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
@@ -13,6 +13,8 @@ from strictarp.cli.output import STDOUT, json_option, read_text, write_json
 
 if TYPE_CHECKING:
     from strictarp.arp.facts import Host
+    from strictarp.cluster.onwire import VipSeen
+    from strictarp.cluster.outlook import Outlook
     from strictarp.cluster.report import Report
     from strictarp.cluster.switch import Ask
 
@@ -79,7 +81,9 @@ def switch(
     from strictarp.cluster.switch import Order, run
 
     def confirm(ask: Ask) -> bool:
-        _show(ask)
+        _show(ask.view.outlook, ask.view.vips, ask.view.edit.diff)
+        for line in ask.warnings:
+            _tell(line)
         return _confirmed(ask, yes=options["yes"], accept_losses=accept_losses)
 
     order = Order(
@@ -95,7 +99,7 @@ def switch(
     report = run(order, tell=_tell, confirm=confirm)
     json_target = options["json_target"]
     if report.dry_run:
-        _show_dry(report)
+        _show(report.preflight, report.vips, report.diff)
     _tell_report(report, quiet=json_target == STDOUT)
     if json_target is not None:
         write_json(json_target, report)
@@ -114,25 +118,14 @@ def _hosts(files: tuple[Path, ...]) -> dict[str, Host]:
     }
 
 
-def _show(ask: Ask) -> None:
-    """Preflight, who answers now, the diff, and what else to know."""
+def _show(preflight: Sequence[Outlook], vips: Sequence[VipSeen], diff: str) -> None:
+    """What there is to know before anything is changed."""
     from strictarp.cluster import onwire, outlook
 
-    _tell_some("What strictARP would take away:", outlook.lines(ask.view.outlook))
-    _tell_some("Who answers on the wire now:", onwire.table(ask.view.vips))
-    if ask.view.edit.diff:
-        _tell(ask.view.edit.diff)
-    for line in ask.warnings:
-        _tell(line)
-
-
-def _show_dry(report: Report) -> None:
-    from strictarp.cluster import onwire, outlook
-
-    _tell_some("What strictARP would take away:", outlook.lines(report.preflight))
-    _tell_some("Who answers on the wire now:", onwire.table(report.vips))
-    if report.diff:
-        _tell(report.diff)
+    _tell_some("What strictARP would take away:", outlook.lines(preflight))
+    _tell_some("Who answers on the wire now:", onwire.table(vips))
+    if diff:
+        _tell(diff)
 
 
 def _tell_some(head: str, lines: list[str]) -> None:

@@ -94,17 +94,23 @@ class Switch:
         except KubeError as error:
             raise UserError(cannot_look(error), CANNOT_LOOK) from None
         now = rollout(daemonset)
-        disagreement = any(each.verdict == "wrong" for each in self.nodes)
         facts = Facts(
             self._wishes.wanted,
             edit.changed,
             rolled_out=now.done,
-            disagreement=disagreement,
+            disagreement=self._disagreement(),
             vips=bool(self._segment.addresses),
             holder=self._holder,
         )
         outlook = outlooks(self.nodes, self._wishes.facts) if self._wishes.wanted else ()
         return View(edit, facts, self.nodes, now.text, outlook, self.vips)
+
+    def _disagreement(self) -> bool:
+        """Some proxy runs otherwise: it says so, or it does not tell and the wire does."""
+        if any(each.verdict == "wrong" for each in self.nodes):
+            return True
+        hidden = any(each.verdict == "unseen" for each in self.nodes)
+        return self._wishes.wanted and hidden and any(each.outcome == "several" for each in self.vips)
 
     async def carry_out(self, progress: Progress, keep: Callable[[Progress], None]) -> Progress:
         """All steps, the way back included; `keep` gets the progress after each, for who is interrupted."""

@@ -37,7 +37,7 @@ class Facts(msgspec.Struct, frozen=True):
     """What the look at the cluster found.
 
     `edit_needed`: the ConfigMap says otherwise. `rolled_out`: no rollout is under way. `disagreement`: some
-    node's proxy says otherwise. `vips`: there are Service IPs. `holder`: where the setting stands.
+    node's proxy runs otherwise. `vips`: there are Service IPs. `holder`: where the setting stands.
     """
 
     wanted: bool
