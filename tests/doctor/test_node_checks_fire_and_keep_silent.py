@@ -1,10 +1,13 @@
 """Each check of nodes in a case in which it must find something, and in the nearest in which it must not."""
 
+import copy
 import random
 from collections.abc import Sequence
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from strictarp.arp.facts_text import FactsText, text_of
 from strictarp.doctor.check import Part
@@ -14,6 +17,7 @@ from strictarp.doctor.evidence import Evidence
 from strictarp.doctor.node import tables
 from strictarp.doctor.node.daemons import tuned_lines
 from strictarp.doctor.node.view import Agent, Filter, Managed, Nic, NodeView, ProxySetting, VrrpInstance
+from strictarp.errors import UserError
 from support.arp_kernel import model_of
 from support.command_hosts import IPVS, VIP, nic
 from support.node_views import DEFAULT, IPVS_PROXY, NODE, STRICT, evidence, healthy, seen, view
@@ -354,10 +358,38 @@ def test_whatever_host_is_judged_without_an_accident(seed: int) -> None:
         renamed = msgspec.json.encode(facts).replace(b'"d0"', b'"kube-ipvs0"')
         views[name] = NodeView(name, facts=msgspec.json.decode(renamed, type=FactsText), agents=(IPVS_PROXY,))
     vips = ["10.0.0.50", "192.0.2.100", "10.0.1.200"]
-    for given in (evidence(*views.values()), evidence(*views.values(), vips=vips)):
+    for both in (evidence(*views.values()), evidence(*views.values(), vips=vips)):
         for check in CHECKS.values():
-            for sighting in seen(check, given):
+            for sighting in seen(check, both):
                 assert sighting.mend
+
+
+def mutilated(data: st.DataObject, value: object) -> object:
+    """One part of a document is another thing."""
+    if isinstance(value, dict | list) and value and data.draw(st.integers(0, 9)):
+        at = data.draw(st.sampled_from(sorted(value) if isinstance(value, dict) else range(len(value))))
+        changed = copy.copy(value)
+        changed[at] = mutilated(data, value[at])  # type: ignore[index, call-overload]
+        return changed
+    odd = ["", "x", "eth0", "net/ipv4", "192.0.2.100/32", -1, 0, 1 << 70, 1.5, None, True, [], {}]
+    return data.draw(st.sampled_from(odd))
+
+
+@settings(max_examples=150)
+@given(st.data())
+def test_forged_reports_are_refused_or_judged(data: st.DataObject) -> None:
+    code = data.draw(st.sampled_from(sorted(CASES)))
+    documents = [msgspec.to_builtins(each) for each in CASES[code][0].nodes.values()]
+    views = []
+    for document in documents:
+        try:
+            forged = msgspec.convert(mutilated(data, mutilated(data, document)), NodeView)
+            _ = forged.host
+        except (msgspec.ValidationError, UserError):
+            return
+        views.append(forged)
+    for check in CHECKS.values():
+        seen(check, evidence(*views))
 
 
 def test_views_survive_the_journey_as_json() -> None:

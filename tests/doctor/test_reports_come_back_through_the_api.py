@@ -124,6 +124,13 @@ async def test_it_is_deleted_after_an_error_of_the_api(bench: Bench) -> None:
     assert await bench.left() == 0
 
 
+async def test_an_api_that_fails_for_a_moment_is_asked_again(bench: Bench) -> None:
+    await bench.api.fault(kind="status", status=503, verb="list", path="/api/v1/namespaces/kube-system/pods")
+    assert all(isinstance(view, NodeView) for view in (await bench.collect()).values())
+    assert any("trying again" in line for line in bench.told)
+    assert await bench.left() == 0
+
+
 async def test_who_may_not_create_it_is_told_what_it_takes(bench: Bench) -> None:
     await bench.api.fault(kind="status", status=403, verb="create")
     with pytest.raises(

@@ -92,7 +92,7 @@ def _deafening(view: NodeView, scene: Scene) -> Iterator[Sighting]:
             device = each.name.split(" ")[0]
             yield Sighting(
                 on(view, device),
-                f"a tc filter for ARP stops frames at ingress: {each.text.splitlines()[-1].strip()}",
+                f"a tc filter for ARP stops frames at ingress: {each.text.rpartition('filter ')[2].strip()}",
                 f"tc filter show dev {device} ingress; tc filter del dev {device} ingress protocol arp",
             )
 

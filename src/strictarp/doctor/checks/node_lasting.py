@@ -71,7 +71,7 @@ def _harmless(line: SysctlLine, name: str) -> bool:
 def culprits(view: NodeView, device: str) -> list[SysctlLine]:
     """Lines of sysctl.d and of tuned's profile that leave an interface without strictARP."""
     plans = [winners(view, view.lines, late=late) for late in (False, True)]
-    plans.append(written(view.tuned, [line.path for line in view.tuned], late=True))
+    plans.append(winners(view, view.tuned, late=True))
     return list(dict.fromkeys(line for lines in plans for line in defeating(view, device, lines)))
 
 
@@ -108,7 +108,7 @@ def dotted_name(path: str) -> str:
 def _tuned(view: NodeView, scene: Scene) -> Iterator[Sighting]:
     if is_kept(view):
         return
-    lines = written(view.tuned, [line.path for line in view.tuned], late=True)
+    lines = winners(view, view.tuned, late=True)
     found = [line for device in _strict_uplinks(view, scene) for line in defeating(view, device, lines)]
     for line in dict.fromkeys(found):
         yield Sighting(
@@ -128,7 +128,7 @@ def _unkept(view: NodeView, scene: Scene) -> Iterator[Sighting]:
         device
         for device in strict
         if not in_force(after(plain, winners(view, view.lines, late=False)), device)
-        and not in_force(after(plain, {line.path: line for line in view.tuned}), device)
+        and not in_force(after(plain, winners(view, view.tuned, late=True)), device)
     ]
     if lost:
         values = " ".join(f"{key}={view.host.own(key, 'all')}" for key in _KEYS)

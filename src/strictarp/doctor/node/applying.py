@@ -14,7 +14,15 @@ from strictarp.doctor.node.manifest import INSTANCE, RIGHTS
 from strictarp.doctor.node.view import NodeView
 from strictarp.errors import UserError
 from strictarp.kube.client import Client
-from strictarp.kube.errors import ApiError, Forbidden, KubeError, NotFound
+from strictarp.kube.errors import (
+    ApiError,
+    Forbidden,
+    KubeError,
+    NotFound,
+    ServerError,
+    TooManyRequests,
+    Unreachable,
+)
 
 POLL = 1.0
 TIMEOUT = 120.0
@@ -79,17 +87,28 @@ async def _gather(client: Client, name: str, namespace: str, gathered: _Gathered
     """Look again and again, until every node that gets a pod has reported or cannot."""
     shown = -1
     while True:
-        daemonset = await client.get(DAEMONSETS, name, namespace)
-        pods = (await client.list(PODS, namespace, label_selector=f"{INSTANCE}={name}")).items
-        for pod in pods:
-            await _look_at(client, pod, gathered)
-        done, wanted = len(gathered.reports) + len(gathered.given_up), _wanted(daemonset)
+        try:
+            wanted = await _look(client, name, namespace, gathered)
+        except (Unreachable, ServerError, TooManyRequests) as error:
+            tell(f"the API does not answer, trying again: {error}")
+            await asyncio.sleep(POLL)
+            continue
+        done = len(gathered.reports) + len(gathered.given_up)
         if done != shown and wanted is not None:
             tell(f"{len(gathered.reports)} of {wanted} nodes have reported")
             shown = done
         if wanted is not None and done >= wanted:
             return
         await asyncio.sleep(POLL)
+
+
+async def _look(client: Client, name: str, namespace: str, gathered: _Gathered) -> int | None:
+    """Look at every pod once; how many nodes get one, as far as that is known."""
+    daemonset = await client.get(DAEMONSETS, name, namespace)
+    pods = (await client.list(PODS, namespace, label_selector=f"{INSTANCE}={name}")).items
+    for pod in pods:
+        await _look_at(client, pod, gathered)
+    return _wanted(daemonset)
 
 
 def _wanted(daemonset: DaemonSet) -> int | None:

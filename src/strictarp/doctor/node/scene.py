@@ -11,7 +11,7 @@ import msgspec
 from strictarp.arp.facts import LOOPBACK, Device, Host
 from strictarp.arp.losses import is_enslaved
 from strictarp.arp.switching import VIP_DEVICE
-from strictarp.arp.uplinks import default_route_devices
+from strictarp.arp.uplinks import default_route_devices, devices_covering
 from strictarp.doctor.cluster_view import ClusterView
 from strictarp.doctor.node.view import NodeView
 from strictarp.wire.vips import service_vips
@@ -73,11 +73,8 @@ class Scene(msgspec.Struct, frozen=True, dict=True):
         return {view.node: tuple(self._uplinks_of(view.host)) for view in self.nodes.values()}
 
     def _uplinks_of(self, host: Host) -> Iterable[str]:
-        found = [
-            device.name
-            for device in host.devices
-            if is_plain(host, device) and any(on_link(host, vip, device.name) for vip in self.vips)
-        ]
+        covering = devices_covering(host, self.vips)
+        found = [each.name for each in host.devices if each.name in covering and is_plain(host, each)]
         return dict.fromkeys([*default_route_devices(host), *found])
 
 
