@@ -112,6 +112,19 @@ class TestSeveralAnnouncers:
         assert sighted("SA509", evidence(objects())) == []
 
 
+@pytest.mark.parametrize(
+    "image",
+    [
+        "quay.io/metallb/speaker:v0.16.1",
+        "registry.local:5000/rancher/mirrored-metallb-speaker:v1",
+        "bitnami/metallb-speaker@sha256:0",
+    ],
+)
+def test_metallb_is_known_by_its_mirrors_too(image: str) -> None:
+    seen = with_daemonsets(daemonset("speaker", image, env=ML))
+    assert looked(evidence(seen)).findings == ()
+
+
 def test_pools_without_a_speaker() -> None:
     seen = evidence(with_daemonsets())
     assert "no speaker of MetalLB or strictarp was found" in sighted("SA503", seen)[0][1]

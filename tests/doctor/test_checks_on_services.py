@@ -180,7 +180,10 @@ class TestServices:
         late = service("late", loadBalancerClass="cloud.example/lb")
         seen = evidence(objects(services=(WEB, late)))
         assert sighted("SA612", seen) == [
-            ("Service default/late", "spec.loadBalancerClass is cloud.example/lb; served are (none)")
+            (
+                "Service default/late",
+                "spec.loadBalancerClass is cloud.example/lb; what is served: Services without a class",
+            )
         ]
         assert [each for each in codes(seen) if each > "SA6"] == ["SA612"]
         has = service("late", "203.0.113.9", loadBalancerClass="cloud.example/lb")
@@ -271,7 +274,7 @@ class TestAddresses:
         seen = evidence(objects(services=(WEB, service("two", VIP)), slices=(slice_of(), slice_of("two"))))
         ((subject, told),) = sighted("SA621", seen)
         assert subject == f"VIP {VIP}"
-        assert "does not allow sharing" in told
+        assert "no metallb.io/allow-shared-ip on default/two, default/web" in told
 
     @pytest.mark.parametrize(
         ("keys", "ports", "words"),

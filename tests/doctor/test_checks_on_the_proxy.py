@@ -8,6 +8,7 @@ from support.doctor_clusters import (
     CONFIG,
     OUR_PROXY,
     codes,
+    daemonset,
     evidence,
     kube_proxy,
     looked,
@@ -153,7 +154,7 @@ class TestSetting:
         ((subject, told),) = sighted("SA101", seen)
         assert subject == "service proxy"
         assert words in told
-        assert "MetalLB announces Service IPs" in told
+        assert "Service IPs are announced by MetalLB" in told
         assert looked(seen).exit_code == 2
 
     def test_off_is_mended_where_it_lasts(self) -> None:
@@ -227,6 +228,15 @@ class TestSetting:
         assert "the proxies of node1 do not tell" in told
         assert looked(seen).exit_code == 0
         assert sighted("SA107", evidence(objects(proxies=(ProxyAnswer("node2", True, True, True),)))) == []
+
+    def test_a_guard_holds_it_instead(self) -> None:
+        guard = daemonset("strictarp-guard", "registry/strictarp:1", "guard", "--scope", "uplinks")
+        seen = evidence(objects(signs=OFF, daemonsets=(*objects().daemonsets, guard)))
+        ((_, told),) = sighted("SA109", seen)
+        assert told.endswith("DaemonSet metallb-system/strictarp-guard keeps strictARP in force instead")
+        assert (sighted("SA101", seen), looked(seen).exit_code) == ([], 0)
+        assert sighted("SA109", evidence(objects(daemonsets=(*objects().daemonsets, guard)))) == []
+        assert sighted("SA109", evidence(objects(signs=OFF))) == []
 
     def test_a_setting_that_nobody_uses(self) -> None:
         ((_, told),) = sighted("SA108", evidence(objects(signs=IPTABLES)))

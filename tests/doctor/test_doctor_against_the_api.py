@@ -188,7 +188,7 @@ async def test_strictarp_off_is_found_with_the_command_and_what_depends(bench: B
     finding = found(report)["SA101"]
     assert finding["mend"] == "strictarp enable"
     assert finding["affects"] == [f"VIP {VIP}"]
-    assert "ipvs.strictARP is false; strictarp announces Service IPs" in finding["seen"]
+    assert "ipvs.strictARP is false; Service IPs are announced by strictarp" in finding["seen"]
 
 
 async def test_nodes_that_say_otherwise_are_named(bench: Bench) -> None:
@@ -248,6 +248,13 @@ async def test_what_may_not_be_read_is_told_and_the_rest_goes_on(bench: Bench) -
     assert told["secrets"]["codes"] == ["SA521"]
     assert "SA611" in told["services"]["codes"]
     assert "SA101" not in told["services"]["codes"]
+
+
+async def test_kinds_that_are_not_there_are_not_missed_by_who_may_not_read_them(bench: Bench) -> None:
+    for group in ("crd.projectcalico.org", "cilium.io"):
+        await bench.api.fault(kind="status", status=403, path=f"/apis/{group}", count=9)
+    code, report = await bench.run()
+    assert (code, [each["what"] for each in report["notLookedAt"]]) == (0, ["nodes", "wire"])
 
 
 async def test_an_api_that_is_not_there_is_all_that_is_told(

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from strictarp.doctor import wireside
-from strictarp.doctor.check import CLUSTER, WIRE
+from strictarp.doctor.check import CLUSTER, WIRE, Part
 from strictarp.doctor.cluster_view import ClusterView
 from strictarp.doctor.diagnosis import Diagnosis, diagnose
 from strictarp.doctor.evidence import Evidence
@@ -47,11 +47,16 @@ def cluster(segment: Segment, **changed: object) -> Objects:
     return msgspec.structs.replace(objects(nodes=nodes, announced=said), **changed)
 
 
-def look(segment: Segment, given: Objects, interface: str | None = None) -> Diagnosis:
+def look(
+    segment: Segment,
+    given: Objects,
+    interface: str | None = None,
+    asked: frozenset[Part] = CLUSTER | WIRE,
+) -> Diagnosis:
     view = ClusterView(given)
     with namespaces.entered(segment.hosts["client"]):
         wire, blind = asyncio.run(wireside.ask(view, interface, {}, lambda _: None))
-    return diagnose(Evidence(view, wire=wire, blind=blind), CHECKS, CLUSTER | WIRE)
+    return diagnose(Evidence(view, wire=wire, blind=blind), CHECKS, asked)
 
 
 def told(diagnosis: Diagnosis) -> list[tuple[str, tuple[str, ...]]]:
@@ -106,6 +111,7 @@ def test_a_vip_that_cannot_be_asked_for_is_not_looked_at(segment: Segment) -> No
     near = (*far, service("near", VIP))
     found = look(segment, cluster(segment, services=near))
     assert "VIP 203.0.113.9" in [each.what for each in found.not_looked_at]
+    assert look(segment, cluster(segment, services=near), asked=CLUSTER).exit_code != 3
 
 
 def test_without_the_right_to_ask_it_is_told(segment: Segment) -> None:

@@ -6,7 +6,6 @@ Recognised by images, flags and configuration; what each of them serves is as of
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from itertools import pairwise
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -18,7 +17,6 @@ from strictarp.doctor.workloads import (
     env,
     is_true,
     of_programs,
-    owner,
     program,
     setting,
     words,
@@ -28,6 +26,8 @@ METALLB, OURS, KUBE_VIP, SERVICELB = "MetalLB", "strictarp", "kube-vip", "k3s Se
 PURELB, OPENELB, LOXILB, CILIUM, CALICO = "PureLB", "OpenELB", "LoxiLB", "Cilium", "Calico"
 ANY = "*"
 """`Announcer.serves`: whatever class a Service has, or none."""
+
+_MIRRORED = ("mirrored-kube-vip-kube-vip", "mirrored-kube-vip-kube-vip-iptables")
 
 Way: TypeAlias = Literal["speaker", "kernel", "bgp", "nodes"]
 
@@ -93,9 +93,7 @@ def _of(
 
 
 def _metallb(all_workloads: tuple[Workload, ...], given: Setting) -> Iterator[Announcer]:
-    for each, container in of_programs(all_workloads, "speaker", "metallb-speaker"):
-        if "metallb" not in (owner(container.image), program(container.image).partition("-")[0]):
-            continue
+    for each, container in _metallb_speakers(all_workloads):
         settings = {
             "memberlist": setting(container, "ml-bindaddr", "METALLB_ML_BIND_ADDR"),
             "secret": setting(container, "ml-secret-key-path", "METALLB_ML_SECRET_KEY_PATH"),
@@ -109,10 +107,20 @@ def _metallb(all_workloads: tuple[Workload, ...], given: Setting) -> Iterator[An
         yield _of(METALLB, way, each, flag(words(container), "lb-class") or "", told)
 
 
+def _metallb_speakers(all_workloads: tuple[Workload, ...]) -> Iterator[tuple[Workload, Container]]:
+    """By image, also of mirrors and vendors (mirrored-metallb-speaker, metallb-rhel9)."""
+    for each in all_workloads:
+        for container in each.containers:
+            names = (program(container.image), container.name)
+            if "metallb" in container.image and any("speaker" in name for name in names):
+                yield each, container
+                break
+
+
 def _ours(all_workloads: tuple[Workload, ...], given: Setting) -> Iterator[Announcer]:
     seen = False
     for each in all_workloads:
-        container = next((one for one in each.containers if _is_our_speaker(one, each)), None)
+        container = each.strictarp("speaker")
         if container is not None:
             seen = True
             yield _of(OURS, "speaker", each, flag(words(container), "lb-class") or "")
@@ -121,18 +129,8 @@ def _ours(all_workloads: tuple[Workload, ...], given: Setting) -> Iterator[Annou
         yield Announcer(OURS, "speaker", "", f"the speaker on {given.speakers[0]}{more}")
 
 
-def _is_our_speaker(container: Container, workload: Workload) -> bool:
-    said = [word.rpartition("/")[2] for word in words(container)]
-    if any(pair == ("strictarp", "speaker") for pair in pairwise(said)):
-        return True
-    named = program(container.image)
-    return named == "strictarp-speaker" or (
-        named == "strictarp" and ("speaker" in said or workload.name.endswith("speaker"))
-    )
-
-
 def _kube_vip(all_workloads: tuple[Workload, ...], _: Setting) -> Iterator[Announcer]:
-    for each, container in of_programs(all_workloads, "kube-vip", "kube-vip-iptables"):
+    for each, container in of_programs(all_workloads, "kube-vip", "kube-vip-iptables", *_MIRRORED):
         if not is_true(setting(container, "services", "svc_enable")):
             continue  # the control plane's address only
         bgp = is_true(setting(container, "bgp", "bgp_enable"))

@@ -52,6 +52,11 @@ class ClusterView(msgspec.Struct, frozen=True, dict=True):
         match = re.match(r"v?1\.(\d{1,4})(?!\d)", self.objects.version)
         return int(match[1]) if match else None
 
+    @cached_property
+    def guards(self) -> tuple[str, ...]:
+        """What keeps strictARP in force whatever the proxy's configuration says."""
+        return tuple(each.title for each in self.workloads if each.strictarp("guard") is not None)
+
     # --- announcers ---------------------------------------------------------------------------------------
 
     @cached_property

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from strictarp.doctor.check import Check, Finding, Part, Severity, Sighting
-from strictarp.doctor.evidence import NODE, Evidence
+from strictarp.doctor.evidence import NODE, VIP, Evidence
 
 EXIT_CLEAN, EXIT_WARNINGS, EXIT_ERRORS, EXIT_CANNOT_LOOK = 0, 1, 2, 3
 _NOT_ASKED = {
@@ -176,8 +176,9 @@ def _blind_to(evidence: Evidence, checks: Iterable[Check], asked: frozenset[Part
         parts = _missing_parts(check, evidence)
         if asked.intersection(parts) or (check.needs <= asked and not parts and _missing(check, evidence)):
             return True
-    if Part.NODES in asked and any(key.startswith(NODE) for key in evidence.blind):
-        return True
+    for part, keys in ((Part.NODES, NODE), (Part.WIRE, VIP)):
+        if part in asked and any(key.startswith(keys) for key in evidence.blind):
+            return True
     return any(part.value in evidence.blind for part in asked)
 
 

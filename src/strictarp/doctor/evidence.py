@@ -17,13 +17,15 @@ from strictarp.doctor.wire_view import WireView
 
 NODE = "node "
 """What the keys of `Evidence.blind` for a node begin with: `node n1`."""
+VIP = "VIP "
+"""What those for an address begin with that could not be asked for: `VIP 192.0.2.10`."""
 
 
 class Evidence(msgspec.Struct, frozen=True, dict=True):
     """All of it.
 
     blind: what could not be looked at → why, and what is needed. Keys: a part (`cluster`, `nodes`, `wire`),
-    one node (`node n1`), or one kind of the API by its plural (`secrets`).
+    one node (`node n1`), one address (`VIP 192.0.2.10`), or one kind of the API by its plural (`secrets`).
     """
 
     cluster: ClusterView | None = None

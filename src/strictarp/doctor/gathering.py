@@ -72,12 +72,17 @@ class _Reader:
     def __init__(self, client: Client) -> None:
         self.client = client
         self.blind: dict[str, str] = {}
+        self.groups: frozenset[str] = frozenset()
+        """API groups that are served; empty if that is not known."""
         self._gate = asyncio.Semaphore(_PARALLEL)
 
     async def list(
         self, resource: Resource[T], namespace: str = "", *, field_selector: str = ""
     ) -> tuple[T, ...]:
         """All objects; none of a kind that is not there, or not for us. Raises Unreachable, Unauthorized."""
+        group, slash, _ = resource.api_version.partition("/")
+        if slash and self.groups and group not in self.groups:
+            return ()  # who may not read it would be told 403, as if it were there
         try:
             async with self._gate:
                 found = await self.client.list(resource, namespace, field_selector=field_selector)
@@ -124,6 +129,7 @@ async def _objects(reader: _Reader, tell: Tell) -> Objects:
     tell("reading the API …")
     version = await _version(reader)
     signs = await read_signs(reader.client)
+    reader.groups = signs.groups
     lists = await asyncio.gather(
         *(reader.list(each, where, field_selector=selector) for each, where, selector in _LISTED.values())
     )

@@ -27,7 +27,7 @@ def clash(services: Iterable[Service]) -> str:
     keys = {each.key for each in shares.values()}
     if "" in keys:
         without = sorted(name for name, each in shares.items() if not each.key)
-        return f"{', '.join(without[:3])} does not allow sharing (metallb.io/allow-shared-ip)"
+        return f"there is no metallb.io/allow-shared-ip on {', '.join(without[:3])}"
     if len(keys) > 1:
         return f"their sharing keys differ: {', '.join(sorted(keys))}"
     if len({each.backend for each in shares.values()}) > 1:

@@ -86,8 +86,17 @@ async def _from_daemonset(
     name = manifest.PREFIX + secrets.token_hex(3)
     document = manifest.document(order.image, name, namespace=order.namespace)
     told = await applying.collect(client, document, tell)
-    blind |= {NODE + node: why for node, why in told.items() if isinstance(why, str)}
-    return {node: report for node, report in told.items() if isinstance(report, NodeView)}
+    reports = {}
+    for node, report in told.items():
+        if isinstance(report, str):
+            blind[NODE + node] = report
+            continue
+        try:
+            _ = report.host
+            reports[node] = report
+        except UserError as error:
+            blind[NODE + node] = str(error)
+    return reports
 
 
 async def _this_node(view: ClusterView | None) -> NodeView:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 
 import msgspec
 
@@ -25,6 +26,18 @@ class Workload(msgspec.Struct, frozen=True):
     def runs(self, *programs: str) -> Container | None:
         """The container whose image is one of these programs (the last part of an image's name)."""
         return next((each for each in self.containers if program(each.image) in programs), None)
+
+    def strictarp(self, command: str) -> Container | None:
+        """The container that runs `strictarp COMMAND`, by its arguments or its image's name."""
+        for each in self.containers:
+            said = [word.rpartition("/")[2] for word in words(each)]
+            named = program(each.image)
+            asked = command in said or self.name.endswith(command)
+            if ("strictarp", command) in pairwise(said) or named == f"strictarp-{command}":
+                return each
+            if named == "strictarp" and asked:
+                return each
+        return None
 
 
 def workloads(daemonsets: Iterable[DaemonSet], pods: Iterable[Pod]) -> tuple[Workload, ...]:
@@ -52,11 +65,6 @@ def _workload(kind: str, source: DaemonSet | Pod, containers: tuple[Container, .
 def program(image: str) -> str:
     """`registry/path/name:tag@digest` → `name`."""
     return image.partition("@")[0].rpartition("/")[2].partition(":")[0]
-
-
-def owner(image: str) -> str:
-    """`registry/path/owner/name:tag` → `owner`, empty without one."""
-    return image.partition("@")[0].rpartition("/")[0].rpartition("/")[2]
 
 
 def words(container: Container) -> tuple[str, ...]:

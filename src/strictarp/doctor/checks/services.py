@@ -49,10 +49,10 @@ def _why_pending(view: ClusterView, key: str, lb_class: str) -> tuple[str, str]:
 def _foreign_class(view: ClusterView) -> Iterator[Sighting]:
     for key, lb_class in waiting(view).items():
         if lb_class and not any(each.takes(lb_class) for each in view.announcers):
-            served = sorted({each.serves or "(none)" for each in view.announcers})
+            served = sorted({each.serves or "Services without a class" for each in view.announcers})
             yield Sighting(
                 service(key),
-                f"spec.loadBalancerClass is {lb_class}; served are {some(served) or 'none'}",
+                f"spec.loadBalancerClass is {lb_class}; what is served: {some(served) or 'nothing'}",
                 "delete and create it with another class (the field cannot be changed): kubectl -n "
                 f"{key.partition('/')[0]} get service {key.partition('/')[2]} -o yaml",
             )
@@ -74,8 +74,9 @@ def _vips(verdict: Verdict) -> tuple[str, ...]:
 def _unadvertised(view: ClusterView) -> Iterator[Sighting]:
     for key, verdict in _silent(view, Why.NO_ADVERTISEMENT, Why.SHARED_WITH_SELECTOR):
         mend = (
-            f"kubectl -n {view.namespace} apply -f l2advertisement.yaml, one that selects the Service's pool "
-            "(without a spec it selects all of them)"
+            "printf 'apiVersion: metallb.io/v1beta1\\nkind: L2Advertisement\\nmetadata: "
+            "{name: all, namespace: "
+            f"{view.namespace}}}\\n' | kubectl apply -f -, which announces all pools; or one with selectors"
         )
         if verdict.why is Why.SHARED_WITH_SELECTOR:
             mend = "take serviceSelectors out of the L2Advertisement, or allow-shared-ip off the Service"
@@ -84,10 +85,10 @@ def _unadvertised(view: ClusterView) -> Iterator[Sighting]:
 
 def _no_node(view: ClusterView) -> Iterator[Sighting]:
     for key, verdict in _silent(view, Why.NO_NODE):
-        yield Sighting(service(key), sentence(verdict), _let_a_node(verdict, key), _vips(verdict))
+        yield Sighting(service(key), sentence(verdict), _let_a_node(view, verdict, key), _vips(verdict))
 
 
-def _let_a_node(verdict: Verdict, key: str) -> str:
+def _let_a_node(view: ClusterView, verdict: Verdict, key: str) -> str:
     """By the most frequent reason."""
     namespace, _, name = key.partition("/")
     reasons = list(verdict.reasons.values())
@@ -103,7 +104,8 @@ def _let_a_node(verdict: Verdict, key: str) -> str:
         return "give a node an address in the VIP's subnet, or the pool addresses of the nodes' segment"
     if "NetworkUnavailable" in leading:
         return "kubectl describe node NODE: the network plugin has not set it up"
-    return "widen nodeSelectors of the L2Advertisement, or label a node accordingly"
+    named = " ".join(each.name for each in verdict.matching)
+    return f"widen nodeSelectors: kubectl -n {view.namespace} edit l2advertisements {named}; or label a node"
 
 
 def _no_endpoint(view: ClusterView) -> Iterator[Sighting]:

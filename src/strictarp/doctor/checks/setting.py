@@ -22,7 +22,9 @@ def _off(view: ClusterView) -> Iterator[Sighting]:
     """Off, and somebody answers ARP for Service IPs in user space or on one node."""
     layer2 = [each for each in view.announcers if each.layer2]
     if layer2:
-        yield from _off_sightings(view, f"; {some(each.name for each in layer2)} announces Service IPs")
+        yield from _off_sightings(
+            view, f"; Service IPs are announced by {some(each.name for each in layer2)}"
+        )
 
 
 def _off_alone(view: ClusterView) -> Iterator[Sighting]:
@@ -31,7 +33,7 @@ def _off_alone(view: ClusterView) -> Iterator[Sighting]:
 
 
 def _off_sightings(view: ClusterView, more: str) -> Iterator[Sighting]:
-    if view.proxying.mode != IPVS:
+    if view.proxying.mode != IPVS or view.guards:
         return
     for each in view.proxying.settings:
         if not each.strict and not each.fault:
@@ -172,6 +174,16 @@ def _idle(view: ClusterView) -> Iterator[Sighting]:
             )
 
 
+def _guarded(view: ClusterView) -> Iterator[Sighting]:
+    setting = view.proxying.setting
+    if view.proxying.mode == IPVS and view.guards and setting is not None and not view.proxying.strict:
+        yield Sighting(
+            PROXY,
+            f"{setting.where}: {setting.said}; {some(view.guards)} keeps strictARP in force instead",
+            "nothing has to be mended; the nodes tell whether it is so: strictarp guard --status there",
+        )
+
+
 CHECKS = (
     Check(
         "SA101",
@@ -249,6 +261,15 @@ CHECKS = (
         "In another mode than ipvs the setting does nothing, and may hide that another mode was meant.",
         CLUSTER,
         on_cluster(_idle),
+        reads=_READS,
+    ),
+    Check(
+        "SA109",
+        "A guard holds strictARP where the proxy does not",
+        Severity.INFO,
+        "It is in force on the nodes that the guard runs on, and only as long as it runs there.",
+        CLUSTER,
+        on_cluster(_guarded),
         reads=_READS,
     ),
 )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
 
+from strictarp.controller.pools import pool_of
 from strictarp.controller.requests import PREFIXES, TYPE, annotation, deprecated
 from strictarp.doctor.check import CLUSTER, Check, Severity, Sighting
 from strictarp.doctor.cluster_view import ClusterView
@@ -75,7 +77,8 @@ def _external_of_a_node(view: ClusterView) -> Iterator[Sighting]:
                 yield Sighting(
                     service(each.key),
                     f"spec.externalIPs has {text}, the address of Node {owner}",
-                    "use a NodePort, or a LoadBalancer address of its own",
+                    f"use a NodePort or a LoadBalancer address of its own, then: "
+                    f"{_remove(each, 'externalIPs')}",
                     (vip(text),),
                 )
 
@@ -117,7 +120,7 @@ def _buggy(view: ClusterView) -> Iterator[Sighting]:
             yield Sighting(
                 vip(address),
                 f"{why}; {some(map(service, keys))} have it",
-                "set avoidBuggyIPs: true in the pool, or leave the address out of its ranges",
+                _avoid(view, address),
                 tuple(map(service, keys)),
             )
 
@@ -135,20 +138,45 @@ def _special(address: IPv4Address | IPv6Address, subnets: list[Subnet]) -> str:
     return f"it ends in .{last}" if last in (0, 255) else ""
 
 
+def _avoid(view: ClusterView, address: IPv4Address | IPv6Address) -> str:
+    """What keeps such addresses from being given out again."""
+    holder = pool_of(view.parsed_pools, (address.version, int(address)))
+    if holder is None:
+        return "let the Services get another address"
+    return (
+        f"kubectl -n {view.namespace} patch ipaddresspools {holder.name} --type merge -p "
+        '\'{"spec":{"avoidBuggyIPs":true}}\'; the Services get another address then'
+    )
+
+
+def _remove(source: Service, field: str) -> str:
+    """The command that takes a field out of a Service's spec."""
+    return (
+        f"kubectl -n {source.metadata.namespace} patch service {source.metadata.name} --type json -p "
+        f'\'[{{"op":"remove","path":"/spec/{field}"}}]\''
+    )
+
+
+def _renamed(source: Service, old: str) -> str:
+    """Arguments of `kubectl annotate` that give an annotation the new prefix; it wins if it is there."""
+    value = shlex.quote((source.metadata.annotations or {})[old])
+    new = PREFIXES[0] + old.partition("/")[2]
+    return f"{old}-" if new in (source.metadata.annotations or {}) else f"{new}={value} {old}-"
+
+
 def _deprecated_field(view: ClusterView) -> Iterator[Sighting]:
     for each in view.objects.services:
-        if each.spec.type == TYPE and each.spec.load_balancer_ip:
-            both = annotation(each, "loadBalancerIPs")
-            seen = f"spec.loadBalancerIP is {each.spec.load_balancer_ip}"
-            yield Sighting(
-                service(each.key),
-                seen
-                + (
-                    f", and metallb.io/loadBalancerIPs is {both}: the controller refuses both" if both else ""
-                ),
-                f"kubectl -n {each.metadata.namespace} annotate service {each.metadata.name} "
-                f"metallb.io/loadBalancerIPs={both or each.spec.load_balancer_ip}, and remove the field",
-            )
+        wanted = each.spec.load_balancer_ip
+        if each.spec.type != TYPE or not wanted:
+            continue
+        both = annotation(each, "loadBalancerIPs")
+        refused = f", and metallb.io/loadBalancerIPs is {both}: the controller refuses both" if both else ""
+        yield Sighting(
+            service(each.key),
+            f"spec.loadBalancerIP is {wanted}{refused}",
+            f"kubectl -n {each.metadata.namespace} annotate --overwrite service {each.metadata.name} "
+            f"metallb.io/loadBalancerIPs={shlex.quote(both or wanted)}; {_remove(each, 'loadBalancerIP')}",
+        )
 
 
 def _deprecated_annotation(view: ClusterView) -> Iterator[Sighting]:
@@ -157,7 +185,8 @@ def _deprecated_annotation(view: ClusterView) -> Iterator[Sighting]:
             yield Sighting(
                 service(each.key),
                 f"annotation {old} has the old prefix",
-                f"write {PREFIXES[0]}{old.partition('/')[2]} instead",
+                f"kubectl -n {each.metadata.namespace} annotate service {each.metadata.name} "
+                f"{_renamed(each, old)}",
             )
 
 
