@@ -15,14 +15,14 @@ def vips_of(host: Host) -> frozenset[int]:
     return frozenset(held - {each.local for each in host.addresses if each.device != VIP_DEVICE})
 
 
-def uplinks_of(host: Host, node_addresses: Collection[int] = ()) -> tuple[str, ...]:
-    """Interfaces by which a default route leaves, or in whose subnet a Service IP or a node address is.
+def uplinks_of(host: Host, others: Collection[int] = ()) -> tuple[str, ...]:
+    """Interfaces by which a default route leaves, or in whose subnet a Service IP is.
 
     In the host's order. Never lo, kube-ipvs0, an interface with ARP off, or a port of a bridge or bond.
-    node_addresses: of this node, where they are known (from its Node object).
+    others: further addresses that count like Service IPs, as those of the Node object.
     """
     chosen = set(default_route_devices(host))
-    chosen |= devices_covering(host, {*vips_of(host), *node_addresses})
+    chosen |= devices_covering(host, {*vips_of(host), *others})
     return tuple(device.name for device in host.devices if device.name in chosen and _may_be(host, device))
 
 

@@ -24,6 +24,7 @@ COMMANDS = {
     "enable": "switch strictARP on in a cluster, and verify it",
     "explain": "why a host's kernel answers an ARP request, or not",
     "facts": "what decides about ARP on this node, as JSON",
+    "guard": "keep strictARP in force on this node, and put back what was there",
     "lab": "a cluster on this machine, and the scenarios that prove it",
     "preflight": "what strictARP would break on this node, before it is switched on",
     "probe": "ask on the wire who answers for an address",

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 import msgspec
 
 from strictarp.errors import UserError
-from strictarp.guard.keys import WANTED, Key, Seen, Write
+from strictarp.guard.keys import WANTED, Key, Seen, Write, dotted_name
 
 KIND = "strictarp-guard-journal"
 VERSION = 1
@@ -44,12 +44,18 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """What it is about."""
         return Key(self.index, self.name)
 
+    @property
+    def sysctl(self) -> str:
+        """Its dotted name."""
+        return dotted_name(self.interface, self.name)
+
 
 class Journal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """scope: the last one asserted. table: name of an nftables table of family arp, empty without."""
+    """scope, uplinks: those asserted last. table: name of an nftables table of family arp, empty without."""
 
     origin: Origin
     scope: str = ""
+    uplinks: tuple[str, ...] = ()
     entries: tuple[Entry, ...] = ()
     table: str = ""
     kind: str = KIND

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -38,9 +38,17 @@ class Seen(msgspec.Struct, frozen=True):
         return None
 
     def dotted(self, key: Key) -> str:
-        """The sysctl's name. A dot of an interface's name is written as a slash, as sysctl(8) does."""
-        interface = self.interfaces.get(key.index, f"(interface {key.index})")
-        return f"net.ipv4.conf.{interface.replace('.', '/')}.{key.name}"
+        """The sysctl's name."""
+        return dotted_name(self.interfaces.get(key.index, f"(interface {key.index})"), key.name)
+
+    def told(self, writes: Iterable[Write]) -> str:
+        """Writes in words."""
+        return ", ".join(f"{self.dotted(each.key)} {each.before} -> {each.value}" for each in writes)
+
+
+def dotted_name(interface: str, name: str) -> str:
+    """The sysctl's name. A dot of an interface's name is written as a slash, as sysctl(8) does."""
+    return f"net.ipv4.conf.{interface.replace('.', '/')}.{name}"
 
 
 class Write(msgspec.Struct, frozen=True, gc=False):

@@ -1,0 +1,249 @@
+"""The guard at work: looks once a second and at every event, and asserts what `plan` says. Thin.
+
+The kernel notifies nobody of arp_ignore and arp_announce (devinet_conf_proc sends RTM_NEWNETCONF for other
+keys only), so `all` and the uplinks are read once a second, through files that stay open: two system calls an
+interface. Links and addresses are followed by events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from strictarp.arp.switching import Scope
+from strictarp.arp.vip_table import VipTable, nameable, vip_table
+from strictarp.errors import UserError
+from strictarp.guard import journal as journals
+from strictarp.guard import looking
+from strictarp.guard.drifts import Drift
+from strictarp.guard.journal import Journal
+from strictarp.guard.keeping import Store, origin
+from strictarp.guard.keys import Key, Seen, Write
+from strictarp.guard.looking import TROUBLES
+from strictarp.guard.picture import Picture, follow, uplinks_in
+from strictarp.guard.plan import by_numbers, guarded, release, writes
+from strictarp.guard.settings import Settings
+from strictarp.guard.sysctls import Sysctls
+from strictarp.guard.table import TableKeeper
+from strictarp.netlink.rtnl import Route
+from strictarp.netlink.socket import NETLINK_ROUTE, Events, Netlink
+from strictarp.sysctl.effective import Verdict
+from strictarp.sysctl.files import Missing
+
+PERIOD = 1.0
+"""Seconds between looks: what somebody changes holds for no longer, and a little."""
+FULL_LOOK = 60.0
+_GAP = 0.1
+"""Between two looks at links and addresses, however many events come."""
+
+
+class Guardian:
+    """One guard of the namespace that the calling thread is in.
+
+    on_drift is called for every change that was undone, and may add who did it. The attributes are for
+    reports; `trouble` says why the last turn failed, empty if it did not; `turned` when the last one ended
+    well, by the monotonic clock. `notes` are lines about the start.
+    """
+
+    def __init__(self, settings: Settings, on_drift: Callable[[Drift], Drift]) -> None:
+        self.settings = settings
+        self.uplinks: tuple[str, ...] = ()
+        self.verdicts: dict[str, Verdict] = {}
+        self.drifts: dict[str, int] = {}
+        self.last_drift: Drift | None = None
+        self.trouble = ""
+        self.turned = 0.0
+        self.node_addresses: frozenset[int] = frozenset()
+        self.picture: Picture
+        self.journal: Journal
+        self.notes: list[str] = []
+        self.keeper = TableKeeper(settings.table)
+        self.sysctls = Sysctls()
+        self._on_drift = on_drift
+        self._store = Store(settings.state, settings.owner)
+        self._route: Netlink | None = None
+        self._events: Events | None = None
+        self._routes: tuple[Route, ...] = ()
+        self._wake = asyncio.Event()
+        self._look_due = self._routes_due = True
+        self._looked = -FULL_LOOK
+        self._chosen_from: tuple[Picture | None, frozenset[int]] = (None, frozenset())
+        self._asserted: frozenset[Key] = frozenset()
+        self._base: tuple[Picture, tuple[str, ...], VipTable] | None = None
+
+    def close(self) -> None:
+        """Let go of everything; what was written stays."""
+        for opened in (self._route, self._events):
+            if opened is not None:
+                opened.close()
+        self.sysctls.close()
+        self._store.unlock()
+
+    async def start(self) -> None:
+        """Take up the journal and assert for the first time. Raises UserError; nothing is half done then."""
+        self._store.lock()
+        stored = self._store.load()
+        self.journal, void = journals.opened(stored, origin(), str(self._store.path))
+        if void:
+            self.notes.append("the journal was of an earlier boot, which forgot those values; begun anew")
+        try:
+            self._events = Events(NETLINK_ROUTE, looking.GROUPS)
+            self._route = Netlink(NETLINK_ROUTE)
+            await self._turn(first=True)
+            await self._drop_surplus()
+        except TROUBLES as error:
+            raise UserError(f"strictARP cannot be guarded: {error}") from None
+
+    async def run(self) -> None:
+        """Keep asserting until cancelled. After `start`."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._follow())
+            while True:
+                try:
+                    await self._turn()
+                    self.trouble = ""
+                except (*TROUBLES, UserError) as error:
+                    self.trouble = "; ".join(str(error).splitlines())
+                try:
+                    await asyncio.wait_for(self._wake.wait(), PERIOD)
+                except TimeoutError:
+                    continue
+                self._wake.clear()
+
+    async def _follow(self) -> None:
+        while self._events is not None:
+            found = follow(self.picture, looking.events_of(await self._events.wait()))
+            come = found.picture.bound != self.picture.bound
+            self.picture = found.picture
+            self._look_due |= found.look
+            self._routes_due |= found.routes
+            if come or found.look:
+                self._wake.set()
+
+    async def _turn(self, *, first: bool = False) -> None:
+        await self._look()
+        self._choose()
+        if self.settings.scope is Scope.VIPS:
+            await self._assert_table(first=first)
+        else:
+            await self._assert_values(first=first)
+        self.turned = time.monotonic()
+
+    async def _look(self) -> None:
+        """Read links and addresses if an event told so, but not too often."""
+        if self._route is None or not (self._look_due or time.monotonic() - self._looked > FULL_LOOK):
+            return
+        await asyncio.sleep(max(0.0, self._looked + _GAP - time.monotonic()))
+        self._look_due, routes_due, self._routes_due = False, self._routes_due, False
+        self._looked = time.monotonic()
+        try:
+            if routes_due:
+                self._routes = await looking.default_routes(self._route)
+            self.picture = await looking.picture(self._route, self._routes, self.uplinks)
+        except BaseException:
+            self._look_due = self._routes_due = True
+            raise
+
+    def _choose(self) -> None:
+        """The uplinks, worked out anew when something changed that they follow from."""
+        if self._chosen_from[0] is self.picture and self._chosen_from[1] == self.node_addresses:
+            return
+        self.uplinks = uplinks_in(
+            self.picture,
+            named=self.settings.uplinks,
+            known={*self.uplinks, *self.journal.uplinks},
+            others=self.node_addresses,
+        )
+        self._chosen_from = self.picture, self.node_addresses
+
+    def _remembered(self) -> tuple[str, ...]:
+        """Uplinks for the journal: an interface that is away for a moment is still one."""
+        if self.settings.uplinks:
+            return self.settings.uplinks
+        return tuple(sorted({*self.uplinks, *self.journal.uplinks}))
+
+    # --- sysctls ------------------------------------------------------------------------------------------
+
+    async def _assert_values(self, *, first: bool) -> None:
+        scope = self.settings.scope
+        indexes = self.picture.indexes
+        seen = self.sysctls.read({indexes[name]: name for name in self.uplinks})
+        wanted = writes(scope, seen, self.uplinks)
+        keys = guarded(scope, seen, self.uplinks)
+        noted = journals.noted(self.journal, seen, keys, wanted)
+        await self._note(msgspec.structs.replace(noted, scope=scope.value, uplinks=self._remembered()))
+        done = [write for write in wanted if self._write(write, seen)]
+        values = {**seen.values, **{write.key: write.value for write in done}}
+        self.verdicts = {name: by_numbers(Seen(seen.interfaces, values), name) for name in self.uplinks}
+        drifted = [write for write in done if write.key in self._asserted and not first]
+        self._asserted = keys & values.keys()
+        for write in drifted:
+            self._drifted(seen.dotted(write.key), str(write.before), str(write.value))
+        if first and done:
+            self.notes.append(f"set: {seen.told(done)}")
+
+    def _write(self, write: Write, seen: Seen) -> bool:
+        try:
+            self.sysctls.write(write, seen)
+        except Missing:  # the device went since it was read
+            self._look_due = True
+            return False
+        return True
+
+    async def _note(self, journal: Journal) -> None:
+        """On the disk before anything is done; in a thread, for a disk may be slow."""
+        if journal != self.journal:
+            await asyncio.to_thread(self._store.store, journal)
+            self.journal = journal
+
+    async def _drop_surplus(self) -> None:
+        """Put back what an earlier run guarded and this one does not: another scope, other uplinks."""
+        scope = self.settings.scope
+        names = {index: name for name, index in self.picture.indexes.items()}
+        entries = self.journal.entries
+        seen = self.sysctls.read({each.index: names[each.index] for each in entries if each.index in names})
+        plan = release(self.journal, seen, keep=guarded(scope, seen, self.uplinks))
+        done = [write for write in plan.writes if self._write(write, seen)]
+        if scope is not Scope.VIPS and self.journal.table:
+            await self.keeper.remove()
+            self.notes.append(f"nftables table arp {self.journal.table} of an earlier scope deleted")
+        if done:
+            self.notes.append(f"put back, for it is guarded no longer: {seen.told(done)}")
+        self.notes += [
+            f"left: {seen.dotted(e.entry.key)}: {e.reason}" for e in plan.left if e.value is not None
+        ]
+        over = {each.key for each in done} | {each.key for each in plan.settled}
+        over |= {each.entry.key for each in plan.left}
+        table = self.journal.table if scope is Scope.VIPS else ""
+        await self._note(msgspec.structs.replace(journals.without(self.journal, over), table=table))
+
+    # --- nftables -----------------------------------------------------------------------------------------
+
+    async def _assert_table(self, *, first: bool) -> None:
+        named = {"table": self.keeper.name, "scope": Scope.VIPS.value, "uplinks": self._remembered()}
+        await self._note(msgspec.structs.replace(self.journal, **named))
+        touched = not first and await self.keeper.touched()
+        await self.keeper.want(self._table())
+        if touched:
+            self._drifted(f"nftables table arp {self.keeper.name}", "changed or deleted", "loaded anew")
+        count = len(self.picture.vips)
+        self.verdicts = {
+            name: Verdict(True, f"nftables keeps {count} Service IPs from being answered and named as sender")
+            if nameable(name)
+            else Verdict(False, "nftables cannot write the name of this interface")
+            for name in self.uplinks
+        }
+
+    def _table(self) -> VipTable:
+        """Rules as of the last look, elements as of now."""
+        host = self.picture.host
+        if self._base is None or self._base[0].host is not host or self._base[1] != self.uplinks:
+            self._base = self.picture, self.uplinks, vip_table(host, self.uplinks, name=self.keeper.name)
+        return msgspec.structs.replace(self._base[2], vips=self.picture.vips)
+
+    def _drifted(self, what: str, was: str, again: str) -> None:
+        self.drifts[what] = self.drifts.get(what, 0) + 1
+        self.last_drift = self._on_drift(Drift(what, was, again, time.time()))
