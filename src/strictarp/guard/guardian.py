@@ -8,6 +8,7 @@ interface. Links and addresses are followed by events.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 
@@ -107,10 +108,9 @@ class Guardian:
                     self.trouble = ""
                 except (*TROUBLES, UserError) as error:
                     self.trouble = "; ".join(str(error).splitlines())
-                try:
-                    await asyncio.wait_for(self._wake.wait(), PERIOD)
-                except TimeoutError:
-                    continue
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(PERIOD):
+                        await self._wake.wait()
                 self._wake.clear()
 
     async def _follow(self) -> None:
