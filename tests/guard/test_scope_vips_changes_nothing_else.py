@@ -129,6 +129,9 @@ def test_random_hosts_answer_for_everything_else_as_before(tmp_path: Path) -> No
             for name in uplinks:
                 assert in_force(after_facts, name), f"seed {number} {name}: {in_force(after_facts, name)}"
             found = compare_senders(number, host, after_facts, space, wire=wire, tally=tally)
+            if found:  # a frame that came late is taken for the next one's: once more, when it is quiet
+                time.sleep(3.5)
+                found = compare_senders(number, host, after_facts, space, wire=wire, tally=tally)
             assert found == []
             with namespaces.entered(space):
                 asyncio.run(once.put_back(told))
