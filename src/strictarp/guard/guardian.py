@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Callable
 
 import msgspec
 
 from strictarp.arp.switching import Scope
-from strictarp.arp.vip_table import VipTable, nameable, vip_table
+from strictarp.arp.vip_table import nameable
 from strictarp.errors import UserError
 from strictarp.guard import journal as journals
 from strictarp.guard import looking
@@ -33,6 +34,8 @@ from strictarp.netlink.rtnl import Route
 from strictarp.netlink.socket import NETLINK_ROUTE, Events, Netlink
 from strictarp.sysctl.effective import Verdict
 from strictarp.sysctl.files import Missing
+
+log = logging.getLogger(__name__)
 
 PERIOD = 1.0
 """Seconds between looks: what somebody changes holds for no longer, and a little."""
@@ -73,7 +76,6 @@ class Guardian:
         self._looked = -FULL_LOOK
         self._chosen_from: tuple[Picture | None, frozenset[int]] = (None, frozenset())
         self._asserted: frozenset[Key] = frozenset()
-        self._base: tuple[Picture, tuple[str, ...], VipTable] | None = None
 
     def close(self) -> None:
         """Let go of everything; what was written stays."""
@@ -103,11 +105,14 @@ class Guardian:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._follow())
             while True:
+                trouble = ""
                 try:
                     await self._turn()
-                    self.trouble = ""
                 except (*TROUBLES, UserError) as error:
-                    self.trouble = "; ".join(str(error).splitlines())
+                    trouble = "; ".join(str(error).splitlines())
+                if trouble and trouble != self.trouble:
+                    log.error("strictARP cannot be asserted", extra={"fields": {"reason": trouble}})
+                self.trouble = trouble
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(PERIOD):
                         await self._wake.wait()
@@ -175,15 +180,19 @@ class Guardian:
         keys = guarded(scope, seen, self.uplinks)
         noted = journals.noted(self.journal, seen, keys, wanted)
         await self._note(msgspec.structs.replace(noted, scope=scope.value, uplinks=self._remembered()))
+        self._judge(seen)
         done = [write for write in wanted if self._write(write, seen)]
         values = {**seen.values, **{write.key: write.value for write in done}}
-        self.verdicts = {name: by_numbers(Seen(seen.interfaces, values), name) for name in self.uplinks}
+        self._judge(Seen(seen.interfaces, values))
         drifted = [write for write in done if write.key in self._asserted and not first]
         self._asserted = keys & values.keys()
         for write in drifted:
             self._drifted(seen.dotted(write.key), str(write.before), str(write.value))
         if first and done:
             self.notes.append(f"set: {seen.told(done)}")
+
+    def _judge(self, seen: Seen) -> None:
+        self.verdicts = {name: by_numbers(seen, name) for name in self.uplinks}
 
     def _write(self, write: Write, seen: Seen) -> bool:
         try:
@@ -226,7 +235,7 @@ class Guardian:
         named = {"table": self.keeper.name, "scope": Scope.VIPS.value, "uplinks": self._remembered()}
         await self._note(msgspec.structs.replace(self.journal, **named))
         touched = not first and await self.keeper.touched()
-        await self.keeper.want(self._table())
+        await self.keeper.want(self.keeper.fitting(self.picture, self.uplinks))
         if touched:
             self._drifted(f"nftables table arp {self.keeper.name}", "changed or deleted", "loaded anew")
         count = len(self.picture.vips)
@@ -236,13 +245,6 @@ class Guardian:
             else Verdict(False, "nftables cannot write the name of this interface")
             for name in self.uplinks
         }
-
-    def _table(self) -> VipTable:
-        """Rules as of the last look, elements as of now."""
-        host = self.picture.host
-        if self._base is None or self._base[0].host is not host or self._base[1] != self.uplinks:
-            self._base = self.picture, self.uplinks, vip_table(host, self.uplinks, name=self.keeper.name)
-        return msgspec.structs.replace(self._base[2], vips=self.picture.vips)
 
     def _drifted(self, what: str, was: str, again: str) -> None:
         self.drifts[what] = self.drifts.get(what, 0) + 1

@@ -34,17 +34,20 @@ class Report(msgspec.Struct, frozen=True, rename="camel"):
     journalled: Mapping[str, int] = {}
 
 
-def report(scope: str, verdicts: Mapping[str, Verdict], **more: object) -> Report:
-    """The document of these verdicts."""
+def report(scope: str, verdicts: Mapping[str, Verdict], *, trouble: str = "", **more: object) -> Report:
+    """The document of these verdicts. A guard in trouble cannot say that anything is in force."""
     against = [f"{name}: {verdict.reason}" for name, verdict in verdicts.items() if not verdict]
     if not verdicts:
         against = [
             "no uplink is known: no default route, and no subnet that holds a Service IP; name --uplink"
         ]
+    if trouble:
+        against.append(f"cannot be asserted: {trouble}")
     made = Report(
         scope=scope,
         in_force=not against,
         reason="; ".join(against) or "in force on every uplink",
+        trouble=trouble,
         uplinks={name: Interface(verdict.in_force, verdict.reason) for name, verdict in verdicts.items()},
     )
     return msgspec.structs.replace(made, **more)

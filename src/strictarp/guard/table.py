@@ -6,11 +6,12 @@ import re
 
 import msgspec
 
-from strictarp.arp.facts import dotted
+from strictarp.arp.facts import Host, dotted
 from strictarp.arp.nft import Chain, Match, Step, Table
 from strictarp.arp.nft_parse import parse_nft
 from strictarp.arp.unsupported import Unsupported
-from strictarp.arp.vip_table import VipTable, change_script, delete_script, load_script, table_text
+from strictarp.arp.vip_table import VipTable, change_script, delete_script, load_script, table_text, vip_table
+from strictarp.guard.picture import Picture
 from strictarp.netlink import nft_process, policy
 from strictarp.netlink.messages import MalformedMessage, Refusal
 from strictarp.netlink.nft_process import NftRefused
@@ -31,6 +32,14 @@ class TableKeeper:
         self.loaded: VipTable | None = None
         self.transactions = 0
         self._generation = -1
+        self._rules: tuple[Host | None, tuple[str, ...], VipTable] = (None, (), VipTable())
+
+    def fitting(self, picture: Picture, uplinks: tuple[str, ...]) -> VipTable:
+        """The table that is needed: rules as of the last look, elements as of now."""
+        host = picture.host
+        if self._rules[0] is not host or self._rules[1] != uplinks:
+            self._rules = host, uplinks, vip_table(host, uplinks, name=self.name)
+        return msgspec.structs.replace(self._rules[2], vips=picture.vips)
 
     async def want(self, table: VipTable) -> None:
         """Bring the kernel's table there, in one transaction. Raises NftRefused."""
