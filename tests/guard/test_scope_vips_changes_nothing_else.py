@@ -58,7 +58,11 @@ def with_vips(host: RandomHost, rng: random.Random) -> RandomHost:
         sender = rng.choice(("0.0.0.0", f"10.0.0.{rng.choice(ASKERS)}", f"192.0.2.{rng.choice(ASKERS)}"))
         asked.append(Frame(rng.choice(doors), sender, rng.choice(VIPS), op=2 if rng.random() < 0.1 else 1))
     return msgspec.structs.replace(
-        host, devices=devices, commands=(*host.commands, *held), frames=(*host.frames, *asked)
+        host,
+        devices=devices,
+        commands=(*host.commands, *held),
+        frames=(*host.frames, *asked),
+        nft="" if "limit" in host.nft else host.nft,  # every round would use some of it up
     )
 
 

@@ -130,6 +130,8 @@ async def _run(settings: Settings, metrics: tuple[str | None, int] | None) -> in
             await stop.wait()
             for task in tasks:
                 task.cancel()
+    except* OSError as failed:
+        raise UserError(f"the guard failed: {failed.exceptions[0]}; what was written stays") from None
     finally:
         guardian.close()
     log.info("stopped; what was written stays in force, `strictarp guard --release` puts it back")
@@ -140,8 +142,9 @@ async def _judge(guardian: Guardian, numbers: _Numbers) -> None:
     """Ask the model after changes, and say what it finds; until cancelled."""
     said: dict[str, Verdict] = {}
     judged: object = None
+    told_none = False
     while True:
-        if judged is not guardian.picture:
+        if judged is not guardian.picture or not all(numbers.model.values()):
             judged = guardian.picture
             try:
                 numbers.model = await checking.judged(guardian.uplinks, (guardian.settings.table,))
@@ -152,9 +155,9 @@ async def _judge(guardian: Guardian, numbers: _Numbers) -> None:
                 fields = {"interface": name, "reason": verdict.reason}
                 log.error("strictARP is NOT in force", extra={"fields": fields})
             said[name] = verdict
-        if not guardian.uplinks and said.get("") is None:
-            said[""] = Verdict(False, "none")
+        if not guardian.verdicts and not told_none:
             log.warning(report(guardian.settings.scope.value, {}).reason)
+            told_none = True
         await asyncio.sleep(MODEL_PERIOD)
 
 

@@ -16,14 +16,13 @@ from collections.abc import Callable
 import msgspec
 
 from strictarp.arp.switching import Scope
-from strictarp.arp.vip_table import nameable
 from strictarp.errors import UserError
 from strictarp.guard import journal as journals
 from strictarp.guard import looking
 from strictarp.guard.drifts import Drift
 from strictarp.guard.journal import Journal
 from strictarp.guard.keeping import Store, origin
-from strictarp.guard.keys import Key, Seen, Write
+from strictarp.guard.keys import ALL, Key, Seen, Write
 from strictarp.guard.looking import TROUBLES
 from strictarp.guard.picture import Picture, follow, uplinks_in
 from strictarp.guard.plan import by_numbers, guarded, release, writes
@@ -135,6 +134,8 @@ class Guardian:
             await self._assert_table(first=first)
         else:
             await self._assert_values(first=first)
+        for name in self.settings.uplinks:
+            self.verdicts.setdefault(name, Verdict(False, "there is no such interface (yet)"))
         self.turned = time.monotonic()
 
     async def _look(self) -> None:
@@ -192,7 +193,8 @@ class Guardian:
             self.notes.append(f"set: {seen.told(done)}")
 
     def _judge(self, seen: Seen) -> None:
-        self.verdicts = {name: by_numbers(seen, name) for name in self.uplinks}
+        names = self.uplinks or ((ALL,) if self.settings.scope is Scope.ALL else ())
+        self.verdicts = {name: by_numbers(seen, name) for name in names}
 
     def _write(self, write: Write, seen: Seen) -> bool:
         try:
@@ -238,13 +240,7 @@ class Guardian:
         await self.keeper.want(self.keeper.fitting(self.picture, self.uplinks))
         if touched:
             self._drifted(f"nftables table arp {self.keeper.name}", "changed or deleted", "loaded anew")
-        count = len(self.picture.vips)
-        self.verdicts = {
-            name: Verdict(True, f"nftables keeps {count} Service IPs from being answered and named as sender")
-            if nameable(name)
-            else Verdict(False, "nftables cannot write the name of this interface")
-            for name in self.uplinks
-        }
+        self.verdicts = {name: self.keeper.verdict(name) for name in self.uplinks}
 
     def _drifted(self, what: str, was: str, again: str) -> None:
         self.drifts[what] = self.drifts.get(what, 0) + 1

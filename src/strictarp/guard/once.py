@@ -11,6 +11,7 @@ from strictarp.errors import UserError
 from strictarp.guard import checking
 from strictarp.guard.journal import Journal, opened
 from strictarp.guard.keeping import Store, origin
+from strictarp.guard.keys import ALL
 from strictarp.guard.looking import TROUBLES
 from strictarp.guard.plan import release
 from strictarp.guard.report import Report, report
@@ -84,7 +85,9 @@ async def status(settings: Settings) -> Report | None:
         return None
     journal, _ = opened(journal, origin(), str(store.path))
     try:
-        verdicts = await checking.judged(settings.uplinks or journal.uplinks, _tables(journal), most=1 << 16)
+        everywhere = (ALL,) if journal.scope == Scope.ALL.value else ()
+        names = settings.uplinks or journal.uplinks or everywhere
+        verdicts = await checking.judged(names, _tables(journal), most=1 << 16)
     except TROUBLES as error:
         raise UserError(f"cannot read this node: {error}") from None
     return report(

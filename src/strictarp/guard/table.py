@@ -10,12 +10,21 @@ from strictarp.arp.facts import Host, dotted
 from strictarp.arp.nft import Chain, Match, Step, Table
 from strictarp.arp.nft_parse import parse_nft
 from strictarp.arp.unsupported import Unsupported
-from strictarp.arp.vip_table import VipTable, change_script, delete_script, load_script, table_text, vip_table
+from strictarp.arp.vip_table import (
+    VipTable,
+    change_script,
+    delete_script,
+    load_script,
+    nameable,
+    table_text,
+    vip_table,
+)
 from strictarp.guard.picture import Picture
 from strictarp.netlink import nft_process, policy
 from strictarp.netlink.messages import MalformedMessage, Refusal
 from strictarp.netlink.nft_process import NftRefused
 from strictarp.netlink.socket import Netlink
+from strictarp.sysctl.effective import Verdict
 
 _ELEMENTS = re.compile(r"elements = \{([^}]*)\}")
 
@@ -40,6 +49,13 @@ class TableKeeper:
         if self._rules[0] is not host or self._rules[1] != uplinks:
             self._rules = host, uplinks, vip_table(host, uplinks, name=self.name)
         return msgspec.structs.replace(self._rules[2], vips=picture.vips)
+
+    def verdict(self, uplink: str) -> Verdict:
+        """Whether the table keeps Service IPs off an uplink."""
+        if not nameable(uplink):
+            return Verdict(False, "nftables cannot write the name of this interface")
+        count = len(self.loaded.vips) if self.loaded is not None else 0
+        return Verdict(True, f"nftables keeps {count} Service IPs from being answered and named as sender")
 
     async def want(self, table: VipTable) -> None:
         """Bring the kernel's table there, in one transaction. Raises NftRefused."""

@@ -13,6 +13,7 @@ from strictarp.arp.explaining import ASKER_MAC, assumed_asker
 from strictarp.arp.facts import Host, dotted
 from strictarp.arp.packets import Packet
 from strictarp.arp.uplinks import vips_of
+from strictarp.guard.keys import ALL
 from strictarp.sysctl.effective import Announce, Verdict, announce_level, strictarp_in_force
 
 SAMPLE = 16
@@ -26,7 +27,12 @@ def sampled(vips: Sequence[int], most: int = SAMPLE) -> Sequence[int]:
 
 
 def in_force(host: Host, device: str, *, most: int = SAMPLE) -> Verdict:
-    """By the model, for up to `most` Service IPs. Without any, what the sysctls would do to one."""
+    """By the model, for up to `most` Service IPs. Without any, what the sysctls would do to one.
+
+    "all" stands for an interface with no values of its own.
+    """
+    if device == ALL:
+        return by_sysctls(host, ALL)
     if device not in host.by_name:
         return Verdict(False, f"{device} is not there")
     vips = vips_of(host)
