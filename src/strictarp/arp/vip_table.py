@@ -57,7 +57,7 @@ def senders_on(host: Host, device: str, vips: Collection[int]) -> tuple[Sender, 
     own = [
         Sender(each.peer >> (32 - each.prefix) << (32 - each.prefix), each.prefix, each.local)
         for each in host.on_device.get(device, ())
-        if not each.secondary and min(each.scope, widest) <= SCOPE_LINK and each.local not in vips
+        if not each.secondary and min(each.scope, widest) <= SCOPE_LINK
     ]
     otherwise = own[0].address if own else _borrowed(host, device, vips)
     return (*own, Sender(0, 0, otherwise))
