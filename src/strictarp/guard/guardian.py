@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -71,6 +71,7 @@ class Guardian:
         self._events: Events | None = None
         self._routes: tuple[Route, ...] = ()
         self._wake = asyncio.Event()
+        self._turning = asyncio.Lock()
         self._look_due = self._routes_due = True
         self._looked = -FULL_LOOK
         self._chosen_from: tuple[Picture | None, frozenset[int]] = (None, frozenset())
@@ -106,7 +107,8 @@ class Guardian:
             while True:
                 trouble = ""
                 try:
-                    await self._turn()
+                    async with self._turning:
+                        await self._turn()
                 except (*TROUBLES, UserError) as error:
                     trouble = "; ".join(str(error).splitlines())
                 if trouble and trouble != self.trouble:
@@ -116,6 +118,13 @@ class Guardian:
                     async with asyncio.timeout(PERIOD):
                         await self._wake.wait()
                 self._wake.clear()
+
+    async def expect(self, vips: Iterable[int]) -> None:
+        """Service IPs that will be bound on kube-ipvs0 in a moment: silenced before. Raises NftRefused."""
+        if self.settings.scope is Scope.VIPS:
+            self.keeper.expect(vips)
+            async with self._turning:
+                await self.keeper.follow(self.picture, self.uplinks)
 
     async def _follow(self) -> None:
         while self._events is not None:
@@ -237,7 +246,7 @@ class Guardian:
         named = {"table": self.keeper.name, "scope": Scope.VIPS.value, "uplinks": self._remembered()}
         await self._note(msgspec.structs.replace(self.journal, **named))
         touched = not first and await self.keeper.touched()
-        await self.keeper.want(self.keeper.fitting(self.picture, self.uplinks))
+        await self.keeper.follow(self.picture, self.uplinks)
         if touched:
             self._drifted(f"nftables table arp {self.keeper.name}", "changed or deleted", "loaded anew")
         self.verdicts = {name: self.keeper.verdict(name) for name in self.uplinks}

@@ -155,6 +155,7 @@ class Proxy:
         self.strictarp = StrictArp(
             options.guard, lambda reason, message: self.say(reason, message, warning=reason != RESTORED)
         )
+        self.syncer.before_binds = self.strictarp.expect
         self._add_metrics()
 
     async def run(self) -> None:
