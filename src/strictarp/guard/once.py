@@ -65,8 +65,8 @@ async def _undo(journal: Journal) -> tuple[list[str], list[str]]:
         await TableKeeper(journal.table).remove()
         done.append(f"nftables table arp {journal.table} deleted")
     told = [(left, f"{left.entry.sysctl}: {left.reason}") for left in plan.left]
-    done += [line for each, line in told if each.value is None]
-    return done, [line for each, line in told if each.value is not None]
+    done += [line for each, line in told if each.gone]
+    return done, [line for each, line in told if not each.gone]
 
 
 async def _names() -> dict[int, str]:
