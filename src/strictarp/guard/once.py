@@ -21,6 +21,9 @@ from strictarp.guard.table import TableKeeper
 from strictarp.netlink import look
 from strictarp.netlink.socket import NETLINK_ROUTE, Netlink
 
+_MOST = 64
+"""Service IPs that the model is asked about: a look at thousands of them takes as many seconds."""
+
 
 class Released(msgspec.Struct, frozen=True):
     """In words: what was put back, and which values were not, and why. known: there was a journal."""
@@ -87,7 +90,7 @@ async def status(settings: Settings) -> Report | None:
     try:
         everywhere = (ALL,) if journal.scope == Scope.ALL.value else ()
         names = settings.uplinks or journal.uplinks or everywhere
-        verdicts = await checking.judged(names, _tables(journal), most=1 << 16)
+        verdicts = await checking.judged(names, _tables(journal), most=_MOST)
     except TROUBLES as error:
         raise UserError(f"cannot read this node: {error}") from None
     return report(
