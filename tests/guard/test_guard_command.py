@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -136,24 +137,19 @@ def told(made: Node, path: str) -> str:
 
 @needs_root
 @pytest.mark.netns
-def test_it_needs_cap_net_admin_and_no_other_capability(made: Node, tmp_path: Path) -> None:
+def test_it_needs_cap_net_admin_and_no_other_capability(made: Node) -> None:
     """As a user of its own, with a journal folder of its own and CAP_NET_ADMIN alone."""
-    tmp_path.chmod(0o755)
-    for parent in tmp_path.parents:
-        if parent.is_relative_to("/tmp") and parent != Path("/tmp"):  # noqa: S108
-            parent.chmod(0o755)
-    state = tmp_path / "lib"
-    state.mkdir()
-    os.chown(state, 65534, 65534)
-    program = ["-m", "strictarp", "guard", "--state", str(state), "--once"]
-    for scope in ("all", "vips"):
-        argv = [
+    with tempfile.TemporaryDirectory() as folder:  # pytest's are closed to other users
+        os.chown(folder, 65534, 65534)
+        other = [
             "setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups",
             "--inh-caps=-all,+net_admin", "--ambient-caps=-all,+net_admin", "--bounding-set=-all,+net_admin",
-            sys.executable, *program, "--scope", scope,
+            sys.executable,
         ]  # fmt: skip
-        done = namespaces.run(made.space, argv, check=False)
-        if "ermission denied" in done.stderr and "journal" not in done.stderr and not done.stdout:
-            pytest.skip(f"the interpreter cannot be started by another user here: {done.stderr[-200:]}")
-        assert done.returncode == 0, done.stderr
-        assert "eth0: in force" in done.stdout
+        if namespaces.run(made.space, [*other, "-c", "import strictarp"], check=False).returncode:
+            pytest.skip("another user cannot start this interpreter, or read our sources")
+        program = ["-m", "strictarp", "guard", "--state", folder, "--once"]
+        for scope in ("all", "vips"):
+            done = namespaces.run(made.space, [*other, *program, "--scope", scope], check=False)
+            assert done.returncode == 0, done.stderr
+            assert "eth0: in force" in done.stdout

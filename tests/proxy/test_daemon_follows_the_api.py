@@ -258,6 +258,14 @@ async def test_strictarp_follows_the_file_and_is_put_back(node: Node) -> None:
     told = json.loads((await _get(f"{HEALTH}/strictarp"))[1])
     assert told["requested"] is False
     assert f"{ignore} 1 -> 0" in told["restored"]
+    for strict in (True, False):  # restarted with it, and without: told when the Node is known
+        await node.stop()
+        await node.start(Config(strict_arp=strict))
+
+        async def as_wanted(wanted: int = int(strict)) -> bool:
+            return files.read_int(ignore) == wanted
+
+        await until(as_wanted)
     files.write(ignore, before)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -16,9 +17,10 @@ from strictarp.guard.settings import PROXY, Settings
 from strictarp.lab import namespaces
 from strictarp.netlink import look
 from strictarp.netlink.socket import NETLINK_ROUTE, Netlink
+from strictarp.proxy.operations import BindAddress
 from strictarp.proxy.strictarp import DRIFTED, LEFT, RESTORED, StrictArp
 from strictarp.sysctl import files
-from support.guarding import NODE, VIP, Node, inside, node, until
+from support.guarding import NODE, OTHER_VIP, VIP, Node, inside, node, until
 from support.segment import needs_root
 
 pytestmark = [needs_root, pytest.mark.netns]
@@ -150,6 +152,26 @@ def test_in_other_scopes_the_uplinks_decide(tmp_path: Path, scope: str) -> None:
                 await arp.want(strict=False)
                 assert len(made.ask(VIP)) == 1
                 assert not _table(made)
+
+        inside(made, work)
+
+
+def test_a_service_ip_is_silenced_before_it_is_bound(tmp_path: Path) -> None:
+    with node(VIP) as made:
+
+        async def work() -> None:
+            async with strictarp(tmp_path, "vips") as (arp, _):
+                await arp.want(strict=True)
+                before = [OTHER_VIP, "203.0.113.6"]
+                await arp.expect(BindAddress(socket.inet_aton(each)) for each in before)
+                await arp.expect([BindAddress(bytes(16))])
+                listed = namespaces.run(made.space, ["nft", "list", "table", "arp", "strictarp-proxy"]).stdout
+                assert all(each in listed for each in before)
+                namespaces.ip(made.space, f"addr add {OTHER_VIP}/32 dev kube-ipvs0")
+                assert made.ask(OTHER_VIP) == []
+                await asyncio.sleep(5.3)  # the other one never came
+                listed = namespaces.run(made.space, ["nft", "list", "table", "arp", "strictarp-proxy"]).stdout
+                assert (OTHER_VIP in listed, before[1] in listed) == (True, False)
 
         inside(made, work)
 

@@ -100,7 +100,7 @@ class Speakers:
 
 async def place_there() -> Place:
     async with Netlink(NETLINK_ROUTE) as route:
-        found = places(await look.links(route), await look.addresses(route, 4), await look.routes(route, 4))
+        found = places(await look.links(route), await look.addresses(route), await look.routes(route))
     return next(place for place in found if place.name == "eth0")
 
 

@@ -11,26 +11,24 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
 from strictarp.arp.switching import Scope
 from strictarp.errors import UserError
 from strictarp.guard import journal as journals
-from strictarp.guard import looking
 from strictarp.guard.drifts import Drift
 from strictarp.guard.journal import Journal
 from strictarp.guard.keeping import Store, origin
 from strictarp.guard.keys import ALL, Key, Seen, Write
 from strictarp.guard.looking import TROUBLES
-from strictarp.guard.picture import Picture, follow, uplinks_in
+from strictarp.guard.picture import Picture, uplinks_in
 from strictarp.guard.plan import by_numbers, guarded, release, writes
 from strictarp.guard.settings import Settings
 from strictarp.guard.sysctls import Sysctls
 from strictarp.guard.table import TableKeeper
-from strictarp.netlink.rtnl import Route
-from strictarp.netlink.socket import NETLINK_ROUTE, Events, Netlink
+from strictarp.guard.watching import Watcher
 from strictarp.sysctl.effective import Verdict
 from strictarp.sysctl.files import Missing
 
@@ -38,9 +36,6 @@ log = logging.getLogger(__name__)
 
 PERIOD = 1.0
 """Seconds between looks: what somebody changes holds for no longer, and a little."""
-FULL_LOOK = 60.0
-_GAP = 0.1
-"""Between two looks at links and addresses, however many events come."""
 
 
 class Guardian:
@@ -60,40 +55,36 @@ class Guardian:
         self.trouble = ""
         self.turned = 0.0
         self.node_addresses: frozenset[int] = frozenset()
-        self.picture: Picture
         self.journal: Journal
         self.notes: list[str] = []
+        self._watcher = Watcher()
         self.keeper = TableKeeper(settings.table)
         self.sysctls = Sysctls()
         self._on_drift = on_drift
         self._store = Store(settings.state, settings.owner)
-        self._route: Netlink | None = None
-        self._events: Events | None = None
-        self._routes: tuple[Route, ...] = ()
-        self._wake = asyncio.Event()
-        self._look_due = self._routes_due = True
-        self._looked = -FULL_LOOK
+        self._turning = asyncio.Lock()
         self._chosen_from: tuple[Picture | None, frozenset[int]] = (None, frozenset())
         self._asserted: frozenset[Key] = frozenset()
 
+    @property
+    def picture(self) -> Picture:
+        """Links and addresses as known now."""
+        return self._watcher.picture
+
     def close(self) -> None:
         """Let go of everything; what was written stays."""
-        for opened in (self._route, self._events):
-            if opened is not None:
-                opened.close()
+        self._watcher.close()
         self.sysctls.close()
         self._store.unlock()
 
     async def start(self) -> None:
         """Take up the journal and assert for the first time. Raises UserError; nothing is half done then."""
         self._store.lock()
-        stored = self._store.load()
-        self.journal, void = journals.opened(stored, origin(), str(self._store.path))
+        self.journal, void = journals.opened(self._store.load(), origin(), str(self._store.path))
         if void:
             self.notes.append("the journal was of an earlier boot, which forgot those values; begun anew")
         try:
-            self._events = Events(NETLINK_ROUTE, looking.GROUPS)
-            self._route = Netlink(NETLINK_ROUTE)
+            self._watcher.open()
             await self._turn(first=True)
             await self._drop_surplus()
         except TROUBLES as error:
@@ -102,11 +93,12 @@ class Guardian:
     async def run(self) -> None:
         """Keep asserting until cancelled. After `start`."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._follow())
+            group.create_task(self._watcher.run())
             while True:
                 trouble = ""
                 try:
-                    await self._turn()
+                    async with self._turning:
+                        await self._turn()
                 except (*TROUBLES, UserError) as error:
                     trouble = "; ".join(str(error).splitlines())
                 if trouble and trouble != self.trouble:
@@ -114,21 +106,18 @@ class Guardian:
                 self.trouble = trouble
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(PERIOD):
-                        await self._wake.wait()
-                self._wake.clear()
+                        await self._watcher.wake.wait()
+                self._watcher.wake.clear()
 
-    async def _follow(self) -> None:
-        while self._events is not None:
-            found = follow(self.picture, looking.events_of(await self._events.wait()))
-            come = found.picture.bound != self.picture.bound
-            self.picture = found.picture
-            self._look_due |= found.look
-            self._routes_due |= found.routes
-            if come or found.look:
-                self._wake.set()
+    async def expect(self, vips: Iterable[int]) -> None:
+        """Service IPs that will be bound on kube-ipvs0 in a moment: silenced before. Raises NftRefused."""
+        if self.settings.scope is Scope.VIPS:
+            self.keeper.expect(vips)
+            async with self._turning:
+                await self.keeper.follow(self.picture, self.uplinks)
 
     async def _turn(self, *, first: bool = False) -> None:
-        await self._look()
+        await self._watcher.look(self.uplinks)
         self._choose()
         if self.settings.scope is Scope.VIPS:
             await self._assert_table(first=first)
@@ -137,21 +126,6 @@ class Guardian:
         for name in self.settings.uplinks:
             self.verdicts.setdefault(name, Verdict(False, "there is no such interface (yet)"))
         self.turned = time.monotonic()
-
-    async def _look(self) -> None:
-        """Read links and addresses if an event told so, but not too often."""
-        if self._route is None or not (self._look_due or time.monotonic() - self._looked > FULL_LOOK):
-            return
-        await asyncio.sleep(max(0.0, self._looked + _GAP - time.monotonic()))
-        self._look_due, routes_due, self._routes_due = False, self._routes_due, False
-        self._looked = time.monotonic()
-        try:
-            if routes_due:
-                self._routes = await looking.default_routes(self._route)
-            self.picture = await looking.picture(self._route, self._routes, self.uplinks)
-        except BaseException:
-            self._look_due = self._routes_due = True
-            raise
 
     def _choose(self) -> None:
         """The uplinks, worked out anew when something changed that they follow from."""
@@ -170,8 +144,6 @@ class Guardian:
         if self.settings.uplinks:
             return self.settings.uplinks
         return tuple(sorted({*self.uplinks, *self.journal.uplinks}))
-
-    # --- sysctls ------------------------------------------------------------------------------------------
 
     async def _assert_values(self, *, first: bool) -> None:
         scope = self.settings.scope
@@ -200,15 +172,21 @@ class Guardian:
         try:
             self.sysctls.write(write, seen)
         except Missing:  # the device went since it was read
-            self._look_due = True
+            self._watcher.look_soon()
             return False
         return True
 
     async def _note(self, journal: Journal) -> None:
         """On the disk before anything is done; in a thread, for a disk may be slow."""
-        if journal != self.journal:
-            await asyncio.to_thread(self._store.store, journal)
-            self.journal = journal
+        if journal == self.journal:
+            return
+        storing = asyncio.ensure_future(asyncio.to_thread(self._store.store, journal))
+        try:
+            await asyncio.shield(storing)
+        except asyncio.CancelledError:
+            await storing  # a late thread would bring back a journal that was released meanwhile
+            raise
+        self.journal = journal
 
     async def _drop_surplus(self) -> None:
         """Put back what an earlier run guarded and this one does not: another scope, other uplinks."""
@@ -223,21 +201,15 @@ class Guardian:
             self.notes.append(f"nftables table arp {self.journal.table} of an earlier scope deleted")
         if done:
             self.notes.append(f"put back, for it is guarded no longer: {seen.told(done)}")
-        self.notes += [
-            f"left: {seen.dotted(e.entry.key)}: {e.reason}" for e in plan.left if e.value is not None
-        ]
-        over = {each.key for each in done} | {each.key for each in plan.settled}
-        over |= {each.entry.key for each in plan.left}
+        self.notes += [f"left: {each.entry.sysctl}: {each.reason}" for each in plan.left if not each.gone]
         table = self.journal.table if scope is Scope.VIPS else ""
-        await self._note(msgspec.structs.replace(journals.without(self.journal, over), table=table))
-
-    # --- nftables -----------------------------------------------------------------------------------------
+        await self._note(msgspec.structs.replace(journals.without(self.journal, plan.keys), table=table))
 
     async def _assert_table(self, *, first: bool) -> None:
         named = {"table": self.keeper.name, "scope": Scope.VIPS.value, "uplinks": self._remembered()}
         await self._note(msgspec.structs.replace(self.journal, **named))
         touched = not first and await self.keeper.touched()
-        await self.keeper.want(self.keeper.fitting(self.picture, self.uplinks))
+        await self.keeper.follow(self.picture, self.uplinks)
         if touched:
             self._drifted(f"nftables table arp {self.keeper.name}", "changed or deleted", "loaded anew")
         self.verdicts = {name: self.keeper.verdict(name) for name in self.uplinks}

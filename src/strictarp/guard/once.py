@@ -21,6 +21,9 @@ from strictarp.guard.table import TableKeeper
 from strictarp.netlink import look
 from strictarp.netlink.socket import NETLINK_ROUTE, Netlink
 
+_MOST = 64
+"""Service IPs that the model is asked about: a look at thousands of them takes as many seconds."""
+
 
 class Released(msgspec.Struct, frozen=True):
     """In words: what was put back, and which values were not, and why. known: there was a journal."""
@@ -65,8 +68,8 @@ async def _undo(journal: Journal) -> tuple[list[str], list[str]]:
         await TableKeeper(journal.table).remove()
         done.append(f"nftables table arp {journal.table} deleted")
     told = [(left, f"{left.entry.sysctl}: {left.reason}") for left in plan.left]
-    done += [line for each, line in told if each.value is None]
-    return done, [line for each, line in told if each.value is not None]
+    done += [line for each, line in told if each.gone]
+    return done, [line for each, line in told if not each.gone]
 
 
 async def _names() -> dict[int, str]:
@@ -87,7 +90,7 @@ async def status(settings: Settings) -> Report | None:
     try:
         everywhere = (ALL,) if journal.scope == Scope.ALL.value else ()
         names = settings.uplinks or journal.uplinks or everywhere
-        verdicts = await checking.judged(names, _tables(journal), most=1 << 16)
+        verdicts = await checking.judged(names, _tables(journal), most=_MOST)
     except TROUBLES as error:
         raise UserError(f"cannot read this node: {error}") from None
     return report(

@@ -77,6 +77,11 @@ class Left(msgspec.Struct, frozen=True):
     value: int | None
     reason: str
 
+    @property
+    def gone(self) -> bool:
+        """There is nothing to put it back to."""
+        return self.value is None
+
 
 class Release(msgspec.Struct, frozen=True):
     """writes: to put values back. settled: entries whose value is as it was found. left: to be told."""
@@ -84,6 +89,12 @@ class Release(msgspec.Struct, frozen=True):
     writes: tuple[Write, ...]
     settled: tuple[Entry, ...]
     left: tuple[Left, ...]
+
+    @property
+    def keys(self) -> frozenset[Key]:
+        """Everything that it is about."""
+        found = [write.key for write in self.writes] + [entry.key for entry in self.settled]
+        return frozenset((*found, *(left.entry.key for left in self.left)))
 
 
 def release(journal: Journal, seen: Seen, *, keep: Collection[Key] = ()) -> Release:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Iterable
 
 import msgspec
 
@@ -26,6 +28,8 @@ from strictarp.netlink.nft_process import NftRefused
 from strictarp.netlink.socket import Netlink
 from strictarp.sysctl.effective import Verdict
 
+_EXPECTED = 5.0
+"""Seconds that a Service IP may take from its announcement to its binding."""
 _ELEMENTS = re.compile(r"elements = \{([^}]*)\}")
 
 
@@ -41,14 +45,21 @@ class TableKeeper:
         self.loaded: VipTable | None = None
         self.transactions = 0
         self._generation = -1
+        self._expected: dict[int, float] = {}
         self._rules: tuple[Host | None, tuple[str, ...], VipTable] = (None, (), VipTable())
 
-    def fitting(self, picture: Picture, uplinks: tuple[str, ...]) -> VipTable:
-        """The table that is needed: rules as of the last look, elements as of now."""
-        host = picture.host
+    def expect(self, vips: Iterable[int]) -> None:
+        """These count as Service IPs for some seconds, whether they are bound by then or not."""
+        self._expected |= dict.fromkeys(vips, time.monotonic() + _EXPECTED)
+
+    async def follow(self, picture: Picture, uplinks: tuple[str, ...]) -> None:
+        """Bring the table to the rules of the last look and the addresses of now. Raises NftRefused."""
+        host, now = picture.host, time.monotonic()
         if self._rules[0] is not host or self._rules[1] != uplinks:
             self._rules = host, uplinks, vip_table(host, uplinks, name=self.name)
-        return msgspec.structs.replace(self._rules[2], vips=picture.vips)
+        self._expected = {vip: until for vip, until in self._expected.items() if until > now}
+        vips = picture.vips | (self._expected.keys() - picture.elsewhere)
+        await self.want(msgspec.structs.replace(self._rules[2], vips=vips))
 
     def verdict(self, uplink: str) -> Verdict:
         """Whether the table keeps Service IPs off an uplink."""

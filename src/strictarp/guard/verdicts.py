@@ -38,11 +38,13 @@ def in_force(host: Host, device: str, *, most: int = SAMPLE) -> Verdict:
     vips = vips_of(host)
     if not vips:
         return by_sysctls(host, device)
-    for vip in sampled(sorted(vips), most):
+    asked = sampled(sorted(vips), most)
+    for vip in asked:
         said = _answered(host, device, vip) or _named(host, device, vip, vips)
         if said:
             return Verdict(False, said)
-    return Verdict(True, f"{len(vips)} Service IPs: not answered, and not used as sender")
+    some = f" ({len(asked)} of them tried)" if len(asked) < len(vips) else ""
+    return Verdict(True, f"{len(vips)} Service IPs{some}: not answered, and not used as sender")
 
 
 def by_sysctls(host: Host, device: str) -> Verdict:

@@ -69,6 +69,27 @@ class L2Advertisement(KubeObject, frozen=True):
     spec: L2AdvertisementSpec = L2AdvertisementSpec()
 
 
+class InterfaceName(Model, frozen=True):
+    """A link of ServiceL2Status.status."""
+
+    name: str = ""
+
+
+class ServiceL2StatusStatus(Model, frozen=True):
+    """ServiceL2Status.status."""
+
+    node: str = ""
+    service_name: str = ""
+    service_namespace: str = ""
+    interfaces: tuple[InterfaceName, ...] | None = None
+
+
+class ServiceL2Status(KubeObject, frozen=True):
+    """metallb.io/v1beta1 ServiceL2Status: the node that announces a Service."""
+
+    status: ServiceL2StatusStatus = ServiceL2StatusStatus()
+
+
 class ConfigurationStateStatus(Model, frozen=True):
     """ConfigurationState.status."""
 
@@ -81,20 +102,6 @@ class ConfigurationState(KubeObject, frozen=True):
     """metallb.io/v1beta1 ConfigurationState: whether a component could use the configuration."""
 
     status: ConfigurationStateStatus = ConfigurationStateStatus()
-
-
-class ServiceL2StatusStatus(Model, frozen=True):
-    """ServiceL2Status.status: which node announces a Service."""
-
-    node: str = ""
-    service_name: str = ""
-    service_namespace: str = ""
-
-
-class ServiceL2Status(KubeObject, frozen=True):
-    """metallb.io/v1beta1 ServiceL2Status, written by the speaker that announces."""
-
-    status: ServiceL2StatusStatus = ServiceL2StatusStatus()
 
 
 # --- strictarp.io/v1alpha1 -------------------------------------------------------------------------------

@@ -152,9 +152,11 @@ class Proxy:
             lambda: self._health.verdict(time.monotonic())[0], self._health_port_failed
         )
         self._telling: set[asyncio.Task[bool]] = set()
+        self._untold: list[tuple[str, str, bool]] = []
         self.strictarp = StrictArp(
             options.guard, lambda reason, message: self.say(reason, message, warning=reason != RESTORED)
         )
+        self.syncer.before_binds = self.strictarp.expect
         self._add_metrics()
 
     async def run(self) -> None:
@@ -181,6 +183,8 @@ class Proxy:
             group.create_task(self.strictarp.run())
             await self._synced()
             self.say("Starting", f"strictarp {__version__}")
+            for reason, message, warning in self._untold:
+                self._emit(self.nodes.objects.get(self._node), reason, message, warning=warning)
             group.create_task(self.syncer.run())
             if self._liveness.enabled:
                 group.create_task(self._hear())
@@ -340,9 +344,12 @@ class Proxy:
     # --- events -------------------------------------------------------------------------------------------
 
     def say(self, reason: str, message: str, *, warning: bool = False) -> None:
-        """Say something about this node: in the log, and as an Event."""
+        """Say something about this node: in the log, and as an Event, as soon as the Node is known."""
         log.log(logging.ERROR if warning else logging.INFO, message, extra={"fields": {"event": reason}})
-        self._emit(self.nodes.objects.get(self._node), reason, message, warning=warning)
+        if self.nodes.synced.is_set():
+            self._emit(self.nodes.objects.get(self._node), reason, message, warning=warning)
+        else:
+            self._untold.append((reason, message, warning))
 
     def _health_port_failed(self, key: str, message: str) -> None:
         service = self.services.objects.get(key)

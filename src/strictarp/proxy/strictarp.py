@@ -18,8 +18,10 @@ from strictarp.guard.guardian import PERIOD, Guardian
 from strictarp.guard.report import report
 from strictarp.guard.settings import Settings
 from strictarp.guard.telling import Teller
+from strictarp.netlink.nft_process import NftRefused
 from strictarp.netlink.rtnl import Link
 from strictarp.proxy import status
+from strictarp.proxy.operations import BindAddress
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +96,17 @@ class StrictArp:
         if self._guardian is not None:
             self._guardian.close()
         self._guardian = self._work = None
+
+    async def expect(self, binds: Iterable[BindAddress]) -> None:
+        """Called before Service IPs are bound: in scope `vips` the kernel must not answer for a moment."""
+        vips = [int.from_bytes(each.address, "big") for each in binds if len(each.address) == 4]
+        if self._guardian is None or not vips:
+            return
+        try:
+            await self._guardian.expect(vips)
+        except (NftRefused, OSError) as error:  # the guard's next turn tries again, and tells
+            fields = {"reason": str(error)}
+            log.warning("Service IPs are bound before nftables knows them", extra={"fields": fields})
 
     def learn(self, addresses: Iterable[bytes]) -> None:
         """The node's own addresses: their subnets' interfaces are uplinks too."""

@@ -30,6 +30,7 @@ class Cause(enum.StrEnum):
     INELIGIBLE = "no longer eligible"
     SCORE = "another node is preferred"
     REQUEST = "requested"
+    TOGETHER = "its Service's first address is there"
 
 
 class Claiming:
