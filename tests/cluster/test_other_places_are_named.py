@@ -1,5 +1,6 @@
 """Clusters whose ConfigMap is not the place: which one is, what to write there, when it is edited."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from strictarp.kube.objects import CONFIGMAPS, DAEMONSETS, NODES, PODS
 from support.enable_bench import Bench, running_bench
 from support.rolled_proxies import NODE_NAMES
 
+KEY = ("kube-proxy", "kube-system")
 K3S_ARGS = '["server","--kube-proxy-arg","proxy-mode=ipvs","--kube-proxy-arg=ipvs-strict-arp=false"]'
 
 
@@ -168,6 +170,22 @@ async def test_another_key_and_another_daemonset_are_edited_where_the_proxies_re
     code, report = await bench.run("enable", "--dry-run")
     assert (code, report["result"]) == (0, "dry run")
     assert str(report["diff"]).startswith("--- kube-proxy.conf\n+++ kube-proxy.conf\n")
+
+
+async def test_a_daemonset_that_wants_no_pods_is_told(bench: Bench) -> None:
+    bench.proxies.count = 0
+    await bench.api.client.merge_patch(
+        DAEMONSETS,
+        "kube-proxy",
+        {"spec": {"template": {"metadata": {"annotations": {"parked": "yes"}}}}},
+        "kube-system",
+    )
+    while (await bench.api.client.get(DAEMONSETS, *KEY)).status.desired_number_scheduled:
+        await asyncio.sleep(0.02)
+    _, report = await bench.run("enable", "--yes")
+    assert "DaemonSet kube-system/kube-proxy wants no pods, so no proxy takes the change up" in str(
+        report["hints"]
+    )
 
 
 async def test_what_may_not_be_listed_is_got_by_name(bench: Bench) -> None:

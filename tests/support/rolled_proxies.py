@@ -51,6 +51,7 @@ class Proxies:
         self.plain: set[str] = set()
         self.silent: dict[str, int] = {}
         self.stuck = 0
+        self.count = len(NODE_NAMES)
         self.restarts = 0
 
     async def objects(self, config: str) -> None:
@@ -111,7 +112,7 @@ class Proxies:
 
     async def _report(self, generation: int, *, updated: int) -> None:
         counts = dict.fromkeys(("updatedNumberScheduled", "numberAvailable"), updated)
-        status = {"observedGeneration": generation, "desiredNumberScheduled": 3, **counts}
+        status = {"observedGeneration": generation, "desiredNumberScheduled": self.count, **counts}
         await self.api.client.merge_patch(
             DAEMONSETS, "kube-proxy", {"status": status}, "kube-system", subresource="status"
         )

@@ -94,6 +94,12 @@ class Switch:
         except KubeError as error:
             raise UserError(cannot_look(error), CANNOT_LOOK) from None
         now = rollout(daemonset)
+        status = daemonset.status
+        if status.observed_generation and not status.desired_number_scheduled:
+            self.troubles += (
+                f"DaemonSet {daemonset.key} wants no pods, so no proxy takes the change up; is another proxy "
+                "in its place?",
+            )
         facts = Facts(
             self._wishes.wanted,
             edit.changed,
@@ -231,7 +237,7 @@ class Switch:
         try:
             self._segment = await wireside.segment(self._client, hosts, self._wishes.interface)
         except Forbidden as error:
-            self.troubles = (f"the wire was not asked: {error}; needed: list services",)
+            self.troubles += (f"the wire was not asked: {error}; needed: list services",)
             return
         if self._segment.addresses:
             self._tell(f"asking on the wire for {ips(len(self._segment.addresses))} …")
