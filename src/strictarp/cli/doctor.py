@@ -176,6 +176,7 @@ def _run(order: Order) -> Diagnosis:
     import asyncio
 
     from rich.console import Console
+    from rich.text import Text
 
     from strictarp.doctor import session
     from strictarp.doctor.diagnosis import EXIT_CANNOT_LOOK
@@ -185,7 +186,7 @@ def _run(order: Order) -> Diagnosis:
         if not console.is_terminal:
             return asyncio.run(session.run(order, _teller()))
         with console.status("looking …") as status:
-            return asyncio.run(session.run(order, status.update))
+            return asyncio.run(session.run(order, lambda line: status.update(Text(line))))
     except UserError as error:
         raise UserError(str(error), max(error.exit_code, EXIT_CANNOT_LOOK)) from error
 

@@ -134,7 +134,7 @@ async def _objects(reader: _Reader, tell: Tell) -> Objects:
         *(reader.list(each, where, field_selector=selector) for each, where, selector in _LISTED.values())
     )
     found: dict[str, Any] = dict(zip(_LISTED, lists, strict=True))
-    events = found.pop("events")
+    events, statuses = found.pop("events"), found.pop("l2_statuses")
     found["leases"] = tuple(running(found["leases"]))
     objects = Objects(
         version=version,
@@ -143,7 +143,7 @@ async def _objects(reader: _Reader, tell: Tell) -> Objects:
         configured_at=await _written(reader, signs),
         announced=announcers(
             service_vips(found["services"]),
-            statuses=found["l2_statuses"],
+            statuses=statuses,
             events=events,
             leases=found["leases"],
         ),
@@ -176,7 +176,7 @@ _LISTED: Mapping[str, tuple[Resource[Any], str, str]] = {
     "felix": (FELIXCONFIGURATIONS, "", ""),
     "cilium_policies": (CILIUML2POLICIES, "", ""),
 }
-"""Field of `Objects` → what is listed, in which namespace, with which field selector."""
+"""Field of `Objects` (two of them are used here alone) → what is listed, in which namespace, which fields."""
 
 
 async def _version(reader: _Reader) -> str:

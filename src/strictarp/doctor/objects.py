@@ -19,12 +19,10 @@ from strictarp.kube.custom import (
     ConfigurationState,
     IPAddressPool,
     L2Advertisement,
-    ServiceL2Status,
 )
 from strictarp.kube.objects import (
     ConfigMap,
     EndpointSlice,
-    Event,
     Lease,
     Namespace,
     Node,
@@ -73,11 +71,9 @@ class Objects(msgspec.Struct, frozen=True):
     daemonsets: tuple[DaemonSet, ...] = ()
     configmaps: tuple[ConfigMap, ...] = ()
     leases: tuple[Lease, ...] = ()
-    events: tuple[Event, ...] = ()
     pools: tuple[IPAddressPool, ...] = ()
     advertisements: tuple[L2Advertisement, ...] = ()
     bgp_advertisements: tuple[BGPAdvertisement, ...] = ()
-    l2_statuses: tuple[ServiceL2Status, ...] = ()
     configuration_states: tuple[ConfigurationState, ...] = ()
     conflicts: tuple[AddressConflict, ...] = ()
     felix: tuple[FelixConfiguration, ...] = ()
