@@ -13,7 +13,7 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from strictarp.arp import collecting
 from strictarp.lab import namespaces
-from strictarp.netlink import policy
+from strictarp.netlink import policy, qdisc
 from strictarp.netlink.messages import (
     MalformedMessage,
     Message,
@@ -119,6 +119,7 @@ def test_any_bytes_give_a_value_or_the_parsers_own_error(raw: bytes, plausible: 
         (policy.parse_rule, rule + raw),
         (parse_stacking, link),
         (policy.parse_nft_table, raw),
+        (qdisc.parse_qdisc, bytes(20) + raw),
     ):
         with contextlib.suppress(MalformedMessage):
             parse(_message(payload))

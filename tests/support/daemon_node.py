@@ -7,6 +7,8 @@ import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from strictarp.guard.settings import PROXY
+from strictarp.guard.settings import Settings as GuardSettings
 from strictarp.kube.client import Client
 from strictarp.kube.config import ClientConfig
 from strictarp.kube.objects import ENDPOINTSLICES, EVENTS, NODES, SERVICES
@@ -53,10 +55,12 @@ class Node:
         """Start the daemon. `text`: configuration to follow in a file."""
         self._kernel = LinuxKernel(nftables.change_elements, generic=self.ipvs, device_kind="bridge")
         settings = Settings(full_look=3600.0, open_forward=open_forward)
-        options = Options(config or Config(), settings, "node1")
+        guard = GuardSettings(state=self.folder / "lib", owner=PROXY)
+        options = Options(config or Config(), settings, "node1", guard=guard)
         if text:
             self.file.write_text(text)
-            options = Options(configuration.load(text, "f"), settings, "node1", "node1", self.file, text)
+            loaded = configuration.load(text, "f")
+            options = Options(loaded, settings, "node1", "node1", self.file, text, guard)
         self.proxy = Proxy(options, self._kernel, self.client, ensure=ensure)
         self._task = asyncio.create_task(self.proxy.run())
         if text:

@@ -12,9 +12,10 @@ import msgspec
 
 from strictarp.arp.announcing import sender_for
 from strictarp.arp.explaining import assumed_asker
-from strictarp.arp.facts import UNICAST, Device, Host, dotted
+from strictarp.arp.facts import Device, Host, dotted
 from strictarp.arp.losses import Asked, Evidence, Loss, answered, is_enslaved, losses_on, targets_of
 from strictarp.arp.switching import Scope, switched, vips_of
+from strictarp.arp.uplinks import uplinks_of
 from strictarp.sysctl.effective import strictarp_in_force
 
 
@@ -66,9 +67,9 @@ def preflight(
 ) -> Report:
     """What changes when strictARP is switched on in this scope.
 
-    uplinks: for the scopes `uplinks` and `vips`; without any, those with a default route. asked: as heard.
+    uplinks: for the scopes `uplinks` and `vips`; without any, `uplinks_of`. asked: as heard.
     """
-    chosen = tuple(uplinks) or default_uplinks(host)
+    chosen = tuple(uplinks) or uplinks_of(host)
     after = switched(host, scope, chosen)
     devices = receivers(host)
     covered = devices if scope is Scope.ALL else tuple(each for each in devices if each.name in chosen)
@@ -81,12 +82,6 @@ def preflight(
         senders=tuple(change for device in covered for change in _sender_changes(host, after, device.name)),
         ineffective=() if scope is Scope.VIPS else tuple(_ineffective(after, covered)),
     )
-
-
-def default_uplinks(host: Host) -> tuple[str, ...]:
-    """Interfaces by which a default route leaves."""
-    hops = [hop for route in host.routes if route.prefix == 0 and route.kind == UNICAST for hop in route.hops]
-    return tuple(dict.fromkeys(hop.device for hop in hops))
 
 
 def _fewer(host: Host, after: Host, devices: Sequence[Device]) -> Iterator[Fewer]:

@@ -9,7 +9,10 @@ from pathlib import Path
 import click
 import msgspec
 
+from strictarp.arp.switching import Scope
 from strictarp.errors import UserError
+from strictarp.guard.settings import PROXY
+from strictarp.guard.settings import Settings as GuardSettings
 from strictarp.proxy import config as configuration
 from strictarp.proxy import settings as own_settings
 from strictarp.proxy.config import Config
@@ -31,7 +34,25 @@ _SETTINGS = click.option("--settings", "settings_file", type=_FILE, help="ProxyS
     help="Write the configuration with all its defaults to FILE, and end.",
 )
 @click.option("--init-only", is_flag=True, help="Do what needs a writable /proc/sys, and end.")
-@click.option("--cleanup", is_flag=True, help="Remove what was programmed, and end. Sysctls stay.")
+@click.option(
+    "--strictarp-scope",
+    "scope",
+    type=click.Choice([scope.value for scope in Scope]),
+    default=Scope.ALL.value,
+    show_default=True,
+    help="Where ipvs.strictARP holds: everywhere, on uplinks alone, or by nftables for Service IPs alone.",
+)
+@click.option(
+    "--strictarp-state",
+    "state",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=GuardSettings().state,
+    show_default=True,
+    help="Folder of the journal of former values, proxy.json.",
+)
+@click.option(
+    "--cleanup", is_flag=True, help="Remove what was programmed, and end. Sysctls stay, but for strictARP's."
+)
 @click.option("--dry-run", is_flag=True, help="Print what would be done to the kernel now, and end.")
 @click.option(
     "--open-forward",
@@ -39,13 +60,15 @@ _SETTINGS = click.option("--settings", "settings_file", type=_FILE, help="ProxyS
     help="Let answers of Services through nftables chains of others that drop forwarded packets by policy.",
 )
 @click.pass_context
-def command(  # noqa: PLR0913 - one argument an option
+def command(  # noqa: PLR0913 - its options
     ctx: click.Context,
     config_file: Path | None,
     settings_file: Path | None,
     hostname_override: str | None,
     write_config_to: Path | None,
     *,
+    scope: str,
+    state: Path,
     init_only: bool,
     cleanup: bool,
     dry_run: bool,
@@ -73,7 +96,10 @@ def command(  # noqa: PLR0913 - one argument an option
         return _write(text, write_config_to)
     from strictarp.proxy import process
 
-    options = process.options(config, settings, hostname_override, config_file, text)
+    guard = GuardSettings(Scope(scope), state=state, owner=PROXY)
+    options = process.options(
+        config, settings, hostname_override, config_file=config_file, text=text, guard=guard
+    )
     if init_only:
         return process.init_only(options)
     if cleanup or dry_run:
@@ -177,7 +203,10 @@ def migrate_command(
     config, settings = _load(text, config_file, settings_file)
     from strictarp.proxy import process
 
-    options = process.options(config, settings, hostname_override, config_file, text)
+    guard = GuardSettings(owner=PROXY)
+    options = process.options(
+        config, settings, hostname_override, config_file=config_file, text=text, guard=guard
+    )
     process.migrate(options, back=back, dry_run=dry_run, wait=wait, tell=click.echo)
     return 0
 

@@ -131,3 +131,6 @@ L2ADVERTISEMENTS = Resource("metallb.io/v1beta1", "l2advertisements", L2Advertis
 CONFIGURATIONSTATES = Resource("metallb.io/v1beta1", "configurationstates", ConfigurationState)
 SERVICEL2STATUSES = Resource("metallb.io/v1beta1", "servicel2statuses", ServiceL2Status)
 ADDRESSCONFLICTS = Resource("strictarp.io/v1alpha1", "addressconflicts", AddressConflict)
+
+ANNOUNCE_AGAIN = "strictarp.io/announce-again"
+"""Annotation of a Service: when its value changes, the owner announces the Service's addresses again."""

@@ -9,11 +9,12 @@ from strictarp.kube.wire import Decoder
 
 MODULES = (
     "strictarp.cli.controller",
+    "strictarp.cli.disable",
     "strictarp.cli.enable",
     "strictarp.cli.probe",
     "strictarp.cli.proxy",
     "strictarp.cli.speaker",
-    "strictarp.cluster.shell",
+    "strictarp.cluster.switch",
     "strictarp.controller.daemon",
     "strictarp.lab.apiserver.server",
     "strictarp.lab.backend",

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from strictarp.arp.probing import Findings
+from strictarp.cluster.report import Report as Enabled
 from strictarp.errors import UserError
 from strictarp.kube.errors import KubeError
 from strictarp.kube.objects import EVENTS, SERVICES
@@ -173,17 +174,17 @@ class Story:
         return f"{len(senders)} of {len(asked)} nodes asked as {self.vip}", bool(senders)
 
     async def enable(self) -> Outcome:
-        """`strictarp enable`, as a user runs it."""
-        code, _, err = await self.cluster.run(
-            layout.CLIENT, "strictarp", "enable", "--kubeconfig", str(self.cluster.kubeconfig), "--yes"
-        )
+        """`strictarp enable`, as a user runs it, from where it can ask on the wire."""
+        options = ("--kubeconfig", str(self.cluster.kubeconfig), "--yes", "--json")
+        code, out, err = await self.cluster.run(layout.CLIENT, "strictarp", "enable", *options)
         shown = {name: self.cluster.network.shown_sysctls(name) for name in self.nodes}
         right = sum((each["arp_ignore"], each["arp_announce"]) == ("1", "2") for each in shown.values())
-        seen = f"exit {code}; arp_ignore=1 arp_announce=2 on {right} nodes"
+        before, after = _answered(out, self.vip)
+        seen = f"exit {code}; arp_ignore=1 arp_announce=2 on {right} nodes; {before} answered, now {after}"
         if code != 0:
             last = err.strip().splitlines()[-1:] or [""]
             seen += f"; {last[0]}"
-        return seen, code == 0 and right == len(self.nodes)
+        return seen, (code, right, before, after) == (0, len(self.nodes), len(self.nodes), 1)
 
     async def cure_answers(self) -> Outcome:
         """One MAC answers, and it is that of the node whose speaker says that it owns the IP."""
@@ -293,6 +294,14 @@ def _answerers_text(found: Sequence[Answerer]) -> str:
     return f"{len(found)}: " + (", ".join(each.node or each.mac for each in found) or "nobody")
 
 
+def _answered(report: str, vip: str) -> tuple[int, int]:
+    """How many hosts answered for the VIP before and after, by a report of `enable`."""
+    if not report:
+        return 0, 0
+    seen = next((each for each in msgspec.json.decode(report, type=Enabled).vips if each.ip == vip), None)
+    return (len(seen.before or ()), len(seen.after or ())) if seen else (0, 0)
+
+
 def _witnessed(data: bytes) -> Witnessed:
     return msgspec.json.decode(data, type=Witnessed)
 
@@ -309,7 +318,7 @@ STEPS: tuple[tuple[str, str, Callable[[Story], Awaitable[Outcome]]], ...] = (
     ("fault: who answers", "every node", Story.fault_answers),
     ("fault: client's entry", "changes between resolutions", Story.fault_flaps),
     ("fault: ARP sender", "nodes ask as the VIP", Story.fault_sender),
-    ("strictarp enable", "exit 0, sysctls set on every node", Story.enable),
+    ("strictarp enable", "exit 0, sysctls set, one answers", Story.enable),
     ("cure: who answers", "one, the elected", Story.cure_answers),
     ("cure: ARP sender", "no node asks as the VIP", Story.cure_sender),
     ("cure: requests", "300 answered, by all backends", Story.cure_requests),

@@ -20,6 +20,8 @@ import msgspec
 
 from strictarp import __version__, serving
 from strictarp.errors import UserError
+from strictarp.guard.settings import PROXY
+from strictarp.guard.settings import Settings as GuardSettings
 from strictarp.hello.auth import Keys
 from strictarp.hello.frames import Frame
 from strictarp.hello.ids import node_id, vip_id
@@ -37,7 +39,7 @@ from strictarp.kube.objects import (
     Service,
 )
 from strictarp.netlink.ipvs import Timeouts
-from strictarp.proxy import health, host, nftables, peers, status
+from strictarp.proxy import health, host, nftables, peers
 from strictarp.proxy import situation as situations
 from strictarp.proxy.config import Config
 from strictarp.proxy.effective import effective_document
@@ -53,6 +55,7 @@ from strictarp.proxy.operations import Element
 from strictarp.proxy.seam import HostLinks, Kernel, KernelRefused
 from strictarp.proxy.settings import Settings
 from strictarp.proxy.situation import NodeFacts, node_facts, situation
+from strictarp.proxy.strictarp import RESTORED, StrictArp
 from strictarp.proxy.sync import Syncer
 from strictarp.proxy.telling import Telling
 from strictarp.sysctl.files import ensure
@@ -65,7 +68,8 @@ WITHOUT_OTHER_PROXY = "!service.kubernetes.io/service-proxy-name,!service.kubern
 class Options(msgspec.Struct, frozen=True):
     """What the command line says.
 
-    override: --hostname-override. config_file, config_text: where the configuration is, and its text.
+    override: --hostname-override. config_file, config_text: where the configuration is, and its text. guard:
+    how strictARP is kept, if the configuration wants it.
     """
 
     config: Config
@@ -74,6 +78,7 @@ class Options(msgspec.Struct, frozen=True):
     override: str | None = None
     config_file: Path | None = None
     config_text: str = ""
+    guard: GuardSettings = GuardSettings(owner=PROXY)
 
 
 def node_name(override: str | None, config: Config) -> str:
@@ -184,6 +189,10 @@ class Proxy:
             lambda: self._health.verdict(time.monotonic())[0],
             lambda key, reason: self._telling.about_service(key, "FailedToStartServiceHealthcheck", reason),
         )
+        self.strictarp = StrictArp(
+            options.guard, lambda reason, message: self.say(reason, message, warning=reason != RESTORED)
+        )
+        self.syncer.before_binds = self.strictarp.expect
         self._add_metrics()
 
     async def run(self) -> None:
@@ -191,6 +200,12 @@ class Proxy:
 
         Raises KernelRefused when the kernel cannot serve, UserError for a sysctl that cannot be written.
         """
+        try:
+            await self._run()
+        finally:
+            await self.strictarp.close()
+
+    async def _run(self) -> None:
         await self._kernel.prepare()
         await self._prepare(self._config)
         await self.syncer.skeleton()
@@ -201,8 +216,10 @@ class Proxy:
             group.create_task(self._serve())
             group.create_task(self._health_ports.run())
             group.create_task(self._follow_host())
+            group.create_task(self.strictarp.run())
             await self._synced()
             self.say("Starting", f"strictarp {__version__}")
+            self._telling.release()
             group.create_task(self.syncer.run())
             group.create_task(self._foreign.run())
             if self._liveness.enabled or self._hand_over:
@@ -242,6 +259,7 @@ class Proxy:
 
     async def _prepare(self, config: Config) -> None:
         host.prepare(config, self._ensure)
+        await self.strictarp.want(strict=config.strict_arp)
         host.set_oom_score(config.oom_score_adj)
         timeouts = Timeouts(int(config.tcp_timeout), int(config.tcp_fin_timeout), int(config.udp_timeout))
         if timeouts != Timeouts():
@@ -292,7 +310,7 @@ class Proxy:
 
     async def _status(self) -> dict[str, object]:
         seen = await self._kernel.host_links()
-        return status.read_status(seen.links, requested=self._config.strict_arp)
+        return self.strictarp.document(seen.links, requested=self._config.strict_arp)
 
     # --- objects ------------------------------------------------------------------------------------------
 
@@ -326,6 +344,7 @@ class Proxy:
         self.engine.see(situation(self._config, facts, self.engine.facts.dead))
         if self._open_forward and before != self.engine.facts.node_ports:
             self.syncer.reload_table()
+        self.strictarp.learn(facts.primary)
         if len(self.engine.store):
             self.syncer.wake()
 
@@ -378,7 +397,7 @@ class Proxy:
     # --- events -------------------------------------------------------------------------------------------
 
     def say(self, reason: str, message: str, *, warning: bool = False) -> None:
-        """Say something about this node: in the log, and as an Event."""
+        """Say something about this node: in the log, and as an Event, as soon as the Node is known."""
         self._telling.about_node(reason, message, warning=warning)
 
     def _drifted(self, _count: int) -> None:
@@ -447,6 +466,14 @@ class Proxy:
                 lambda: len(self._handing.moves.moved),
             ),
             "strictarp_proxy_dead_nodes": ("Nodes given up", lambda: len(engine.facts.dead)),
+            "strictarp_proxy_strictarp_in_force": (
+                "1: strictARP is in force on every uplink",
+                self.strictarp.in_force,
+            ),
+            "strictarp_proxy_strictarp_drifts": (
+                "Changes of strictARP's sysctls or table that were undone",
+                self.strictarp.drifts,
+            ),
         }
 
 

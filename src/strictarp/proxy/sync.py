@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from strictarp.netlink.conntrack import UDP
 from strictarp.proxy.caution import Caution
@@ -15,7 +15,7 @@ from strictarp.proxy.flows import Round, concerned, stale
 from strictarp.proxy.metrics import Metrics
 from strictarp.proxy.nft_listing import BadListing, Listing, parse_listings
 from strictarp.proxy.nftables import FAMILIES, TABLE
-from strictarp.proxy.operations import ChangeSets, Element, Operation, describe_operation
+from strictarp.proxy.operations import BindAddress, ChangeSets, Element, Operation, describe_operation
 from strictarp.proxy.seam import Kernel, KernelRefused, Vanished
 from strictarp.proxy.state import Touched
 from strictarp.proxy.store import FIRST
@@ -29,9 +29,14 @@ WATCH_SECONDS = 2.0
 _OUTSIDE = (KernelRefused, BadListing, OSError, TimeoutError)
 
 
+async def _nothing(_: Sequence[BindAddress]) -> None:
+    """Nobody needs to know before."""
+
+
 class Syncer:
     """One node's loop. `table`: text of our whole nftables table with given elements. `on_turn`: called after
-    each turn. `min_period`: seconds from the begin of a turn to that of the next.
+    each turn. `before_binds`: called before addresses are bound. `min_period`: seconds from the begin of a
+    turn to that of the next.
 
     `on_drift`: called with how many differences, made by others, a full look repaired. `on_warning`: called
     with a Service and what of it cannot be served. Both may be set before the first turn.
@@ -63,6 +68,7 @@ class Syncer:
         self._on_turn = on_turn
         self.on_drift: Callable[[int], None] = lambda _: None
         self.on_warning: Callable[[str, str], None] = lambda _service, _warning: None
+        self.before_binds: Callable[[Sequence[BindAddress]], Awaitable[None]] = _nothing
         self._caution = Caution(DOUBT_SECONDS)
         self._flows = Round()
         self._flows_fail = ""
@@ -297,7 +303,9 @@ class Syncer:
         wait = unprepared(steps.binds, self.engine.failed, sets_failed=sets_failed)
         self.engine.done(wait, ["waits for SNAT and virtual servers"] * len(wait))
         held_back = set(wait)
-        await self._apply([bind for bind in steps.binds if bind not in held_back])
+        binds = [bind for bind in steps.binds if bind not in held_back]
+        await self.before_binds([bind for bind in binds if isinstance(bind, BindAddress)])
+        await self._apply(binds)
         await self._apply(steps.removals)
         await self._apply(self.engine.without_names(steps.last_sets))
         self.engine.follow_drains(touched, self._clock())

@@ -30,11 +30,24 @@ class Telling:
         self._node = node
         self._find_node = find_node
         self._find_service = find_service
+        self._held: list[tuple[str, str, bool]] | None = []
         self._sending: set[asyncio.Task[bool]] = set()
 
     def about_node(self, reason: str, message: str, *, warning: bool = False) -> None:
-        """Say something about this node: in the log, and as an Event."""
+        """Say something about this node: in the log, and as an Event once `release` was called."""
         log.log(logging.ERROR if warning else logging.INFO, message, extra={"fields": {"event": reason}})
+        if self._held is not None:
+            self._held.append((reason, message, warning))
+        else:
+            self._send_about_node(reason, message, warning=warning)
+
+    def release(self) -> None:
+        """The API answers: send what was held back, and from now on everything at once."""
+        held, self._held = self._held or [], None
+        for reason, message, warning in held:
+            self._send_about_node(reason, message, warning=warning)
+
+    def _send_about_node(self, reason: str, message: str, *, warning: bool) -> None:
         node = self._find_node() or Node(metadata=Metadata(name=self._node))
         self._send(node, reason, message, warning=warning)
 
@@ -45,7 +58,8 @@ class Telling:
             self._send(service, reason, message, warning=True)
 
     async def sent(self, seconds: float) -> None:
-        """Wait until everything was said, but not for longer."""
+        """Try to send everything, also what was held back, but not for longer."""
+        self.release()
         if self._sending:
             await asyncio.wait(self._sending, timeout=seconds)
 

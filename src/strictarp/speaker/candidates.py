@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from strictarp.kube.custom import ANNOUNCE_AGAIN
 from strictarp.kube.objects import EndpointConditions, EndpointSlice, Node, Service
 from strictarp.speaker import advertising, election
 from strictarp.speaker.advertising import Advertising
@@ -113,6 +114,7 @@ class Verdict(msgspec.Struct, frozen=True):
     Service's first address; those that reach only some of the addresses come behind. why: set when nobody may
     announce it; `order` is empty then. reasons: node → why it may not. matching: the advertisements that
     count, for `interfaces_of`. out_of_reach: of candidates that reach only some of the addresses, the others.
+    again: value of the annotation that asks for an announcement, empty without.
     """
 
     service: str
@@ -122,6 +124,7 @@ class Verdict(msgspec.Struct, frozen=True):
     reasons: Mapping[str, str] = {}
     matching: tuple[Advertising, ...] = ()
     out_of_reach: Mapping[str, frozenset[Address]] = {}
+    again: str = ""
 
     def order_of(self, address: Address) -> tuple[Candidate, ...]:
         """The candidates that have a link in this address's segment."""
@@ -172,7 +175,16 @@ def evaluate(service: Service, slices: Sequence[EndpointSlice], facts: Facts) ->
             reasons[node] = against
     behind = {node for node in scores if facts.standings[node].behind or node in partial}
     order = election.order(scores, str(addresses[0]), behind)
-    return Verdict(key, addresses, order, None if order else Why.NO_NODE, reasons, matching, partial)
+    return Verdict(
+        key,
+        addresses,
+        order,
+        None if order else Why.NO_NODE,
+        reasons,
+        matching,
+        partial,
+        (service.metadata.annotations or {}).get(ANNOUNCE_AGAIN, ""),
+    )
 
 
 def no_link(*addresses: Address) -> str:

@@ -14,8 +14,17 @@ from strictarp.speaker.slots import Phase, Slot
 
 def announce_rounds(core: Core, slot: Slot) -> None:
     """All rounds of `settings.announce`, from now."""
+    slot.announced_at = core.now
     core.announcements.plan(slot.vip, slot.epoch, [core.now + offset for offset in core.settings.announce])
     _schedule(core)
+
+
+def announce_again(core: Core, slot: Slot) -> None:
+    """All rounds anew because somebody asked; rounds under way serve as well, which bounds the rate."""
+    rounds = core.settings.announce[-1] if core.settings.announce else 0
+    least = max(rounds, core.settings.enforce)
+    if slot.announced_at is None or core.now - slot.announced_at >= least:
+        announce_rounds(core, slot)
 
 
 def enforce(core: Core, slot: Slot) -> None:

@@ -143,17 +143,23 @@ def vips(verdicts: Mapping[str, Verdict], places: Iterable[Place], node: str) ->
             before = link.get(address.packed)
             beside = first[1] if first is not None and first[0] == index else b""
             first = first or (index, address.packed)
-            fresh = Vip(address.packed, order, eligible, beside if beside != address.packed else b"")
+            fresh = Vip(
+                address.packed,
+                order,
+                eligible,
+                beside if beside != address.packed else b"",
+                ((verdict.service, verdict.again),),
+            )
             link[address.packed] = fresh if before is None else _shared(before, fresh, node)
     return found
 
 
 def _shared(one: Vip, other: Vip, node: str) -> Vip:
-    order = common(one.candidates, other.candidates)
+    order, again = common(one.candidates, other.candidates), one.again + other.again
     if not order:
-        return one
+        return Vip(one.address, one.candidates, one.eligible, one.beside, again)
     eligible = any(each.node == node for each in order) and (one.eligible or other.eligible)
-    return Vip(one.address, order, eligible, one.beside)
+    return Vip(one.address, order, eligible, one.beside, again)
 
 
 def common(one: tuple[Candidate, ...], other: tuple[Candidate, ...]) -> tuple[Candidate, ...]:

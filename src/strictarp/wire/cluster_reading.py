@@ -35,7 +35,7 @@ async def view_cluster(kubeconfig: str | None) -> ClusterView:
             vips,
             statuses=await _if_allowed(client, SERVICEL2STATUSES, unseen),
             events=await _if_allowed(client, EVENTS, unseen, field_selector=f"reason={NODE_ASSIGNED}"),
-            leases=_running(await _if_allowed(client, LEASES, unseen)),
+            leases=running(await _if_allowed(client, LEASES, unseen)),
         )
         return ClusterView(vips, nodes, said, tuple(unseen))
 
@@ -54,7 +54,7 @@ async def _if_allowed(
         return ()
 
 
-def _running(leases: Iterable[Lease]) -> list[Lease]:
+def running(leases: Iterable[Lease]) -> list[Lease]:
     """Those that have not run out by this host's clock; a minute is added for clocks that differ."""
     now = datetime.now(UTC)
     found = []
