@@ -180,7 +180,10 @@ async def test_a_daemonset_that_wants_no_pods_is_told(bench: Bench) -> None:
         {"spec": {"template": {"metadata": {"annotations": {"parked": "yes"}}}}},
         "kube-system",
     )
-    while (await bench.api.client.get(DAEMONSETS, *KEY)).status.desired_number_scheduled:
+    while True:
+        status = (await bench.api.client.get(DAEMONSETS, *KEY)).status
+        if not status.desired_number_scheduled:
+            break
         await asyncio.sleep(0.02)
     _, report = await bench.run("enable", "--yes")
     assert "DaemonSet kube-system/kube-proxy wants no pods, so no proxy takes the change up" in str(
