@@ -148,7 +148,7 @@ class speaking:
         self._monkeypatch = monkeypatch
 
     async def __aenter__(self) -> None:
-        figures = Figures("node1")
+        figures = Figures("node1", dict)
         figures.members, figures.has_key = 3, True
         figures.reports["PeerHeard"] = 2
         registry = CollectorRegistry()

@@ -175,17 +175,16 @@ def _run(order: Order) -> Diagnosis:
     """With progress on a terminal in one line that changes, else a line for each step. Raises UserError."""
     import asyncio
 
-    from rich.console import Console
-    from rich.text import Text
-
     from strictarp.doctor import session
     from strictarp.doctor.diagnosis import EXIT_CANNOT_LOOK
 
-    console = Console(stderr=True)
     try:
-        if not console.is_terminal:
+        if not sys.stderr.isatty():
             return asyncio.run(session.run(order, _teller()))
-        with console.status("looking …") as status:
+        from rich.console import Console
+        from rich.text import Text
+
+        with Console(stderr=True).status("looking …") as status:
             return asyncio.run(session.run(order, lambda line: status.update(Text(line))))
     except UserError as error:
         raise UserError(str(error), max(error.exit_code, EXIT_CANNOT_LOOK)) from error
