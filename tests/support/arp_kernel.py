@@ -163,8 +163,7 @@ def model_of(host: RandomHost) -> Host:
                 mode={"bond": "active-backup", "macvlan": "bridge", "ipvlan": "l2"}.get(each.kind, ""),
             )
         )
-    for line in host.commands:
-        commands.run(builder, line)
+    commands.run_all(builder, host.commands)
     for key, value in host.sysctls:
         commands.sysctl(builder, key, value)
     if host.nft:
@@ -253,7 +252,7 @@ def run_one(seed: int, wire: Wire, tally: Tally, *, kinds: frozenset[str], stand
             facts = asyncio.run(collecting.collect())
         if host.nft:
             facts = msgspec.structs.replace(facts, nft=parse_nft(host.nft))
-        views = {"facts": facts} if complaints else {"facts": facts, "commands": model_of(host)}
+        views = {"facts": facts, "commands": model_of(host)}
         slow = any(device.kind in ("bridge", "bond", "ipvlan") for device in host.devices)
         # A link may need a moment until it carries frames. What differs is asked again before it counts.
         for settle in (0.2 if slow else 0.0, 1.5):

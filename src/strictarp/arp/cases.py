@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from strictarp.arp.building import Builder
-from strictarp.arp.commands import run, sysctl
+from strictarp.arp.commands import run_all, sysctl
 from strictarp.arp.decision import Decision
 from strictarp.arp.facts import Device, Host
 from strictarp.arp.frames import BROADCAST_MAC, NO_MAC, parse_mac
@@ -203,25 +203,28 @@ def host_of(case: Case) -> Builder:
         sysctl(builder, key, value)
     for dev in case.devs:
         builder.add_device(_device_of(dev))
-    for entry in case.addrs:
-        run(builder, f"ip addr add {' '.join(_words(entry[1:]))} dev {''.join(map(str, entry[:1]))}")
+    run_all(builder, (_addr_line(entry) for entry in case.addrs))
     for key, value in case.sysctl.items():
         sysctl(builder, key, value)
-    for route in case.routes:
-        run(builder, f"ip route add {route.removeprefix('add ')}")
-    for rule in case.rules:
-        run(builder, f"ip rule add {rule.removeprefix('add ')}")
+    run_all(builder, (f"ip route add {route.removeprefix('add ')}" for route in case.routes))
+    run_all(builder, (f"ip rule add {rule.removeprefix('add ')}" for rule in case.rules))
     if case.noop_rule:
         builder.unmerged = True
-    for proxy in case.pneigh:
-        words = proxy.split() if isinstance(proxy, str) else [word for word in proxy if word]
-        device = [] if len(words) < 2 or words[1] == "dev" else ["dev"]
-        run(builder, " ".join(["ip neigh add proxy", *words[:1], *device, *words[1:]]))
+    run_all(builder, (_proxy_line(proxy) for proxy in case.pneigh))
     if case.nft:
         builder.add_nft(case.nft)
-    for command in case.cmds:
-        run(builder, command)
+    run_all(builder, case.cmds)
     return builder
+
+
+def _addr_line(entry: list[Any]) -> str:
+    return f"ip addr add {' '.join(_words(entry[1:]))} dev {''.join(map(str, entry[:1]))}"
+
+
+def _proxy_line(proxy: list[str | None] | str) -> str:
+    words = proxy.split() if isinstance(proxy, str) else [word for word in proxy if word]
+    device = [] if len(words) < 2 or words[1] == "dev" else ["dev"]
+    return " ".join(["ip neigh add proxy", *words[:1], *device, *words[1:]])
 
 
 def _device_of(dev: Dev) -> Device:
