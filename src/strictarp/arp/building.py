@@ -25,10 +25,11 @@ from strictarp.arp.facts import (
     PolicyRule,
     ProxyNeighbour,
     Route,
+    dotted,
     looped,
 )
-from strictarp.arp.fib import Failed, Flow, Found, lookup, lookup_table
-from strictarp.arp.iproute import AddressSpec
+from strictarp.arp.fib import Failed, Flow, Found, address_type, lookup, lookup_table
+from strictarp.arp.iproute import AddressSpec, RouteSpec
 from strictarp.arp.kernel_routes import Held, by_age, routes_of, same_key, same_route, same_subnet
 from strictarp.arp.nft import NO_RULES, Ruleset, Table
 from strictarp.arp.nft_parse import parse_nft
@@ -219,15 +220,11 @@ class Builder:
             if (route.kind == LOCAL and not all_kinds) or {hop.device for hop in route.hops} != {name}
         ]
 
-    def add_route(self, route: Route, *, vrf: str = "", verb: str = "add", source: int = 0) -> None:
-        """`ip route VERB`; a hop without a device gets that of the route to its gateway (fib_table_insert).
-
-        source: the preferred one, 0 for none.
-        """
-        route = self._in_vrf(route, vrf)
-        hops = tuple(hop if hop.device else self._resolved(hop, route.table) for hop in route.hops)
+    def add_route(self, spec: RouteSpec, *, verb: str = "add") -> None:
+        """`ip route VERB`; a hop without a device gets that of the route to its gateway."""
+        route = self._in_vrf(spec.route, spec.vrf)
+        hops = tuple(self._resolved(hop, route, onlink=spec.onlink) for hop in route.hops)
         route = msgspec.structs.replace(route, hops=hops)
-        self._check_hops(route)
         made = [each for each in self.build().routes if each not in self._routes and same_key(each, route)]
         alike = [each for each in self._routes if same_key(each, route)]
         if verb == "add" and (made or alike):
@@ -241,28 +238,33 @@ class Builder:
             at = self._routes.index(alike[0])
             del self._routes[at]
         self._routes.insert(at, route)
-        if source:
-            self._sources[route] = source
+        if spec.source:
+            self._sources[route] = spec.source
 
     def _in_vrf(self, route: Route, vrf: str) -> Route:
         return msgspec.structs.replace(route, table=self.device(vrf).table) if vrf else route
 
-    def _check_hops(self, route: Route) -> None:
-        for hop in route.hops:
-            device = self.device(hop.device)
-            if not device.up and route.kind != LOCAL:
-                raise Refused(f"ip route: {hop.device} is down")
-
-    def _resolved(self, hop: Hop, table: int) -> Hop:
-        """The device by which a gateway is reached: by the route's own table, else as any packet."""
+    def _resolved(self, hop: Hop, route: Route, *, onlink: bool) -> Hop:
+        """A hop with its device (fib_check_nh): that is up, and the gateway a neighbour on it."""
+        if hop.device and not self.device(hop.device).up and route.kind != LOCAL:
+            raise Refused(f"ip route: {hop.device} is down")
+        if not hop.gateway:
+            return hop
         host = self.build()
-        flow = Flow(hop.gateway, 0)
-        found = lookup_table(host, table, flow) if table not in (TABLE_MAIN, TABLE_LOCAL) else Failed()
+        if onlink and hop.device:
+            if address_type(host, hop.gateway, hop.device) != UNICAST:
+                raise Refused(f"ip route: {dotted(hop.gateway)} is no gateway")
+            return hop
+        flow = Flow(hop.gateway, 0, oif=hop.device)
+        own_table = route.table not in (TABLE_MAIN, TABLE_LOCAL)
+        found = lookup_table(host, route.table, flow) if own_table else Failed()
         if not isinstance(found, Found):
             found = lookup(host, flow)
-        if not isinstance(found, Found) or found.route.kind != UNICAST:
+        if not isinstance(found, Found) or found.route.kind not in (UNICAST, LOCAL):
             raise Refused("ip route: the gateway is not reachable")
-        return Hop(found.device, hop.gateway)
+        if any(each.gateway for each in found.route.hops):
+            raise Refused("ip route: the gateway is no neighbour")
+        return Hop(hop.device or found.device, hop.gateway)
 
     def remove_route(self, route: Route, *, vrf: str = "") -> None:
         """Delete the first route that fits (`same_route`), be it one that the kernel made."""

@@ -115,8 +115,7 @@ def _set(builder: Builder, words: Words) -> None:
     if not asked.name:
         raise Unsupported("ip link set: no device")
     if asked.new_name:
-        builder.rename_device(asked.name, asked.new_name)
-        asked.name = asked.new_name
+        raise Unsupported("ip link set: 'name'")
     if asked.kind:
         _type_options(builder, builder.device(asked.name), asked.kind, asked.options)
     if asked.changes:

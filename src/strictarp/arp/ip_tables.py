@@ -55,11 +55,11 @@ def route(builder: Builder, word: str, words: Words) -> None:
     if verb == "flush":
         _flush_routes(builder, words)
         return
-    made, vrf, source = parse_route(words)
+    spec = parse_route(words)
     if verb == "delete":
-        builder.remove_route(made, vrf=vrf)
+        builder.remove_route(spec.route, vrf=spec.vrf)
     elif verb in ("add", "append", "prepend", "change", "replace"):
-        builder.add_route(made, vrf=vrf, verb=verb, source=source)
+        builder.add_route(spec, verb=verb)
     else:
         raise Unsupported(f"ip route {word}")
 

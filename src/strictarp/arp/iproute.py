@@ -203,11 +203,21 @@ def _options(words: list[str], known: Mapping[str, str], what: str, *, bare: str
     return found
 
 
-def parse_route(words: list[str]) -> tuple[Route, str, int]:
-    """A route as for `ip route add`, the VRF whose table it is for, or empty, and its source, or 0.
+class RouteSpec(msgspec.Struct, frozen=True):
+    """What stands behind `ip route add`.
 
-    A hop without `dev` has an empty device: the kernel looks its gateway up.
+    A hop without `dev` has an empty device: the kernel looks its gateway up. vrf: the one whose table it is
+    for, or empty. source: the preferred one, or 0. onlink: nobody asks whether the gateway is a neighbour.
     """
+
+    route: Route
+    vrf: str = ""
+    source: int = 0
+    onlink: bool = False
+
+
+def parse_route(words: list[str]) -> RouteSpec:
+    """A route as for `ip route add`."""
     parts = _split([word for word in words if word != "inet"], "nexthop")
     options = _options(parts[0], _ROUTE_OPTIONS, "ip route", bare="to")
     kind = options.get("kind", UNICAST)
@@ -231,7 +241,9 @@ def parse_route(words: list[str]) -> tuple[Route, str, int]:
         tos=_number(options.get("tos", "0"), "tos"),
         custom=True,
     )
-    return route, options.get("vrf", ""), address(options["src"]) if "src" in options else 0
+    source = address(options["src"]) if "src" in options else 0
+    onlink = any("onlink" in way for way in ways)
+    return RouteSpec(route, options.get("vrf", ""), source, onlink)
 
 
 def _split(words: list[str], at: str) -> list[list[str]]:
