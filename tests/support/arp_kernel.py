@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from strictarp.arp import collecting, commands
+from strictarp.arp import commands
 from strictarp.arp.announcing import solicit
 from strictarp.arp.building import Builder
 from strictarp.arp.facts import Device, Host, dotted
@@ -23,6 +23,7 @@ from strictarp.arp.neighbour_table import Table, hear
 from strictarp.arp.nft_parse import parse_nft
 from strictarp.arp.packets import packet_of
 from strictarp.arp.receiving import receive
+from strictarp.cli.facts import read_node
 from strictarp.lab import namespaces
 from strictarp.lab.namespaces import Namespace
 from strictarp.netlink import look
@@ -249,9 +250,7 @@ def run_one(seed: int, wire: Wire, tally: Tally, *, kinds: frozenset[str], stand
     with node() as space:
         complaints = build(space, host, wire, standin=standin)
         with namespaces.entered(space):
-            facts = asyncio.run(collecting.collect())
-        if host.nft:
-            facts = msgspec.structs.replace(facts, nft=parse_nft(host.nft))
+            facts = read_node()[0]
         views = {"facts": facts, "commands": model_of(host)}
         slow = any(device.kind in ("bridge", "bond", "ipvlan") for device in host.devices)
         # A link may need a moment until it carries frames. What differs is asked again before it counts.

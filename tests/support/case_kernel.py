@@ -11,6 +11,9 @@ from typing import Any
 import msgspec
 
 from strictarp.arp import cases
+from strictarp.arp.facts import Host
+from strictarp.arp.receiving import receive
+from strictarp.cli.facts import read_node
 from strictarp.lab import namespaces
 from strictarp.lab.namespaces import Namespace
 from strictarp.netlink import look
@@ -219,12 +222,21 @@ def agree(kernel: list[tuple[frozenset[str], str]], answered: list[tuple[str, st
     return not rest
 
 
+def judged(host: Host, frame: dict[str, Any]) -> list[tuple[str, str]]:
+    """The answers to a frame by the facts that were read from the node."""
+    packet = cases.packet_of(host, frame["in"], msgspec.convert(frame, cases.Pkt))
+    decisions = receive(host, frame["in"], packet)
+    return [cases.named(host, each) for each in decisions if each.answered]
+
+
 class Tally(msgspec.Struct):
     hosts: int = 0
     lines: int = 0
     answered: int = 0
     refused: int = 0
     skipped: int = 0
+    unread: int = 0
+    """Tables of nftables that netlink did not tell whole."""
     unsupported: dict[str, int] = msgspec.field(default_factory=dict)
     disagreements: list[str] = msgspec.field(default_factory=list)
 
@@ -244,13 +256,19 @@ def run_one(seed: int, wire: Wire, tally: Tally, kinds: frozenset[str]) -> None:
             for i, f in enumerate(frames)
         ]
         results = [cases.judge(line) for line in lines]
+        with namespaces.entered(space):
+            seen, unread = read_node()
+        # What tc filters is not read from a live node.
+        found = [] if "tc filter" in str(done) else [judged(seen, each) for each in frames]
+        tally.unread += len(unread)
         slow = any(word in str(case) for word in ("bridge", "bond", "ipvlan"))
         for settle in (0.1 if slow else 0.0, 1.6):
             kernel = ask(space, case, frames, wire, settle=settle)
             wrong = [
                 i
                 for i, each in enumerate(results)
-                if not each.unsupported and not agree(kernel[i], each.answered)
+                if not (each.unsupported or agree(kernel[i], each.answered))
+                or (found and not agree(kernel[i], found[i]))
             ]
             if not wrong:
                 break
@@ -262,7 +280,10 @@ def run_one(seed: int, wire: Wire, tally: Tally, kinds: frozenset[str]) -> None:
             tally.unsupported[each.unsupported] = tally.unsupported.get(each.unsupported, 0) + 1
         if i in wrong:
             told = [(sorted(names), address) for names, address in kernel[i]]
-            tally.disagreements.append(f"kernel {told} model {each.answered} {lines[i].decode()}")
+            by_facts = found[i] if found else "-"
+            tally.disagreements.append(
+                f"kernel {told} facts {by_facts} model {each.answered} {lines[i].decode()}"
+            )
 
 
 def run_many(first: int, count: int, kinds: frozenset[str]) -> Tally:

@@ -76,6 +76,8 @@ class Builder:
 
     def add_device(self, device: Device) -> None:
         """Register a device, behind the others. The first VRF brings its rule; a VLAN inherits NOARP."""
+        if device.name in self._devices:
+            raise Refused(f"ip link add: there is a device {device.name!r} already")
         if device.kind == "vlan" and device.lower in self._devices:
             inherited = device.arp and self._devices[device.lower].arp
             device = msgspec.structs.replace(device, arp=inherited)
@@ -119,6 +121,8 @@ class Builder:
         self._devices[name] = after
         if after.up and not before.up:
             self._raised[name] = self._tick()
+            # Every address makes its routes again, deleted or not (fib_netdev_event).
+            self._unmade = {route for route in self._unmade if name not in {hop.device for hop in route.hops}}
         if before.up and not after.up:
             self._drop_routes(name)
         if after.up != before.up:

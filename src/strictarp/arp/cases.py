@@ -6,6 +6,7 @@ One JSON object a line, `{"id": ..., "case": {"devs": [...], "addrs": [...], ...
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import Any
 
@@ -19,7 +20,7 @@ from strictarp.arp.frames import BROADCAST_MAC, NO_MAC, parse_mac
 from strictarp.arp.iproute import address
 from strictarp.arp.packets import Packet
 from strictarp.arp.receiving import receive
-from strictarp.arp.unsupported import Unsupported
+from strictarp.arp.unsupported import Refused, Unsupported
 
 CLIENT_MAC = bytes.fromhex("02000000cc01")
 _MACS = {
@@ -202,7 +203,8 @@ def host_of(case: Case) -> Builder:
     for key, value in case.sysctl_before.items():
         sysctl(builder, key, value)
     for dev in case.devs:
-        builder.add_device(_device_of(dev))
+        with contextlib.suppress(Refused):
+            builder.add_device(_device_of(dev))
     run_all(builder, (_addr_line(entry) for entry in case.addrs))
     for key, value in case.sysctl.items():
         sysctl(builder, key, value)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import socket
 from pathlib import Path
 
 from strictarp.arp.facts import Host
 from strictarp.arp.gathering import CONF_KEYS, Told, gather, is_merged
-from strictarp.netlink import look, policy
+from strictarp.arp.nft import NO_RULES, Ruleset, Table
+from strictarp.arp.nft_reading import TableTold, read_table
+from strictarp.arp.unsupported import Unsupported
+from strictarp.netlink import look, nftables, policy
 from strictarp.netlink.messages import Refusal
 from strictarp.netlink.rtnl_encode import encode_dump_links
 from strictarp.netlink.rtnl_parse import parse_link, parse_neighbour
@@ -17,11 +22,15 @@ from strictarp.sysctl import files
 
 FIB_TRIE = Path("/proc/thread-self/net/fib_trie")
 """Not /proc/net: that shows the namespace of the process's first thread."""
-_NFT_FAMILIES = {policy.FAMILY_ARP: "arp", policy.FAMILY_NETDEV: "netdev", policy.FAMILY_BRIDGE: "bridge"}
+_NFT_FAMILIES = {
+    nftables.FAMILY_ARP: "arp",
+    nftables.FAMILY_NETDEV: "netdev",
+    nftables.FAMILY_BRIDGE: "bridge",
+}
 
 
 async def collect() -> Host:
-    """The facts. Raises OSError, DumpInterrupted, Refusal, SysctlError."""
+    """The facts, without nftables. Raises OSError, DumpInterrupted, Refusal, SysctlError."""
     async with Netlink(NETLINK_ROUTE) as route:
         return gather(await _ask(route))
 
@@ -56,14 +65,54 @@ def _merged() -> bool:
         return is_merged(lines)
 
 
-async def nft_tables() -> tuple[str, ...]:
-    """Names of the nftables tables that may meet ARP, such as "arp guard"; none without nftables."""
-    found: list[str] = []
-    for family, word in _NFT_FAMILIES.items():
-        try:
-            async with Netlink(policy.NETLINK_NETFILTER) as netfilter:
-                messages = await netfilter.dump(policy.encode_dump_nft_tables(family))
-        except (Refusal, OSError):
-            continue
-        found += [f"{word} {policy.parse_nft_table(message)}" for message in messages]
-    return tuple(found)
+async def nft_rules() -> tuple[Ruleset, tuple[str, ...]]:
+    """Rules of nftables that may meet ARP, and what could not be read: "arp guard: expression 'fib'".
+
+    Nothing where the kernel has no nftables. Raises MalformedMessage, DumpInterrupted.
+    """
+    tables: list[Table] = []
+    unread: list[str] = []
+    names = dict(socket.if_nameindex())
+    try:
+        async with Netlink(nftables.NETLINK_NETFILTER) as netfilter:
+            for number, family in _NFT_FAMILIES.items():
+                for told in await _tables(netfilter, number, family):
+                    try:
+                        tables.append(read_table(told, names))
+                    except Unsupported as error:
+                        unread.append(f"{family} {told.name}: {error}")
+    except Refusal as refusal:
+        if refusal.errno in (errno.EPERM, errno.EACCES):
+            unread.append("nftables: root is needed")
+    except OSError:
+        return NO_RULES, ()  # this kernel has no netfilter
+    return Ruleset(tuple(tables)), tuple(unread)
+
+
+async def _tables(netfilter: Transport, number: int, family: str) -> list[TableTold]:
+    dump = netfilter.dump
+    listed = [nftables.parse_table(each) for each in await dump(nftables.encode_dump_tables(number))]
+    names = [name for name in listed if name]
+    if not names:
+        return []
+    chains = [nftables.parse_chain(each) for each in await dump(nftables.encode_dump_chains(number))]
+    rules = [nftables.parse_rule(each) for each in await dump(nftables.encode_dump_rules(number))]
+    sets = [nftables.parse_set(each) for each in await dump(nftables.encode_dump_sets(number))]
+    found: list[TableTold] = []
+    for name in names:
+        own = {each.name: each for each in sets if each.table == name}
+        elements = {
+            key: nftables.parse_elements(await dump(nftables.encode_dump_elements(number, name, key)))
+            for key in own
+        }
+        found.append(
+            TableTold(
+                family,
+                name,
+                [each for each in chains if each.table == name],
+                [each for each in rules if each.table == name],
+                own,
+                elements,
+            )
+        )
+    return found

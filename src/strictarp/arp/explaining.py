@@ -49,8 +49,8 @@ def explain(
 ) -> Explanation:
     """Whether and why a broadcast request for `target` on `interface` is answered.
 
-    asker: the sender address; None: one that would be on that link. unread: nftables tables that the facts
-    name but do not contain. Raises UserError without such an interface.
+    asker: the sender address; None: one that would be on that link. unread: what of nftables the facts
+    do not contain. Raises UserError without such an interface.
     """
     if interface not in host.by_name:
         known = ", ".join(host.by_name)
@@ -85,10 +85,9 @@ def _step(host: Host, packet: Packet, decision: Decision) -> Step:
 
 def _notes(host: Host, unread: tuple[str, ...], decisions: list[Decision]) -> Iterator[str]:
     if unread:
-        tables = ", ".join(unread)
         yield (
-            f"nftables has tables that may drop or change ARP: {tables}. Put the text of `nft list ruleset` "
-            "into the field `nft` of the facts, and they are taken into account."
+            f"Rules of nftables that may drop or change ARP were not read ({'; '.join(unread)}): "
+            "the answer is that of a host without them."
         )
     delays = [each.answer.delay for each in decisions if each.answer is not None and each.answer.delay]
     if delays:
