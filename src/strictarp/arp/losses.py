@@ -9,9 +9,9 @@ import msgspec
 
 from strictarp.arp.deciding import decide
 from strictarp.arp.explaining import ASKER_MAC, assumed_asker
-from strictarp.arp.facts import LOCAL, LOOPBACK, UNICAST, Device, Host, dotted, is_loopback
+from strictarp.arp.facts import LOOPBACK, UNICAST, VIP_DEVICE, Device, Host, dotted
 from strictarp.arp.packets import Packet
-from strictarp.arp.switching import VIP_DEVICE, vips_of
+from strictarp.arp.switching import vips_of
 
 Asked = Mapping[tuple[str, int], int]
 """Requests that were seen: (interface, target) → who asked."""
@@ -68,20 +68,8 @@ def answered(host: Host, device: str, target: int, asker: int) -> bool:
 
 
 def targets_of(host: Host) -> Sequence[tuple[int, int, str]]:
-    """(address, prefix, holder) of everything local but 127/8 and VIPs: addresses, and prefixes by routes."""
-    vips = vips_of(host)
-    found = [
-        (each.local, 32, each.device)
-        for each in host.addresses
-        if not is_loopback(each.local) and each.local not in vips
-    ]
-    held = host.local_addresses
-    for route in host.routes:
-        alone = route.prefix == 32 and route.destination in held
-        if route.kind == LOCAL and not is_loopback(route.destination) and not alone:
-            device = route.hops[0].device if route.hops else ""
-            found.append((route.destination, route.prefix, device))
-    return list({(address, prefix): (address, prefix, holder) for address, prefix, holder in found}.values())
+    """(address, prefix, holder) of everything local but 127/8 and VIPs."""
+    return host.targets
 
 
 def sample_of(host: Host, address: int, prefix: int) -> int:

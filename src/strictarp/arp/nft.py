@@ -8,7 +8,8 @@ as fresh: the first packet after the rules were loaded is judged.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
@@ -33,7 +34,8 @@ Value = tuple[int, int] | str
 class Match(msgspec.Struct, frozen=True):
     """A field that is (or, negated, is not) in one of the ranges of numbers, or named by one of the words.
 
-    mask: bits of the field that are compared; 0 for all.
+    ranges: in order and apart from each other, as `in_order` makes them. mask: bits of the field that are
+    compared; 0 for all.
     """
 
     field: str
@@ -248,8 +250,24 @@ def _hits(step: Match | Concat, packet: Packet, seen: Seen) -> bool:
             return False
         if step.mask:
             number &= step.mask
-        hit = any(low <= number <= high for low, high in step.ranges)
+        hit = _within(number, step.ranges)
     return hit != step.negated
+
+
+def _within(number: int, ranges: tuple[tuple[int, int], ...]) -> bool:
+    at = bisect_right(ranges, number, key=lambda each: each[0]) - 1
+    return at >= 0 and number <= ranges[at][1]
+
+
+def in_order(ranges: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """Ranges by their beginnings; those that overlap are one."""
+    found: list[tuple[int, int]] = []
+    for low, high in sorted(ranges):
+        if found and low <= found[-1][1]:
+            found[-1] = found[-1][0], max(high, found[-1][1])
+        else:
+            found.append((low, high))
+    return tuple(found)
 
 
 def _is(field: str, value: Value, packet: Packet, seen: Seen) -> bool:

@@ -29,6 +29,7 @@ from strictarp.arp.nft import (
     Table,
     Value,
     Verdict,
+    in_order,
 )
 from strictarp.arp.nft_rules import RAW_NAMES
 from strictarp.arp.unsupported import Unsupported
@@ -278,7 +279,7 @@ def _look_up(
         return
     values = [values[0] for values, _ in entries]
     words = tuple(value for value in values if isinstance(value, str))
-    ranges = tuple(value for value in values if not isinstance(value, str))
+    ranges = in_order(value for value in values if not isinstance(value, str))
     program.steps.append(Match(names[0], ranges=ranges, words=words, negated=negated))
 
 
@@ -344,14 +345,16 @@ def _intervals(field: str, told: nftables.SetTold, elements: Iterable[ElementTol
 
 def _limit(program: _Program, expression: Expression) -> None:
     """FLAGS 5: over. A first packet is within a limit."""
-    program.steps.append(Always(not expression.number(5) & _INVERTED))
+    if expression.number(5) & _INVERTED:
+        program.steps.append(Always(False))
 
 
 def _quota(program: _Program, expression: Expression) -> None:
     """BYTES 1, FLAGS 2: over, and used up; CONSUMED 4."""
     over = bool(expression.number(2) & _INVERTED)
     used_up = expression.number(4) >= expression.number(1)
-    program.steps.append(Always(over == used_up))
+    if over != used_up:
+        program.steps.append(Always(False))
 
 
 def _nothing(program: _Program, expression: Expression) -> None:

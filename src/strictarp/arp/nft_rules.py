@@ -23,6 +23,7 @@ from strictarp.arp.nft import (
     Step,
     Value,
     Verdict,
+    in_order,
     is_number,
 )
 from strictarp.arp.unsupported import Unsupported
@@ -236,7 +237,7 @@ def _compare(field: str, words: list[str], at: int, sets: Sets) -> tuple[Step, i
     if field in WORDS:
         return Match(field, words=tuple(value.strip('"') for value in values), negated=negated), used
     ranges = [_bounds(operator, parse_range(value)) for value in values]
-    return Match(field, ranges=tuple(ranges), negated=negated, mask=mask), used
+    return Match(field, ranges=in_order(ranges), negated=negated, mask=mask), used
 
 
 def _bounds(operator: str, value: Range) -> Range:

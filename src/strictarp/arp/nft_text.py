@@ -23,7 +23,7 @@ from strictarp.arp.nft import (
 )
 
 _META = ("protocol", "mark", "pkttype")
-_NEVER = "limit rate over 1/week burst 1000000 packets"
+_NEVER = "limit rate over 1/hour burst 100 packets"
 """A limit that a first packet does not exceed: what its rate really is decides nothing here."""
 
 
