@@ -11,9 +11,9 @@ import pytest
 from strictarp.arp import collecting
 from strictarp.arp.explaining import assumed_asker
 from strictarp.arp.facts import Host, dotted
-from strictarp.arp.losses import sample_of, targets_of
+from strictarp.arp.losses import sample_of
 from strictarp.arp.preflight import preflight
-from strictarp.arp.switching import Scope, vips_of
+from strictarp.arp.switching import Scope
 from strictarp.lab import namespaces
 from support.arp_kernel import Wire, ask, build, node
 from support.random_hosts import Dev, Frame, RandomHost, make
@@ -32,8 +32,8 @@ def with_vips(host: RandomHost, rng: random.Random) -> RandomHost:
 
 def questions(host: RandomHost, facts: Host) -> tuple[Frame, ...]:
     """Every local address on every NIC, as preflight asks."""
-    targets = [(address, prefix) for address, prefix, _ in targets_of(facts)]
-    targets += [(address, 32) for address in vips_of(facts)]
+    targets = [(address, prefix) for address, prefix, _ in facts.targets]
+    targets += [(address, 32) for address in facts.vips]
     frames = []
     for nic in host.nics:
         for address, prefix in targets:
@@ -46,7 +46,7 @@ def predicted(facts: Host) -> set[tuple[str, str]]:
     found: set[tuple[str, str]] = set()
     for loss in preflight(facts, Scope.ALL).losses:
         if loss.count > 1:
-            found |= {(loss.interface, dotted(vip)) for vip in vips_of(facts)}
+            found |= {(loss.interface, dotted(vip)) for vip in facts.vips}
         elif "/" in loss.target:
             network = IPv4Network(loss.target)
             sample = sample_of(facts, int(network.network_address), network.prefixlen)
@@ -94,7 +94,7 @@ def test_the_kernel_loses_what_was_predicted() -> None:
                         path.write_text(str(value))
             lost = before - settle(host, wire)
         # A host's VIPs are judged by one of them: only where all share its fate is the line exact.
-        vips = {dotted(vip) for vip in vips_of(facts)}
+        vips = {dotted(vip) for vip in facts.vips}
         guess = predicted(facts)
         assert {pair for pair in lost if pair[1] not in vips} == {
             pair for pair in guess if pair[1] not in vips

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import struct
+import subprocess
 
 import pytest
 from hypothesis import given, settings
@@ -116,6 +118,7 @@ def test_any_bytes_give_a_value_or_the_parsers_own_error(raw: bytes, plausible: 
     for parse, payload in (
         (policy.parse_rule, rule + raw),
         (parse_stacking, link),
+        (policy.parse_nft_table, raw),
     ):
         with contextlib.suppress(MalformedMessage):
             parse(_message(payload))
@@ -124,8 +127,10 @@ def test_any_bytes_give_a_value_or_the_parsers_own_error(raw: bytes, plausible: 
 def test_dumps_are_asked_for_as_the_kernel_expects() -> None:
     (rules,) = parse_messages(policy.encode_dump_rules())
     (proxies,) = parse_messages(policy.encode_dump_proxies())
+    (tables,) = parse_messages(policy.encode_dump_nft_tables(policy.FAMILY_ARP))
     assert (rules.type, rules.flags, rules.payload[0]) == (34, 0x301, 2)
     assert (proxies.type, proxies.payload[10]) == (30, 8)
+    assert (tables.type, struct.unpack("=BBH", tables.payload)) == (0xA01, (3, 0, 0))
 
 
 @needs_root
@@ -142,11 +147,14 @@ def test_a_live_node_is_read_whole() -> None:
         "neigh add proxy 192.0.2.9 dev e0",
     )
     with namespaces.entered(space):
-        merged = asyncio.run(collecting.collect())
+        subprocess.run(["nft", "add table arp guard"], check=True)
+        merged, (rules, unread) = asyncio.run(collecting.collect()), asyncio.run(collecting.nft_rules())
     namespaces.ip(space, "rule add not from 192.0.2.0/24 iif e0 pref 7 prohibit", "rule del pref 7")
     with namespaces.entered(space):
         after = asyncio.run(collecting.collect())
     space.close()
+    assert [(table.family, table.name) for table in rules.tables] == [("arp", "guard")]
+    assert unread == ()
     assert (merged.by_name["m0"].lower, merged.by_name["m0"].mode) == ("e0", "private")
     (held,) = merged.on_device["e0"]
     assert (held.local, held.peer, held.prefix, held.scope) == (0xC0000201, 0xC0000202, 32, 253)

@@ -1,3 +1,4 @@
+# ruff: noqa: E501, ANN401 - a grammar is read best as it is
 """Random lines of the form that `explain --cases` reads: setups as people type them, and frames."""
 
 import random

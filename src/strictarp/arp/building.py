@@ -62,6 +62,7 @@ class Builder:
         self._routes: list[Route] = []
         self._sources: dict[Route, int] = {}
         """Preferred sources of routes."""
+        self._had_local_routes = False
         self._unmade: set[Route] = set()
         """Routes that the kernel made and somebody deleted."""
         self._nft_text = ""
@@ -242,6 +243,7 @@ class Builder:
             at = self._routes.index(alike[0])
             del self._routes[at]
         self._routes.insert(at, route)
+        self._had_local_routes |= route.kind == LOCAL
         if spec.source:
             self._sources[route] = spec.source
 
@@ -365,6 +367,7 @@ class Builder:
             proxy_delay=dict(self.proxy_delay),
             proxy_neighbours=tuple(self.proxy_neighbours),
             unmerged=self.unmerged,
+            had_local_routes=self._had_local_routes,
             nft=self.nft,
             tc=tuple(self.tc),
         )

@@ -16,6 +16,7 @@ from strictarp.arp.building import Builder
 from strictarp.arp.commands import run_all, sysctl
 from strictarp.arp.decision import Decision
 from strictarp.arp.facts import Device, Host
+from strictarp.arp.fib import other_hops
 from strictarp.arp.frames import BROADCAST_MAC, NO_MAC, parse_mac
 from strictarp.arp.iproute import address
 from strictarp.arp.packets import Packet
@@ -126,14 +127,20 @@ def judge(text: str | bytes) -> Result:
         return Result(line.id, unsupported="a sequence of steps, not one frame")
     try:
         host = host_of(line.case).build()
-        decisions = _decisions(host, line.case.pkt)
+        answered = _answers(host, line.case.pkt)
+        if any(_answers(other, line.case.pkt) != answered for other in other_hops(host)):
+            raise Unsupported("a route has several hops, and which of them the kernel takes is chance")
     except Unsupported as error:
         return Result(line.id, unsupported=str(error))
-    return Result(line.id, [named(host, each) for each in decisions if each.answered])
+    return Result(line.id, answered)
 
 
 class _Named(msgspec.Struct):
     id: str
+
+
+def _answers(host: Host, pkt: Pkt) -> list[tuple[str, str]]:
+    return [named(host, each) for each in _decisions(host, pkt) if each.answered]
 
 
 def _decisions(host: Host, pkt: Pkt) -> list[Decision]:

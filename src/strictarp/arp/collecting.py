@@ -23,9 +23,9 @@ from strictarp.sysctl import files
 FIB_TRIE = Path("/proc/thread-self/net/fib_trie")
 """Not /proc/net: that shows the namespace of the process's first thread."""
 _NFT_FAMILIES = {
-    nftables.FAMILY_ARP: "arp",
-    nftables.FAMILY_NETDEV: "netdev",
-    nftables.FAMILY_BRIDGE: "bridge",
+    policy.FAMILY_ARP: "arp",
+    policy.FAMILY_NETDEV: "netdev",
+    policy.FAMILY_BRIDGE: "bridge",
 }
 
 
@@ -74,7 +74,7 @@ async def nft_rules() -> tuple[Ruleset, tuple[str, ...]]:
     unread: list[str] = []
     names = dict(socket.if_nameindex())
     try:
-        async with Netlink(nftables.NETLINK_NETFILTER) as netfilter:
+        async with Netlink(policy.NETLINK_NETFILTER) as netfilter:
             for number, family in _NFT_FAMILIES.items():
                 for told in await _tables(netfilter, number, family):
                     try:
@@ -91,7 +91,7 @@ async def nft_rules() -> tuple[Ruleset, tuple[str, ...]]:
 
 async def _tables(netfilter: Transport, number: int, family: str) -> list[TableTold]:
     dump = netfilter.dump
-    listed = [nftables.parse_table(each) for each in await dump(nftables.encode_dump_tables(number))]
+    listed = [nftables.parse_table(each) for each in await dump(policy.encode_dump_nft_tables(number))]
     names = [name for name in listed if name]
     if not names:
         return []

@@ -9,6 +9,7 @@ import msgspec
 from strictarp.arp import wording
 from strictarp.arp.decision import Decision
 from strictarp.arp.facts import UNICAST, Host, dotted
+from strictarp.arp.fib import other_hops
 from strictarp.arp.frames import mac_text
 from strictarp.arp.packets import Packet
 from strictarp.arp.receiving import receive
@@ -66,7 +67,7 @@ def explain(
         answered=any(each.answered for each in decisions),
         steps=tuple(_step(host, packet, each) for each in decisions),
         changes=tuple(" && ".join(each.commands) for each in turning(host, interface, packet)),
-        notes=tuple(_notes(host, unread, decisions)),
+        notes=tuple(_notes(unread, decisions, by_chance=_is_chance(host, interface, packet, decisions))),
     )
 
 
@@ -83,7 +84,17 @@ def _step(host: Host, packet: Packet, decision: Decision) -> Step:
     )
 
 
-def _notes(host: Host, unread: tuple[str, ...], decisions: list[Decision]) -> Iterator[str]:
+def _is_chance(host: Host, interface: str, packet: Packet, decisions: list[Decision]) -> bool:
+    """A route has several hops, and by another of them the outcome would be another one."""
+    return any(receive(other, interface, packet) != decisions for other in other_hops(host))
+
+
+def _notes(unread: tuple[str, ...], decisions: list[Decision], *, by_chance: bool) -> Iterator[str]:
+    if by_chance:
+        yield (
+            "A route that decides here has several next hops, and the kernel draws one for each pair of "
+            "addresses: by another one the outcome is another one."
+        )
     if unread:
         yield (
             f"Rules of nftables that may drop or change ARP were not read ({'; '.join(unread)}): "

@@ -135,6 +135,7 @@ class Host(msgspec.Struct, frozen=True, dict=True):
 
     sysctls: "all", "default" or a device → key of net.ipv4.conf → value. proxy_delay: device → hundredths of
     a second. unmerged: rules of `ip rule` were changed once, so that `local` is looked up before `main`.
+    had_local_routes: somebody added a route of type local once, and may have deleted it since.
     """
 
     devices: tuple[Device, ...]
@@ -145,6 +146,7 @@ class Host(msgspec.Struct, frozen=True, dict=True):
     proxy_delay: Mapping[str, int] = {}
     proxy_neighbours: tuple[ProxyNeighbour, ...] = ()
     unmerged: bool = False
+    had_local_routes: bool = False
     nft: Ruleset = NO_RULES
     tc: tuple[Filter, ...] = ()
 
@@ -208,8 +210,11 @@ class Host(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def has_custom_local_routes(self) -> bool:
-        """Somebody added a route of type local (net->ipv4.fib_has_custom_local_routes)."""
-        return any(route.custom and route.kind == LOCAL for route in self.routes)
+        """Somebody added a route of type local, ever (net->ipv4.fib_has_custom_local_routes).
+
+        Of a live node only those that are still there can be seen.
+        """
+        return self.had_local_routes or any(route.custom and route.kind == LOCAL for route in self.routes)
 
     def own(self, key: str, name: str) -> int:
         """The value of conf.NAME alone, the compiled-in one where it is not known."""

@@ -102,6 +102,7 @@ class FactsText(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_
     routes: tuple[RouteText, ...] = ()
     rules: tuple[RuleText, ...] | None = None
     unmerged: bool = False
+    had_local_routes: bool = False
     sysctls: dict[str, dict[str, int]] = {}
     proxy_delay: dict[str, int] = {}
     proxy_neighbours: tuple[ProxyText, ...] = ()
@@ -155,6 +156,7 @@ def _host(text: FactsText) -> Host:
             for each in text.proxy_neighbours
         ),
         unmerged=text.unmerged,
+        had_local_routes=text.had_local_routes,
         nft=parse_nft(text.nft),
     )
 
@@ -219,6 +221,7 @@ def text_of(host: Host, *, nft: str = "", nft_tables: tuple[str, ...] = ()) -> F
         routes=tuple(_route_text(each) for each in host.routes),
         rules=tuple(_rule_text(each) for each in host.rules),
         unmerged=host.unmerged,
+        had_local_routes=host.had_local_routes,
         sysctls={name: dict(values) for name, values in host.sysctls.items()},
         proxy_delay=dict(host.proxy_delay),
         proxy_neighbours=tuple(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
@@ -11,7 +11,6 @@ from strictarp.arp.deciding import decide
 from strictarp.arp.explaining import ASKER_MAC, assumed_asker
 from strictarp.arp.facts import LOOPBACK, UNICAST, VIP_DEVICE, Device, Host, dotted
 from strictarp.arp.packets import Packet
-from strictarp.arp.switching import vips_of
 
 Asked = Mapping[tuple[str, int], int]
 """Requests that were seen: (interface, target) → who asked."""
@@ -67,11 +66,6 @@ def answered(host: Host, device: str, target: int, asker: int) -> bool:
     return decide(host, device, Packet(asker, target, ASKER_MAC)).answered
 
 
-def targets_of(host: Host) -> Sequence[tuple[int, int, str]]:
-    """(address, prefix, holder) of everything local but 127/8 and VIPs."""
-    return host.targets
-
-
 def sample_of(host: Host, address: int, prefix: int) -> int:
     """An address of a local prefix that no interface has itself."""
     last = min((1 << (32 - prefix)) - 1, 1000)
@@ -81,13 +75,13 @@ def sample_of(host: Host, address: int, prefix: int) -> int:
 
 def losses_on(host: Host, after: Host, device: str, asked: Asked) -> Iterator[Loss]:
     """What requests that arrive on the device lose. Service IPs are judged together, by the lowest one."""
-    vips = sorted(vips_of(host))
+    vips = sorted(host.vips)
     asker = assumed_asker(host, device, vips[0] if vips else 0)
     if vips and _is_lost(host, after, device, vips[0], asker):
         because = f"held by {VIP_DEVICE} on every node: only the announcer may answer"
         shown = f"{len(vips)} Service IPs" if len(vips) > 1 else dotted(vips[0])
         yield Loss(device, shown, VIP_DEVICE, Reason.VIP, Evidence.WANTED, because, len(vips))
-    for address, prefix, holder in targets_of(host):
+    for address, prefix, holder in host.targets:
         target = address if prefix == 32 else sample_of(host, address, prefix)
         asker = asked.get((device, target), assumed_asker(host, device, target))
         if _is_lost(host, after, device, target, asker):

@@ -13,8 +13,8 @@ import msgspec
 from strictarp.arp.announcing import sender_for
 from strictarp.arp.explaining import assumed_asker
 from strictarp.arp.facts import UNICAST, Device, Host, dotted
-from strictarp.arp.losses import Asked, Evidence, Loss, answered, is_enslaved, losses_on, targets_of
-from strictarp.arp.switching import Scope, switched, vips_of
+from strictarp.arp.losses import Asked, Evidence, Loss, answered, is_enslaved, losses_on
+from strictarp.arp.switching import Scope, switched
 from strictarp.sysctl.effective import strictarp_in_force
 
 
@@ -91,7 +91,7 @@ def default_uplinks(host: Host) -> tuple[str, ...]:
 
 def _fewer(host: Host, after: Host, devices: Sequence[Device]) -> Iterator[Fewer]:
     """Addresses for which several interfaces of one subnet answer, and fewer afterwards."""
-    for address, prefix, holder in targets_of(host):
+    for address, prefix, holder in host.targets:
         if prefix != 32:
             continue
         sharing = [each.name for each in devices if _shares(host, each.name, holder, address)]
@@ -113,8 +113,8 @@ def _shares(host: Host, device: str, holder: str, address: int) -> bool:
 
 
 def _sender_changes(host: Host, after: Host, device: str) -> Iterator[SenderChange]:
-    vips = sorted(vips_of(host))
-    sources = [address for address, prefix, _ in targets_of(host) if prefix == 32]
+    vips = sorted(host.vips)
+    sources = [address for address, prefix, _ in host.targets if prefix == 32]
     for source in [*sources, *vips[:1]]:
         target = assumed_asker(host, device, source)
         before, later = (sender_for(each, device, target, source) for each in (host, after))

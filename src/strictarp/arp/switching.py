@@ -7,11 +7,11 @@ from enum import StrEnum
 
 import msgspec
 
-from strictarp.arp.facts import VIP_DEVICE, Host
+from strictarp.arp.facts import Host
 from strictarp.arp.nft import DROP, Chain, Match, Ruleset, Table, Verdict
 from strictarp.sysctl.effective import strictarp_writes
 
-__all__ = ["VIP_DEVICE", "Scope", "switched", "vips_of"]
+VIP_DEVICE = "kube-ipvs0"
 
 
 class Scope(StrEnum):
@@ -26,8 +26,9 @@ class Scope(StrEnum):
 
 
 def vips_of(host: Host) -> frozenset[int]:
-    """Addresses that kube-ipvs0 alone holds."""
-    return host.vips
+    """Addresses that kube-ipvs0 alone holds: one that is the node's own must keep answering."""
+    held = {each.local for each in host.on_device.get(VIP_DEVICE, ())}
+    return frozenset(held - {each.local for each in host.addresses if each.device != VIP_DEVICE})
 
 
 def switched(host: Host, scope: Scope, uplinks: Collection[str] = ()) -> Host:

@@ -1,4 +1,4 @@
-"""Tables, chains, rules and sets of nftables by netlink: dumps only, and what the kernel tells. Pure.
+"""Chains, rules and sets of nftables by netlink: dumps only, and what the kernel tells. Pure.
 
 After Linux include/uapi/linux/netfilter/nf_tables.h. Numbers in these messages are in network byte order.
 Expressions are taken apart only into name and attributes; what they mean to ARP `arp.nft_reading` knows.
@@ -22,9 +22,8 @@ from strictarp.netlink.messages import (
     read_text,
     text,
 )
+from strictarp.netlink.policy import parse_nft_table
 
-NETLINK_NETFILTER = 12
-FAMILY_ARP, FAMILY_NETDEV, FAMILY_BRIDGE = 3, 5, 7
 SET_ANONYMOUS, SET_INTERVAL, SET_MAP, SET_CONCAT = 0x1, 0x4, 0x8, 0x80
 ELEMENT_END, ELEMENT_CATCHALL = 0x1, 0x2
 POLICY_DROP = 0
@@ -38,7 +37,7 @@ VERDICT_DROP, VERDICT_ACCEPT, VERDICT_CONTINUE, VERDICT_JUMP, VERDICT_GOTO, VERD
 )
 
 _SUBSYSTEM = 10 << 8
-_GETTABLE, _GETCHAIN, _GETRULE, _GETSET, _GETSETELEM = (_SUBSYSTEM | kind for kind in (1, 4, 7, 10, 13))
+_GETCHAIN, _GETRULE, _GETSET, _GETSETELEM = (_SUBSYSTEM | kind for kind in (4, 7, 10, 13))
 _NFGENMSG = struct.Struct("=BBH")
 _DUMP = NLM_F_REQUEST | NLM_F_DUMP
 _LIST_ELEM = 1
@@ -110,11 +109,6 @@ def _request(kind: int, family: int, body: bytes = b"") -> bytes:
     return frame(kind, _DUMP, _NFGENMSG.pack(family, 0, 0) + body)
 
 
-def encode_dump_tables(family: int) -> bytes:
-    """Ask for all tables of a family; a netfilter socket is needed, and CAP_NET_ADMIN."""
-    return _request(_GETTABLE, family)
-
-
 def encode_dump_chains(family: int) -> bytes:
     """Ask for all chains of a family."""
     return _request(_GETCHAIN, family)
@@ -154,8 +148,8 @@ def _found(message: Message, *names: int) -> Attributes:
 
 def parse_table(message: Message) -> str:
     """The name of a table; empty for one that is dormant, whose chains are out of action."""
-    found = _found(message, 1)
-    return "" if number(found.get(2, memoryview(b""))) & _DORMANT else read_text(found[1])
+    name = parse_nft_table(message)
+    return "" if number(_found(message).get(2, memoryview(b""))) & _DORMANT else name
 
 
 def parse_chain(message: Message) -> ChainTold:

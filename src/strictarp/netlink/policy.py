@@ -1,10 +1,11 @@
-"""Policy rules (`ip rule`) and proxy neighbours by netlink: requests, and what the kernel tells. Pure.
+"""Policy rules (`ip rule`) and tables of nftables by netlink: requests, and what the kernel tells. Pure.
 
-After Linux include/uapi/linux/fib_rules.h and neighbour.h.
+After Linux include/uapi/linux/fib_rules.h, nfnetlink.h and netfilter/nf_tables.h.
 """
 
 from __future__ import annotations
 
+import struct
 from socket import AF_INET
 
 import msgspec
@@ -21,10 +22,13 @@ from strictarp.netlink.messages import (
 )
 from strictarp.netlink.rtnl_encode import NDMSG, RTMSG
 
+NETLINK_NETFILTER = 12
+FAMILY_ARP, FAMILY_NETDEV, FAMILY_BRIDGE = 3, 5, 7
 ACTION_LOOKUP, ACTION_GOTO, ACTION_NOP = 1, 2, 3
 ACTION_BLACKHOLE, ACTION_UNREACHABLE, ACTION_PROHIBIT = 6, 7, 8
 
 _GETRULE, _GETNEIGH = 34, 30
+_GETTABLE = 10 << 8 | 1
 _NTF_PROXY = 0x08
 _INVERTED = 0x2
 _FRA_DST, _FRA_SRC, _FRA_IIFNAME, _FRA_GOTO, _FRA_PRIORITY = 1, 2, 3, 4, 6
@@ -32,6 +36,8 @@ _FRA_FWMARK, _FRA_TUN_ID, _FRA_SUPPRESS_PREFIXLEN = 10, 12, 14
 _FRA_TABLE, _FRA_OIFNAME, _FRA_L3MDEV = 15, 17, 19
 _FRA_IP_PROTO, _FRA_SPORT_RANGE, _FRA_DPORT_RANGE, _FRA_DSCP = 22, 23, 24, 25
 _BEYOND = frozenset((_FRA_FWMARK, _FRA_TUN_ID, _FRA_IP_PROTO, _FRA_SPORT_RANGE, _FRA_DPORT_RANGE, _FRA_DSCP))
+_NFTA_TABLE_NAME = 1
+_NFGENMSG = struct.Struct("=BBH")
 _DUMP = NLM_F_REQUEST | NLM_F_DUMP
 
 
@@ -66,6 +72,11 @@ def encode_dump_rules() -> bytes:
 def encode_dump_proxies() -> bytes:
     """Ask for all proxy neighbour entries of IPv4; answers as for neighbours, index 0 for every device."""
     return frame(_GETNEIGH, _DUMP, NDMSG.pack(AF_INET, 0, 0, _NTF_PROXY, 0))
+
+
+def encode_dump_nft_tables(family: int) -> bytes:
+    """Ask for all nftables tables of a family; a netfilter socket is needed."""
+    return frame(_GETTABLE, _DUMP, _NFGENMSG.pack(family, 0, 0))
 
 
 def parse_rule(message: Message) -> Rule:
@@ -109,3 +120,11 @@ def _address(value: memoryview | None, name: str) -> bytes:
     if len(value) != 4:
         raise MalformedMessage(f"rule's {name}: {len(value)} bytes, 4 expected")
     return bytes(value)
+
+
+def parse_nft_table(message: Message) -> str:
+    """The name of a table. Raises MalformedMessage."""
+    found = attributes(message.payload, _NFGENMSG.size)
+    if _NFTA_TABLE_NAME not in found:
+        raise MalformedMessage("nftables table without a name")
+    return read_text(found[_NFTA_TABLE_NAME])
