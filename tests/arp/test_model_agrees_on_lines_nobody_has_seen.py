@@ -21,10 +21,8 @@ def compared(hosts: int, kinds: frozenset[str]) -> Tally:
     seed = int(os.environ.get("STRICTARP_SEED") or random.SystemRandom().randrange(1 << 40))
     print(f"seed {seed}")
     tally = run_many(seed, hosts, kinds)
-    print(
-        f"{tally.hosts} hosts, {tally.lines} lines, {tally.answered} answered, {tally.refused} commands refused"
-    )
-    print(f"{tally.skipped} hosts skipped, not understood: {tally.unsupported}")
+    print(f"{tally.hosts} hosts, {tally.lines} lines, {tally.answered} answered, {tally.skipped} skipped")
+    print(f"{tally.refused} commands refused, not understood: {tally.unsupported}")
     assert tally.disagreements == [], f"from seed {seed} on"
     assert tally.unread == 0
     return tally

@@ -49,6 +49,7 @@ async def _ask(route: Transport) -> Told:
         sysctls=files.snapshot(["all", "default", *names], CONF_KEYS),
         proxy_delay=_proxy_delays(names),
         merged=_merged(),
+        inherit=_inherit(),
     )
 
 
@@ -58,6 +59,13 @@ def _proxy_delays(names: list[str]) -> dict[str, int]:
         with contextlib.suppress(files.Missing):
             found[name] = files.read_int(f"net.ipv4.neigh.{name.replace('.', '/')}.proxy_delay")
     return found
+
+
+def _inherit() -> int:
+    try:
+        return files.read_int("net.core.devconf_inherit_init_net")
+    except files.Missing:
+        return -1
 
 
 def _merged() -> bool:

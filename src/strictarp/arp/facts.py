@@ -135,7 +135,8 @@ class Host(msgspec.Struct, frozen=True, dict=True):
 
     sysctls: "all", "default" or a device → key of net.ipv4.conf → value. proxy_delay: device → hundredths of
     a second. unmerged: rules of `ip rule` were changed once, so that `local` is looked up before `main`.
-    had_local_routes: somebody added a route of type local once, and may have deleted it since.
+    had_local_routes: somebody added a route of type local once, and may have deleted it since. inherit: the
+    sysctl net.core.devconf_inherit_init_net; -1 in a namespace that does not have it, all but the first.
     """
 
     devices: tuple[Device, ...]
@@ -147,6 +148,7 @@ class Host(msgspec.Struct, frozen=True, dict=True):
     proxy_neighbours: tuple[ProxyNeighbour, ...] = ()
     unmerged: bool = False
     had_local_routes: bool = False
+    inherit: int = -1
     nft: Ruleset = NO_RULES
     tc: tuple[Filter, ...] = ()
 

@@ -103,6 +103,7 @@ class FactsText(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_
     rules: tuple[RuleText, ...] | None = None
     unmerged: bool = False
     had_local_routes: bool = False
+    inherit: int = -1
     sysctls: dict[str, dict[str, int]] = {}
     proxy_delay: dict[str, int] = {}
     proxy_neighbours: tuple[ProxyText, ...] = ()
@@ -157,6 +158,7 @@ def _host(text: FactsText) -> Host:
         ),
         unmerged=text.unmerged,
         had_local_routes=text.had_local_routes,
+        inherit=text.inherit,
         nft=parse_nft(text.nft),
     )
 
@@ -222,6 +224,7 @@ def text_of(host: Host, *, nft: str = "", nft_tables: tuple[str, ...] = ()) -> F
         rules=tuple(_rule_text(each) for each in host.rules),
         unmerged=host.unmerged,
         had_local_routes=host.had_local_routes,
+        inherit=host.inherit,
         sysctls={name: dict(values) for name, values in host.sysctls.items()},
         proxy_delay=dict(host.proxy_delay),
         proxy_neighbours=tuple(

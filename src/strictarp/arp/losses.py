@@ -9,8 +9,10 @@ import msgspec
 
 from strictarp.arp.deciding import decide
 from strictarp.arp.explaining import ASKER_MAC, assumed_asker
-from strictarp.arp.facts import LOOPBACK, UNICAST, VIP_DEVICE, Device, Host, dotted
+from strictarp.arp.facts import LOOPBACK, UNICAST, VIP_DEVICE, Device, Host, dotted, is_loopback
 from strictarp.arp.packets import Packet
+
+_LOOPBACK_NET = 0x7F000000
 
 Asked = Mapping[tuple[str, int], int]
 """Requests that were seen: (interface, target) → who asked."""
@@ -20,6 +22,7 @@ class Reason(enum.StrEnum):
     """Why an answer is lost; what kind of configuration it is."""
 
     VIP = "vip"
+    LOOPBACK_NET = "route-localnet"
     POINT_TO_POINT = "point-to-point"
     UNNUMBERED = "unnumbered-interface"
     PREFIX = "prefix-or-anyip"
@@ -81,18 +84,46 @@ def losses_on(host: Host, after: Host, device: str, asked: Asked) -> Iterator[Lo
         because = f"held by {VIP_DEVICE} on every node: only the announcer may answer"
         shown = f"{len(vips)} Service IPs" if len(vips) > 1 else dotted(vips[0])
         yield Loss(device, shown, VIP_DEVICE, Reason.VIP, Evidence.WANTED, because, len(vips))
-    for address, prefix, holder in host.targets:
+    for address, prefix, holder in (*host.targets, *_loopback_net(host, device)):
         target = address if prefix == 32 else sample_of(host, address, prefix)
         asker = asked.get((device, target), assumed_asker(host, device, target))
         if _is_lost(host, after, device, target, asker):
             reason = _reason(host, device, target, holder)
             evidence, because = _evidence(host, device, target, asked)
+            stays = _stays(host, after, device, target, asker)
+            if stays:
+                evidence, because = Evidence.NONE, f"{stays}, on the same link, goes on answering"
             shown = dotted(address) if prefix == 32 else f"{dotted(address)}/{prefix}"
             yield Loss(device, shown, holder, reason, evidence, because)
 
 
+def _loopback_net(host: Host, device: str) -> tuple[tuple[int, int, str], ...]:
+    """127/8 is asked for and answered like any other prefix where route_localnet is on."""
+    return ((_LOOPBACK_NET, 8, LOOPBACK),) if host.conf("route_localnet", device) else ()
+
+
 def _is_lost(host: Host, after: Host, device: str, target: int, asker: int) -> bool:
     return answered(host, device, target, asker) and not answered(after, device, target, asker)
+
+
+def _stays(host: Host, after: Host, device: str, target: int, asker: int) -> str:
+    """Another interface that hears the same request and answers it afterwards, empty without one."""
+    mine = host.by_name[device]
+    networks = _networks(host, device)
+    for other in host.devices:
+        if other.name == device or not (other.up and other.arp) or is_enslaved(host, other):
+            continue
+        stacked = {mine.kind, other.kind} & {"macvlan", "ipvlan"} and (
+            other.name == mine.lower or other.lower in (device, mine.lower or device)
+        )
+        shared = networks & _networks(host, other.name)
+        if (stacked or shared) and answered(after, other.name, target, asker):
+            return other.name
+    return ""
+
+
+def _networks(host: Host, device: str) -> set[str]:
+    return {each.network for each in host.on_device.get(device, ()) if each.prefix < 32}
 
 
 def _reason(host: Host, device: str, target: int, holder: str) -> Reason:
@@ -100,6 +131,7 @@ def _reason(host: Host, device: str, target: int, holder: str) -> Reason:
     where = host.by_name.get(holder)
     on_port = where is not None and is_enslaved(host, where)
     reasons = (
+        (is_loopback(target), Reason.LOOPBACK_NET),
         (any(each.local == target for each in own), Reason.POINT_TO_POINT),
         (target not in host.local_addresses, Reason.PREFIX),
         (on_port, Reason.ON_PORT),
@@ -123,6 +155,11 @@ def _evidence(host: Host, device: str, target: int, asked: Asked) -> tuple[Evide
         return (
             Evidence.LIKELY,
             f"it is an address of {device} itself, with a peer whose prefix does not cover it",
+        )
+    if not own and host.conf("proxy_arp", device):
+        return (
+            Evidence.NONE,
+            "proxy_arp answers there: those behind it ask for their gateway alone, as with Calico",
         )
     if not own:
         far = _routed_by(host, device)
