@@ -268,6 +268,42 @@ class Maker:
                 pairs.append(f"net/ipv4/conf/{where}/{key}={value}")
         return f"sysctl {self.pick('-w', '-qw', '-q -w', '')} {' '.join(pairs)}"
 
+    def _join(self) -> str:
+        masters = [name for name in self.names if name in ("br0", "vrf1")] + ["nomaster"]
+        master = self.rng.choice(masters)
+        name = self.rng.choice(self.nics)
+        if self.chance(0.15):
+            return f"ip link del {self.rng.choice(self.names)}"
+        what = (
+            master
+            if master == "nomaster"
+            else f"{self.pick('master', 'vrf') if master == 'vrf1' else 'master'} {master}"
+        )
+        return f"{self.words('link', 'set')} {name} {what}"
+
+    def _vlan_add(self) -> str:
+        parent = self.rng.choice(self.nics)
+        self.names.append(f"{parent}.20")
+        more = f" && ip a a {self.ip()}/24 dev {parent}.20" if self.chance(0.7) else ""
+        return (
+            f"ip link add link {parent} name {parent}.20 type vlan id 20 && ip link set {parent}.20 up{more}"
+        )
+
+    def _arptables(self) -> str:
+        address = self.some()
+        where = self.pick(
+            f"-d {address}", f"-d {address}", f"! -d {address}", "-d 10.0.0.0/24", f"-s {self.net_full()}".split("-1")[0],
+            f"--opcode 1 -d {address}", "--opcode Request", f"-i {self.rng.choice(self.names)}", "-i e+", "--source-mac 02:cc:00:00:00:01",
+            f"--opcode 1 ! -i {self.rng.choice(self.names)}",
+        )  # fmt: skip
+        if self.chance(0.25):
+            out = self.pick(f"-s {address}", "--opcode 2", f"-o {self.rng.choice(self.names)}")
+            end = self.pick("DROP", "ACCEPT", "mangle --mangle-ip-s 10.9.9.9")
+            return f"arptables -A OUTPUT {out} -j {end}"
+        if self.chance(0.1):
+            return f"arptables -P INPUT {self.pick('DROP', 'ACCEPT')}"
+        return f"arptables {self.pick('-A', '-A', '-I', '--append')} INPUT {where} -j {self.pick('DROP', 'DROP', 'ACCEPT')}"
+
     def _proc(self) -> str:
         key, value = self.key()
         path = f"/proc/sys/net/ipv4/conf/{self.rng.choice(['all', *self.names])}/{key}"
