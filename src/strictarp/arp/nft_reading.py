@@ -250,13 +250,17 @@ def _lookup(program: _Program, expression: Expression) -> None:
             raise Unsupported(f"set {name!r} looked up by something other than fields")
         fields.append(held)
         place += _aligned(held.width or _WIDTHS.get(held.field, 4))
+    if not fields:
+        raise Unsupported(f"set {name!r} without a key")
     entries = list(_entries(program, fields, told, program.told.elements.get(name, ())))
     if 3 in expression.found:
         if any(verdict is None for _, verdict in entries):
             raise Unsupported(f"map {name!r} of something other than verdicts")
         _look_up_verdicts(program, fields, entries)
-    else:
+    elif all(values for values, _ in entries):
         _look_up(program, fields, entries, negated=bool(expression.number(5) & _INVERTED))
+    else:
+        raise Unsupported(f"set {name!r} that holds everything")
 
 
 _WIDTHS = {"iifname": 16, "oifname": 16, "ibrname": 16}
