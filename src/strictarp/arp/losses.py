@@ -85,7 +85,8 @@ def losses_on(host: Host, after: Host, device: str, asked: Asked) -> Iterator[Lo
         shown = f"{len(vips)} Service IPs" if len(vips) > 1 else dotted(vips[0])
         yield Loss(device, shown, VIP_DEVICE, Reason.VIP, Evidence.WANTED, because, len(vips))
     for address, prefix, holder in (*host.targets, *_loopback_net(host, device)):
-        target = address if prefix == 32 else sample_of(host, address, prefix)
+        target = address if prefix == 32 else _asked_in(device, address, prefix, asked)
+        target = target or sample_of(host, address, prefix)
         asker = asked.get((device, target), assumed_asker(host, device, target))
         if _is_lost(host, after, device, target, asker):
             reason = _reason(host, device, target, holder)
@@ -95,6 +96,12 @@ def losses_on(host: Host, after: Host, device: str, asked: Asked) -> Iterator[Lo
                 evidence, because = Evidence.NONE, f"{stays}, on the same link, goes on answering"
             shown = dotted(address) if prefix == 32 else f"{dotted(address)}/{prefix}"
             yield Loss(device, shown, holder, reason, evidence, because)
+
+
+def _asked_in(device: str, address: int, prefix: int, asked: Asked) -> int:
+    """An address of a local prefix that somebody asked for on the device, 0 for none."""
+    shift = 32 - prefix
+    return next((tip for name, tip in asked if name == device and tip >> shift == address >> shift), 0)
 
 
 def _loopback_net(host: Host, device: str) -> tuple[tuple[int, int, str], ...]:
