@@ -13,7 +13,8 @@ from strictarp.arp.nft import NO_RULES, Ruleset, Table
 from strictarp.arp.nft_reading import TableTold, read_table
 from strictarp.arp.unsupported import Unsupported
 from strictarp.netlink import look, nftables, policy
-from strictarp.netlink.messages import Refusal
+from strictarp.netlink.link_conf import parse_conf
+from strictarp.netlink.messages import Message, Refusal
 from strictarp.netlink.rtnl_encode import encode_dump_links
 from strictarp.netlink.rtnl_parse import parse_link, parse_neighbour
 from strictarp.netlink.socket import NETLINK_ROUTE, Netlink, Transport
@@ -46,11 +47,20 @@ async def _ask(route: Transport) -> Told:
         routes=await look.routes(route, 4),
         rules=[policy.parse_rule(message) for message in await route.dump(policy.encode_dump_rules())],
         proxies=[each for each in proxies if each is not None],
-        sysctls=files.snapshot(["all", "default", *names], CONF_KEYS),
+        sysctls={**files.snapshot(["all", "default"], CONF_KEYS), **_confs(messages)},
         proxy_delay=_proxy_delays(names),
         merged=_merged(),
         inherit=_inherit(),
     )
+
+
+def _confs(links: list[Message]) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    for message in links:
+        values = parse_conf(message)
+        if values:
+            found[parse_link(message).name] = {key: values[key] for key in CONF_KEYS if key in values}
+    return found
 
 
 def _proxy_delays(names: list[str]) -> dict[str, int]:

@@ -13,6 +13,8 @@ from strictarp.arp.facts import LOOPBACK, UNICAST, VIP_DEVICE, Device, Host, dot
 from strictarp.arp.packets import Packet
 
 _LOOPBACK_NET = 0x7F000000
+_SHARING = ("macvlan", "ipvlan")
+"""Kinds that hear the frames of the device they sit on."""
 
 Asked = Mapping[tuple[str, int], int]
 """Requests that were seen: (interface, target) → who asked."""
@@ -115,18 +117,25 @@ def _is_lost(host: Host, after: Host, device: str, target: int, asker: int) -> b
 
 def _stays(host: Host, after: Host, device: str, target: int, asker: int) -> str:
     """Another interface that hears the same request and answers it afterwards, empty without one."""
-    mine = host.by_name[device]
-    networks = _networks(host, device)
-    for other in host.devices:
-        if other.name == device or not (other.up and other.arp) or is_enslaved(host, other):
-            continue
-        stacked = {mine.kind, other.kind} & {"macvlan", "ipvlan"} and (
-            other.name == mine.lower or other.lower in (device, mine.lower or device)
-        )
-        shared = networks & _networks(host, other.name)
-        if (stacked or shared) and answered(after, other.name, target, asker):
-            return other.name
+    for name in _same_link(host, device):
+        other = host.by_name[name]
+        if other.up and other.arp and not is_enslaved(host, other) and answered(after, name, target, asker):
+            return name
     return ""
+
+
+def _same_link(host: Host, device: str) -> Iterator[str]:
+    """Interfaces in one subnet with the device, and macvlans and ipvlans with their parent and each other."""
+    networks = _networks(host, device)
+    if networks:
+        yield from (name for name in host.on_device if name != device and networks & _networks(host, name))
+    mine = host.by_name[device]
+    parent = mine.lower if mine.kind in _SHARING else device
+    for other in host.devices:
+        if other.name != device and (
+            (other.kind in _SHARING and other.lower == parent) or other.name == parent
+        ):
+            yield other.name
 
 
 def _networks(host: Host, device: str) -> set[str]:
