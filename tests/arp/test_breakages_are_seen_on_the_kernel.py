@@ -14,6 +14,7 @@ from strictarp.sysctl.effective import strictarp_writes
 from support.arp_kernel import Wire, node
 from support.breakages import ROWS, Row
 from support.case_kernel import ask, set_up
+from support.near_tools import bring_near
 from support.segment import needs_root
 
 HERE = frozenset({"bridge", "macvlan"})
@@ -87,6 +88,7 @@ def test_what_is_told_of_each_configuration_is_what_the_kernel_does() -> None:
 def test_vlans_bonds_and_vrfs_do_what_is_told_of_them() -> None:
     rows = [row for row in ROWS if row.needs]
     assert len(rows) >= 7
+    bring_near("ip")
     wire = Wire()
     for row in rows:
         seen_and_told(row, wire, IN_THE_VM)

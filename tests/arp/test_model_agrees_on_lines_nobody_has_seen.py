@@ -9,6 +9,7 @@ import random
 import pytest
 
 from support.case_kernel import Tally, run_many
+from support.near_tools import bring_near
 from support.segment import needs_root
 
 HOSTS = int(os.environ.get("STRICTARP_CASES", "60"))
@@ -42,4 +43,5 @@ def test_lines_are_judged_as_the_kernel_decides() -> None:
 @pytest.mark.vm
 @pytest.mark.timeout(3600)
 def test_lines_are_judged_as_the_kernel_of_the_vm_decides() -> None:
+    bring_near("ip", "nft", "tc", "bash")
     assert compared(int(os.environ.get("STRICTARP_CASES", "10")), IN_THE_VM).lines > 0
