@@ -15,7 +15,7 @@ from support.random_cases import make
 from support.segment import needs_root
 
 KINDS = frozenset({"bridge", "macvlan", "ifb"})
-TRIED = 40
+TRIED = 20
 
 
 @needs_root

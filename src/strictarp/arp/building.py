@@ -94,11 +94,17 @@ class Builder:
         return bytes((0x06, 0, 0, 0, self._spare >> 8, self._spare & 0xFF))
 
     def remove_device(self, name: str) -> None:
-        """Delete a device with all that is on it."""
+        """Delete a device with all that is on it; what is in it stands alone again."""
         self.device(name)
+        for other in list(self._devices.values()):
+            if other.master == name:
+                self.change_device(other.name, master="")
+            if other.lower == name and other.name in self._devices:
+                self.remove_device(other.name)
         del self._devices[name], self._addresses[name]
         self.conf.remove_device(name)
         self._routes = [route for route in self._routes if name not in {hop.device for hop in route.hops}]
+        self.proxy_neighbours = [each for each in self.proxy_neighbours if each.device != name]
 
     def _tick(self) -> int:
         self._now += 1
@@ -117,7 +123,7 @@ class Builder:
         """
         before = self.device(name)
         after = msgspec.structs.replace(before, **changes)
-        if after.master and after.master != before.master:
+        if after.master != before.master:
             after = self._enslaved(before, after)
         self._devices[name] = after
         if after.up and not before.up:
@@ -139,17 +145,17 @@ class Builder:
 
     def _enslaved(self, before: Device, after: Device) -> Device:
         """A bond takes only what is down, and brings it up; what joins or leaves a VRF loses its routes."""
-        master = self.device(after.master)
-        if master.kind == "bond":
-            if before.up:
-                raise Refused(f"ip link set {after.name} master {master.name}: it is up")
-            return msgspec.structs.replace(after, up=True)
-        if master.kind not in ("bridge", "vrf"):
+        master = self.device(after.master) if after.master else None
+        if master is not None and master.kind not in ("bond", "bridge", "vrf"):
             raise Refused(f"ip link set {after.name} master {master.name}: it takes none")
-        if master.kind == "vrf":
+        bond = master is not None and master.kind == "bond"
+        if bond and before.up:
+            raise Refused(f"ip link set {after.name} master {after.master}: it is up")
+        masters = (each for each in (before.master, after.master) if each in self._devices)
+        if any(self._devices[each].kind == "vrf" for each in masters):
             self._drop_routes(after.name, all_kinds=True)
             self._raised[after.name] = self._tick()
-        return after
+        return msgspec.structs.replace(after, up=after.up or bond)
 
     def add_address(self, name: str, spec: AddressSpec, *, there_is_fine: bool = False) -> None:
         """Add an address; behind the primaries of its scope or a narrower one, or as a secondary."""
@@ -286,9 +292,9 @@ class Builder:
     def flush_routes(self, table: int, device: str) -> None:
         """Delete the routes of a table (0: of all), or those of them that leave by a device."""
         for route in self.build().routes:
-            there = table in (0, route.table) and (table or route.table != TABLE_LOCAL)
-            if there and (not device or device in {hop.device for hop in route.hops}):
-                self.remove_route(msgspec.structs.replace(route, metric=route.metric))
+            meant = route.table == table if table else route.table != TABLE_LOCAL
+            if meant and (not device or device in {hop.device for hop in route.hops}):
+                self.remove_route(route)
 
     def add_rule(self, rule: PolicyRule) -> None:
         """Add a rule. Without a priority it comes before the second of the list (fib_default_rule_pref)."""
