@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import random
+import shlex
 import subprocess
 from collections.abc import Iterator
 from itertools import product
@@ -32,6 +33,7 @@ from strictarp.arp.nft_reading import TableTold, read_table
 from strictarp.arp.nft_text import text_of
 from strictarp.arp.packets import Packet
 from strictarp.arp.unsupported import Unsupported
+from strictarp.cli.facts import read_node
 from strictarp.lab import namespaces
 from strictarp.lab.namespaces import Namespace
 from strictarp.netlink import nftables
@@ -171,6 +173,21 @@ def test_a_table_with_something_unknown_is_named_and_hides_no_other(space: Names
     assert rules.tables[0].chains[0].rules == (
         (Match("arp daddr ip", ((0xC0000201, 0xC0000201),)), Verdict(DROP)),
     )
+
+
+@needs_root
+@pytest.mark.netns
+def test_a_filter_of_tc_that_sees_arp_is_named(space: Namespace) -> None:
+    for command in (
+        "tc qdisc add dev e0 clsact",
+        "tc filter add dev e0 ingress protocol arp bpf da bytecode 1,6\\ 0\\ 0\\ 0",
+        "tc filter add dev e0 egress protocol ip bpf da bytecode 1,6\\ 0\\ 0\\ 0",
+        "tc qdisc add dev e1 ingress",
+    ):
+        namespaces.run(space, shlex.split(command))
+    with namespaces.entered(space):
+        assert asyncio.run(collecting.tc_filters()) == ("tc e0 ingress: bpf",)
+        assert read_node()[1] == ("tc e0 ingress: bpf",)
 
 
 def test_text_of_every_kind_of_step_is_read_back() -> None:

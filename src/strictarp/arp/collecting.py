@@ -13,6 +13,7 @@ from strictarp.arp.nft import NO_RULES, Ruleset, Table
 from strictarp.arp.nft_reading import TableTold, read_table
 from strictarp.arp.unsupported import Unsupported
 from strictarp.netlink import look, nftables, policy
+from strictarp.netlink import traffic_control as tc
 from strictarp.netlink.link_conf import parse_conf
 from strictarp.netlink.messages import Message, Refusal
 from strictarp.netlink.rtnl_encode import encode_dump_links
@@ -105,6 +106,24 @@ async def nft_rules() -> tuple[Ruleset, tuple[str, ...]]:
     except OSError:
         return NO_RULES, ()  # this kernel has no netfilter
     return Ruleset(tuple(tables)), tuple(unread)
+
+
+async def tc_filters() -> tuple[str, ...]:
+    """Filters of `tc` that see ARP, such as "tc eth0 ingress: bpf": what they do is not told by the kernel.
+
+    Raises OSError, Refusal, MalformedMessage, DumpInterrupted.
+    """
+    names = dict(socket.if_nameindex())
+    found: list[str] = []
+    async with Netlink(NETLINK_ROUTE) as route:
+        dump = route.dump
+        qdiscs = [tc.parse_told(each) for each in await dump(tc.encode_dump_qdiscs())]
+        for index in sorted({each.index for each in qdiscs if each.kind in ("clsact", "ingress")}):
+            for place, word in ((tc.INGRESS, "ingress"), (tc.EGRESS, "egress")):
+                filters = [tc.parse_told(each) for each in await dump(tc.encode_dump_filters(index, place))]
+                kinds = sorted({each.kind for each in filters if each.meets_arp})
+                found += [f"tc {names.get(index, index)} {word}: {kind}" for kind in kinds]
+    return tuple(found)
 
 
 async def _tables(netfilter: Transport, number: int, family: str) -> list[TableTold]:

@@ -50,8 +50,8 @@ def explain(
 ) -> Explanation:
     """Whether and why a broadcast request for `target` on `interface` is answered.
 
-    asker: the sender address; None: one that would be on that link. unread: what of nftables the facts
-    do not contain. Raises UserError without such an interface.
+    asker: the sender address; None: one that would be on that link. unread: filters that the facts do
+    not contain. Raises UserError without such an interface.
     """
     if interface not in host.by_name:
         known = ", ".join(host.by_name)
@@ -97,8 +97,8 @@ def _notes(unread: tuple[str, ...], decisions: list[Decision], *, by_chance: boo
         )
     if unread:
         yield (
-            f"Rules of nftables that may drop or change ARP were not read ({'; '.join(unread)}): "
-            "the answer is that of a host without them."
+            f"Filters that may drop or change ARP were not read ({'; '.join(unread)}): the answer is that of "
+            "a host without them."
         )
     delays = [each.answer.delay for each in decisions if each.answer is not None and each.answer.delay]
     if delays:

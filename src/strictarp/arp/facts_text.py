@@ -95,7 +95,8 @@ class ProxyText(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_
 
 
 class FactsText(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """The file. nft: text as `nft list ruleset` prints it; nft_tables: what was not read of it."""
+    """The file. nft: text as `nft list ruleset` prints it; nft_tables: filters that were not
+    read, of nftables or tc."""
 
     devices: tuple[DeviceText, ...]
     addresses: tuple[AddressText, ...] = ()

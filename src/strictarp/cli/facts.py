@@ -19,16 +19,16 @@ from strictarp.sysctl.files import SysctlError
 
 
 def read_node() -> tuple[Host, tuple[str, ...]]:
-    """The facts of the network namespace that this process is in, and what of nftables could not be read.
+    """The facts of the network namespace that this process is in, and filters that could not be read.
 
     Raises UserError.
     """
-    from strictarp.arp.collecting import collect, nft_rules
+    from strictarp.arp.collecting import collect, nft_rules, tc_filters
 
     async def read() -> tuple[Host, tuple[str, ...]]:
         host = await collect()
         rules, unread = await nft_rules()
-        return msgspec.structs.replace(host, nft=rules), unread
+        return msgspec.structs.replace(host, nft=rules), unread + await tc_filters()
 
     try:
         return asyncio.run(read())
@@ -37,7 +37,7 @@ def read_node() -> tuple[Host, tuple[str, ...]]:
 
 
 def host_from(path: Path | None) -> tuple[Host, tuple[str, ...]]:
-    """The host in a file of facts, or this node without one; and what of nftables was not read.
+    """The host in a file of facts, or this node without one; and filters that were not read.
 
     Raises UserError.
     """
@@ -96,5 +96,5 @@ def summary(told: FactsText, seconds: float) -> str:
         names = ", ".join(line[6:-2] for line in told.nft.splitlines() if line.startswith("table "))
         lines.append(f"nftables tables that may meet ARP: {names}")
     if told.nft_tables:
-        lines.append(f"of nftables not read: {'; '.join(told.nft_tables)}")
+        lines.append(f"filters not read: {'; '.join(told.nft_tables)}")
     return "\n".join(lines)
