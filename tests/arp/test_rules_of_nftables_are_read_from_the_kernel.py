@@ -36,7 +36,7 @@ from strictarp.arp.unsupported import Unsupported
 from strictarp.cli.facts import read_node
 from strictarp.lab import namespaces
 from strictarp.lab.namespaces import Namespace
-from strictarp.netlink import nftables
+from strictarp.netlink import nft_dump
 from strictarp.netlink.messages import MalformedMessage, Message, attribute, nested
 from support.random_cases import Maker
 from support.segment import needs_root
@@ -253,9 +253,9 @@ def mutated(data: st.DataObject, raw: bytes) -> Message:
 @given(st.data())
 def test_whatever_bytes_come_only_our_own_errors_escape(data: st.DataObject) -> None:
     with contextlib.suppress(MalformedMessage, Unsupported):
-        chain = nftables.parse_chain(mutated(data, CHAIN))
-        rule = nftables.parse_rule(mutated(data, RULE))
-        held = nftables.parse_set(mutated(data, SET))
-        elements = nftables.parse_elements([mutated(data, ELEMENTS)])
+        chain = nft_dump.parse_chain(mutated(data, CHAIN))
+        rule = nft_dump.parse_rule(mutated(data, RULE))
+        held = nft_dump.parse_set(mutated(data, SET))
+        elements = nft_dump.parse_elements([mutated(data, ELEMENTS)])
         told = TableTold("arp", "t", [chain], [rule], {held.name: held}, {held.name: elements})
         read_table(told, {1: "lo"})

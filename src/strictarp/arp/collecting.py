@@ -12,7 +12,7 @@ from strictarp.arp.gathering import CONF_KEYS, Told, gather, is_merged
 from strictarp.arp.nft import NO_RULES, Ruleset, Table
 from strictarp.arp.nft_reading import TableTold, read_table
 from strictarp.arp.unsupported import Unsupported
-from strictarp.netlink import look, nftables, policy
+from strictarp.netlink import look, nft_dump, policy
 from strictarp.netlink import traffic_control as tc
 from strictarp.netlink.link_conf import parse_conf
 from strictarp.netlink.messages import Message, Refusal
@@ -128,18 +128,18 @@ async def tc_filters() -> tuple[str, ...]:
 
 async def _tables(netfilter: Transport, number: int, family: str) -> list[TableTold]:
     dump = netfilter.dump
-    listed = [nftables.parse_table(each) for each in await dump(policy.encode_dump_nft_tables(number))]
+    listed = [nft_dump.parse_table(each) for each in await dump(policy.encode_dump_nft_tables(number))]
     names = [name for name in listed if name]
     if not names:
         return []
-    chains = [nftables.parse_chain(each) for each in await dump(nftables.encode_dump_chains(number))]
-    rules = [nftables.parse_rule(each) for each in await dump(nftables.encode_dump_rules(number))]
-    sets = [nftables.parse_set(each) for each in await dump(nftables.encode_dump_sets(number))]
+    chains = [nft_dump.parse_chain(each) for each in await dump(nft_dump.encode_dump_chains(number))]
+    rules = [nft_dump.parse_rule(each) for each in await dump(nft_dump.encode_dump_rules(number))]
+    sets = [nft_dump.parse_set(each) for each in await dump(nft_dump.encode_dump_sets(number))]
     found: list[TableTold] = []
     for name in names:
         own = {each.name: each for each in sets if each.table == name}
         elements = {
-            key: nftables.parse_elements(await dump(nftables.encode_dump_elements(number, name, key)))
+            key: nft_dump.parse_elements(await dump(nft_dump.encode_dump_elements(number, name, key)))
             for key in own
         }
         found.append(

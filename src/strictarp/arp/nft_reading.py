@@ -33,8 +33,8 @@ from strictarp.arp.nft import (
 )
 from strictarp.arp.nft_rules import RAW_NAMES
 from strictarp.arp.unsupported import Unsupported
-from strictarp.netlink import nftables
-from strictarp.netlink.nftables import ElementTold, Expression
+from strictarp.netlink import nft_dump
+from strictarp.netlink.nft_dump import ElementTold, Expression
 
 HOOKS = {
     "arp": ("input", "output", "forward"),
@@ -47,12 +47,12 @@ _META |= {17: "ibrname", 19: "pkttype"}
 _HOST_ORDER = frozenset(("mark", "iif", "oif", "iiftype", "oiftype"))
 _PACKET_TYPES = ("host", "broadcast", "multicast", "otherhost")
 _ACTIONS = {
-    nftables.VERDICT_DROP: DROP,
-    nftables.VERDICT_ACCEPT: ACCEPT,
-    nftables.VERDICT_CONTINUE: CONTINUE,
-    nftables.VERDICT_JUMP: JUMP,
-    nftables.VERDICT_GOTO: GOTO,
-    nftables.VERDICT_RETURN: RETURN,
+    nft_dump.VERDICT_DROP: DROP,
+    nft_dump.VERDICT_ACCEPT: ACCEPT,
+    nft_dump.VERDICT_CONTINUE: CONTINUE,
+    nft_dump.VERDICT_JUMP: JUMP,
+    nft_dump.VERDICT_GOTO: GOTO,
+    nft_dump.VERDICT_RETURN: RETURN,
 }
 _NFTRACE = 12
 _INVERTED = 1
@@ -67,9 +67,9 @@ class TableTold(msgspec.Struct, frozen=True):
 
     family: str
     name: str
-    chains: Sequence[nftables.ChainTold]
-    rules: Sequence[nftables.RuleTold]
-    sets: Mapping[str, nftables.SetTold]
+    chains: Sequence[nft_dump.ChainTold]
+    rules: Sequence[nft_dump.RuleTold]
+    sets: Mapping[str, nft_dump.SetTold]
     elements: Mapping[str, Sequence[ElementTold]]
 
 
@@ -106,7 +106,7 @@ def read_table(told: TableTold, names: Mapping[int, str]) -> Table:
             tuple(rules[chain.name]),
             hook=hooks[chain.hook] if 0 <= chain.hook < len(hooks) else "",
             priority=chain.priority,
-            policy=DROP if chain.policy == nftables.POLICY_DROP else ACCEPT,
+            policy=DROP if chain.policy == nft_dump.POLICY_DROP else ACCEPT,
             devices=chain.devices,
         )
         for chain in told.chains
@@ -162,10 +162,10 @@ def _meta(program: _Program, expression: Expression) -> None:
 def _bitwise(program: _Program, expression: Expression) -> None:
     """SREG 1, DREG 2, LEN 3, MASK 4, XOR 5, OP 6 (0: mask and xor)."""
     held = _held(program, expression, 1)
-    xor = nftables.data_value(expression.found[5]) if 5 in expression.found else b""
+    xor = nft_dump.data_value(expression.found[5]) if 5 in expression.found else b""
     if expression.number(6) or any(xor) or 4 not in expression.found or not held.field or held.field in WORDS:
         raise Unsupported("bitwise other than a mask")
-    mask = nftables.data_value(expression.found[4])
+    mask = nft_dump.data_value(expression.found[4])
     program.registers[_place(expression.number(2))] = msgspec.structs.replace(
         held, mask=_number(held.field, mask)
     )
@@ -193,7 +193,7 @@ def _cmp(program: _Program, expression: Expression) -> None:
     """SREG 1, OP 2 (eq, neq, lt, lte, gt, gte), DATA 3."""
     held = _held(program, expression, 1)
     operator = expression.number(2)
-    data = nftables.data_value(expression.found[3]) if 3 in expression.found else b""
+    data = nft_dump.data_value(expression.found[3]) if 3 in expression.found else b""
     field, value = _value(program, held.field, data)
     if isinstance(value, str):
         if operator > 1:
@@ -213,7 +213,7 @@ def _range(program: _Program, expression: Expression) -> None:
     held = _held(program, expression, 1)
     if 3 not in expression.found or 4 not in expression.found or held.field in WORDS:
         raise Unsupported("range without its ends")
-    low, high = (_number(held.field, nftables.data_value(expression.found[kind])) for kind in (3, 4))
+    low, high = (_number(held.field, nft_dump.data_value(expression.found[kind])) for kind in (3, 4))
     negated = expression.number(2) == 1
     program.steps.append(Match(held.field, ranges=((low, high),), negated=negated, mask=held.mask))
 
@@ -222,15 +222,15 @@ def _immediate(program: _Program, expression: Expression) -> None:
     """DREG 1, DATA 2."""
     if 2 not in expression.found:
         raise Unsupported("immediate without data")
-    told = nftables.data_verdict(expression.found[2])
+    told = nft_dump.data_verdict(expression.found[2])
     if told is not None:
         program.steps.append(_verdict(told))
         return
-    constant = nftables.data_value(expression.found[2])
+    constant = nft_dump.data_value(expression.found[2])
     program.registers[_place(expression.number(1))] = _Loaded(constant=constant)
 
 
-def _verdict(told: nftables.VerdictTold) -> Verdict:
+def _verdict(told: nft_dump.VerdictTold) -> Verdict:
     if told.code not in _ACTIONS:
         raise Unsupported(f"verdict {told.code}")
     return Verdict(_ACTIONS[told.code], told.chain)
@@ -299,17 +299,17 @@ def _value_name(field: str) -> str:
 
 
 def _entries(
-    program: _Program, fields: list[_Loaded], told: nftables.SetTold, elements: Iterable[ElementTold]
+    program: _Program, fields: list[_Loaded], told: nft_dump.SetTold, elements: Iterable[ElementTold]
 ) -> Iterable[_Entry]:
     """Keys and verdicts; no values for the catch-all."""
-    if len(fields) == 1 and told.flags & nftables.SET_INTERVAL and fields[0].field not in WORDS:
+    if len(fields) == 1 and told.flags & nft_dump.SET_INTERVAL and fields[0].field not in WORDS:
         yield from _intervals(fields[0].field, told, elements)
         return
     for each in elements:
         verdict = _verdict(each.verdict) if each.verdict else None
-        if each.flags & nftables.ELEMENT_CATCHALL:
+        if each.flags & nft_dump.ELEMENT_CATCHALL:
             yield (), verdict
-        elif not each.flags & nftables.ELEMENT_END:
+        elif not each.flags & nft_dump.ELEMENT_END:
             yield tuple(_split(program, fields, each)), verdict
 
 
@@ -323,12 +323,12 @@ def _split(program: _Program, fields: list[_Loaded], each: ElementTold) -> Itera
         at += _aligned(width)
 
 
-def _intervals(field: str, told: nftables.SetTold, elements: Iterable[ElementTold]) -> Iterable[_Entry]:
+def _intervals(field: str, told: nft_dump.SetTold, elements: Iterable[ElementTold]) -> Iterable[_Entry]:
     """Each range is told as its first value and, marked as an end, the first one behind it."""
     start: ElementTold | None = None
-    ordered = sorted(elements, key=lambda each: (each.key, not each.flags & nftables.ELEMENT_END))
+    ordered = sorted(elements, key=lambda each: (each.key, not each.flags & nft_dump.ELEMENT_END))
     for each in ordered:
-        if each.flags & nftables.ELEMENT_CATCHALL:
+        if each.flags & nft_dump.ELEMENT_CATCHALL:
             yield (), _verdict(each.verdict) if each.verdict else None
             continue
         value = _number(field, each.key)
@@ -336,7 +336,7 @@ def _intervals(field: str, told: nftables.SetTold, elements: Iterable[ElementTol
             ends = value - 1
             yield ((_number(field, start.key), ends),), _verdict(start.verdict) if start.verdict else None
             start = None
-        if not each.flags & nftables.ELEMENT_END:
+        if not each.flags & nft_dump.ELEMENT_END:
             if each.end:
                 ends = _number(field, each.end)
                 yield ((value, ends),), _verdict(each.verdict) if each.verdict else None
