@@ -176,7 +176,9 @@ _PROGRAMS: Mapping[str, Callable[[Builder, Words, str], None]] = {
     "arptables": _arptables,
     "arptables-nft": _arptables,
     "arptables-legacy": _arptables,
-    **dict.fromkeys(("sleep", "true", ":", "modprobe", "echo", "set", "sync", "cat"), _nothing),
+    **dict.fromkeys(
+        ("sleep", "true", ":", "modprobe", "echo", "set", "sync", "cat", "ping", "ethtool"), _nothing
+    ),
 }
 
 
