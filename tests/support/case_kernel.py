@@ -26,14 +26,6 @@ _MACS |= {"other": "02:00:00:00:de:ad", "mcast": "01:00:5e:7f:00:63"}
 _PROC = Path("/proc/sys/net/ipv4")
 
 
-class Outcome(msgspec.Struct):
-    """lines: cases with their frames as the kernel took them, and what it answered."""
-
-    lines: list[tuple[dict[str, Any], list[tuple[frozenset[str], str]]]] = []
-    refused: int = 0
-    """Commands that the kernel or its tools did not accept: they are left out of the lines."""
-
-
 def _dev_lines(dev: dict[str, Any], wire: Wire, kinds: frozenset[str]) -> tuple[list[str], list[str]]:
     """Commands that make a device, and those for the wire."""
     name, kind = dev["name"], dev.get("kind", "")

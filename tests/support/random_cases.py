@@ -24,7 +24,6 @@ KEYS: dict[str, tuple[int, ...]] = {
     "shared_media": (0, 1),
     "promote_secondaries": (0, 1),
 }
-HEADS = {"input": "type filter hook input priority {p};", "output": "type filter hook output priority {p};"}
 
 
 class Maker:
@@ -35,7 +34,6 @@ class Maker:
         self.kinds = kinds
         self.devs: list[dict[str, Any]] = []
         self.held: list[str] = []
-        self.vips = ["10.0.0.200"]
         self._devices()
         self.names = [dev["name"] for dev in self.devs]
         self.nics = [dev["name"] for dev in self.devs if not dev.get("kind")]
