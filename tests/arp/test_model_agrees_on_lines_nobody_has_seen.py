@@ -44,4 +44,4 @@ def test_lines_are_judged_as_the_kernel_decides() -> None:
 @pytest.mark.timeout(3600)
 def test_lines_are_judged_as_the_kernel_of_the_vm_decides() -> None:
     bring_near("ip", "nft", "tc", "bash")
-    assert compared(int(os.environ.get("STRICTARP_CASES", "10")), IN_THE_VM).lines > 0
+    assert compared(int(os.environ.get("STRICTARP_CASES", "6")), IN_THE_VM).lines > 0
