@@ -16,7 +16,7 @@ print(int(re.search(r"VmHWM:\\s+(\\d+)", pathlib.Path("/proc/self/status").read_
 """
 
 
-@pytest.mark.parametrize("daemon", ["speaker", "proxy", "controller"])
+@pytest.mark.parametrize("daemon", ["speaker", "proxy", "controller", "guard"])
 def test_a_daemon_loads_no_tools_library_and_little_memory(daemon: str) -> None:
     argv = [sys.executable, "-c", PROGRAM, f"strictarp.{daemon}.daemon", *HEAVY]
     heavy, mebibytes = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.splitlines()

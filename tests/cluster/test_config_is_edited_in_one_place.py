@@ -162,3 +162,100 @@ def test_only_the_value_changes_in_whatever_people_write(
 )
 def test_the_health_port_is_that_of_the_file(address: str, port: int) -> None:
     assert health_port(f'{HEAD}mode: ipvs\nhealthzBindAddress: "{address}"\n') == port
+
+
+# Text as people write it: comments in every place, odd spacing, anchors, quotes, line ends.
+_lines = st.sampled_from(
+    [
+        "# a comment",
+        "#strictARP: false",
+        "   # indented comment, strictARP: true",
+        "",
+        "bindAddress: 0.0.0.0  # strictARP",
+        "note: 'strictARP: false'",
+        'clusterCIDR: ""',
+        "nodePortAddresses: [192.0.2.0/24, primary]",
+        "conntrack: &limits\n  min: 131072 # strictARP: false\n  maxPerCore: 32768",
+        "copied: *limits",
+        "text: |\n  ipvs:\n    strictARP: false",
+        "folded: >-\n  mode: iptables\n  ipvs",
+        "winkernel: {strictARP: false}",
+        "? odd\n: key",
+        "unknown:\n- strictARP: false\n- a: {b: c}",
+    ]
+)
+_inner = st.sampled_from(
+    [
+        "scheduler: rr",
+        "syncPeriod: 0s   # every",
+        "# strictARP: true",
+        "excludeCIDRs:\n- 198.51.100.0/24\n- strictARP",
+        "tcpTimeout: 'strictARP: x'",
+        "udpTimeout: |\n  strictARP: false",
+        "",
+    ]
+)
+
+
+def _with_anchors_first(lines: list[str]) -> list[str]:
+    """An alias comes behind its anchor, and each key once."""
+    unique = list(dict.fromkeys(lines))
+    if "copied: *limits" in unique and not any("&limits" in line for line in unique):
+        unique.remove("copied: *limits")
+    return sorted(unique, key=lambda line: "*limits" in line)
+
+
+@settings(max_examples=250)
+@given(
+    lines=st.lists(_lines, max_size=6).map(_with_anchors_first),
+    inner=st.lists(_inner, max_size=4, unique=True),
+    was=st.sampled_from([None, "false", "true", "False", "no", "off", "yes", '!!bool "false"', ""]),
+    after=st.sampled_from(["", "  # as MetalLB says", " #x"]),
+    place=st.integers(0, 6),
+    indent=st.integers(1, 5),
+    newline=st.sampled_from(["\n", "\r\n"]),
+    last=st.booleans(),
+    wanted=st.booleans(),
+)
+def test_all_but_the_value_stays_byte_for_byte(
+    *,
+    lines: list[str],
+    inner: list[str],
+    was: str | None,
+    after: str,
+    place: int,
+    indent: int,
+    newline: str,
+    last: bool,
+    wanted: bool,
+) -> None:
+    own = [] if was is None else [f"strictARP: {was}{after}"]
+    at = min(place, len(inner))
+    section = [
+        " " * indent + line for entry in (*inner[:at], *own, *inner[at:]) for line in entry.split("\n")
+    ]
+    has_keys = any(line.strip() and not line.strip().startswith("#") for line in section)
+    head = "ipvs:" if has_keys else "ipvs: {}"
+    text = "\n".join(
+        ["kind: KubeProxyConfiguration", *lines[:place], "mode: ipvs", head, *section, *lines[place:]]
+    )
+    text = (text + "\n" * last).replace("\n", newline)
+    edit = set_strictarp(text, wanted)
+    if not edit.changed:
+        assert bool(yaml.safe_load(text)["ipvs"].get("strictARP")) == wanted
+        return
+    before, later = text.splitlines(keepends=True), edit.after.splitlines(keepends=True)
+    if was is not None or head.endswith("{}"):
+        (changed,) = [pair for pair in zip(before, later, strict=True) if pair[0] != pair[1]]
+        assert changed[1].split("#")[1:] == changed[0].split("#")[1:]
+    else:
+        added = [n for n in range(len(later)) if later[:n] + later[n + 1 :] == before]
+        assert added or _without_a_last_newline(before, later)
+    back = set_strictarp(edit.after, not wanted)
+    if was in ("true", "false"):
+        assert back.after == text
+
+
+def _without_a_last_newline(before: list[str], later: list[str]) -> bool:
+    """The line was added behind a last line that had no end, which gets one."""
+    return "".join(later).startswith("".join(before)) and len(later) == len(before) + 1

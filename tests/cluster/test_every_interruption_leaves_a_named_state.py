@@ -4,10 +4,13 @@ from collections.abc import Collection
 
 import pytest
 
-from strictarp.cluster.steps import Facts, Progress, Step, after, next_step, planned, result, sentence
+from strictarp.cluster.nodes import Seen
+from strictarp.cluster.sentences import sentence
+from strictarp.cluster.steps import Facts, Progress, Step, after, next_step, planned, result
 
-FORWARD = (Step.EDIT, Step.RESTART, Step.FOLLOW, Step.PROVE)
+FORWARD = (Step.EDIT, Step.RESTART, Step.FOLLOW, Step.PROVE, Step.ANNOUNCE, Step.WIRE)
 BACK = (Step.UNDO_EDIT, Step.UNDO_RESTART, Step.UNDO_FOLLOW)
+SEEN = tuple(Seen(name, "", "right", "", in_force=True) for name in "abc")
 
 
 class Cluster:
@@ -25,6 +28,7 @@ class Cluster:
             edit_needed=self.config != self.wanted,
             rolled_out=self.rolled_out,
             disagreement=self.proxies != self.wanted,
+            vips=True,
         )
 
     def take(self, step: Step) -> None:
@@ -37,8 +41,12 @@ class Cluster:
                 self.rolled_out = False
             case Step.FOLLOW | Step.UNDO_FOLLOW:
                 self.proxies, self.rolled_out = self.config, True
-            case Step.PROVE:
+            case Step.ANNOUNCE:
+                assert self.wanted
+            case Step.PROVE | Step.WIRE:
                 assert self.proxies == self.wanted
+            case Step.UNDO_LOOK:
+                assert self.proxies != self.wanted
 
 
 def run(
@@ -60,20 +68,21 @@ def run(
 def test_without_a_failure_it_is_done_and_a_second_run_changes_nothing(wanted: bool) -> None:
     cluster = Cluster(wanted)
     first = run(cluster)
-    assert first.done == FORWARD
+    assert first.done == (FORWARD if wanted else tuple(s for s in FORWARD if s is not Step.ANNOUNCE))
     assert result(first) == "done"
     assert cluster.proxies is wanted
     second = run(cluster)
     assert result(second) == "unchanged"
-    assert sentence(second, nodes=3).endswith("already; nothing was changed")
+    assert second.done == (Step.PROVE, Step.WIRE)
+    assert sentence(second, SEEN).endswith("already; nothing was changed")
 
 
-@pytest.mark.parametrize("count", range(5))
+@pytest.mark.parametrize("count", range(7))
 def test_interrupted_after_any_step_a_second_run_finishes(count: int) -> None:
     cluster = Cluster()
     stopped = run(cluster, stop_after=count)
-    assert result(stopped) == ("done" if count == 4 else "stopped")
-    if count < 4:
+    assert result(stopped) == ("done" if count == 6 else "stopped")
+    if count < 6:
         assert sentence(stopped).startswith("stopped in the middle: ConfigMap kube-system/kube-proxy ")
     assert result(run(cluster)) in {"done", "unchanged"}
     assert (cluster.config, cluster.proxies, cluster.rolled_out) == (True, True, True)
@@ -122,7 +131,36 @@ def test_a_rollout_under_way_is_only_followed() -> None:
 
 
 def test_nodes_that_cannot_be_seen_are_counted_apart() -> None:
-    done = Progress(Facts(wanted=True, edit_needed=True), done=FORWARD)
-    assert sentence(done, unseen=1, nodes=3) == (
+    done = Progress(Facts(wanted=True, edit_needed=True, vips=True), done=FORWARD)
+    hidden = Seen("c", "", "unseen", "")
+    assert sentence(done, (*SEEN[:2], hidden)) == (
         "strictARP is in force on 2 of 3 nodes; the others cannot be seen from here"
     )
+
+
+def test_without_service_ips_the_wire_is_not_asked() -> None:
+    assert planned(Facts(wanted=True, edit_needed=True))[-1] is Step.PROVE
+    assert planned(Facts(wanted=True, edit_needed=False)) == (Step.PROVE,)
+
+
+def test_a_proof_on_the_wire_that_fails_without_an_edit_changes_nothing_and_says_so() -> None:
+    facts = Facts(wanted=True, edit_needed=False, vips=True)
+    failed = after(Progress(facts, done=(Step.PROVE,)), Step.WIRE, "192.0.2.100 is answered by a and b")
+    assert (result(failed), next_step(failed)) == ("failed", None)
+    assert sentence(failed).startswith("could not ask on the wire: 192.0.2.100 is answered by a and b; ")
+    assert "as it did before, and was not changed" in sentence(failed)
+
+
+def test_a_last_look_that_fails_leaves_rolled_back_what_is_so() -> None:
+    progress = run(Cluster(), {Step.WIRE, Step.UNDO_LOOK})
+    assert result(progress) == "rolled back"
+    assert "the sysctls are as before on 0 of 3 nodes" in sentence(progress, SEEN)
+
+
+@pytest.mark.parametrize("count", range(5))
+def test_stopped_on_the_way_back_the_state_has_a_name(count: int) -> None:
+    progress = run(Cluster(), {Step.WIRE}, stop_after=6 + count)
+    told = sentence(progress, SEEN)
+    assert result(progress) == ("rolled back" if count == 4 else "stopped")
+    assert ("says strictARP: true" in told) == (count == 0)
+    assert ("as it was" in told) == (count > 0)

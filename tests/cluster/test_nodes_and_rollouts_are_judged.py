@@ -5,7 +5,7 @@ import json
 import msgspec
 import pytest
 
-from strictarp.cluster.nodes import internal_address, judge, wrong_text
+from strictarp.cluster.nodes import Seen, internal_address, judge, restored, wrong_text
 from strictarp.cluster.rollout import rollout
 from strictarp.kube.objects import DaemonSet, Node
 
@@ -35,6 +35,26 @@ def _answer(requested: bool, in_force: bool, reason: str = "why") -> tuple[int, 
 def test_a_proxy_that_tells(wanted: bool, requested: bool, in_force: bool, verdict: str) -> None:
     seen = judge("node1", "192.0.2.11", _answer(requested, in_force), wanted=wanted)
     assert (seen.verdict, seen.in_force) == (verdict, in_force)
+
+
+@pytest.mark.parametrize(
+    ("requested", "in_force", "put_back", "was", "expected"),
+    [
+        (False, False, None, False, True),
+        (False, True, ["net.ipv4.conf.all.arp_ignore = 1"], False, True),
+        (False, True, [], False, False),
+        (False, True, [], True, True),
+        (True, True, None, False, False),
+    ],
+)
+def test_sysctls_are_as_before_when_the_proxy_says_so_or_they_are_seen_to_be(
+    requested: bool, in_force: bool, put_back: list[str] | None, was: bool, expected: bool
+) -> None:
+    code, body = _answer(requested, in_force)
+    document = json.loads(body) | ({} if put_back is None else {"restored": put_back}) | {"new": {"field": 1}}
+    now = judge("a", "", (code, json.dumps(document).encode()), wanted=True)
+    before = Seen("a", "", "right", "", in_force=was)
+    assert restored((before,), (now,))[0].restored is expected
 
 
 @pytest.mark.parametrize(

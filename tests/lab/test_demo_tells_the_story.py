@@ -32,7 +32,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
 def test_every_expectation_held(story: dict[str, object]) -> None:
     assert story["ok"] is True
     assert [step["name"] for step in story["steps"] if not step["ok"]] == []
-    assert len(story["steps"]) == 10
+    assert len(story["steps"]) == 13
 
 
 def test_before_three_macs_answer_and_after_it_one(story: dict[str, object]) -> None:

@@ -122,3 +122,30 @@ def test_with_the_api_away_for_a_minute_nothing_changes_and_a_dead_node_still_fa
     cluster.power(first, on=True)
     wait_until(lambda: VIP.encode() in cluster.run(first, "ip", "addr")[1], 60, "the node's proxy again")
     assert owner(cluster) == second
+
+
+def switched(running: Lab, command: str) -> dict[str, object]:
+    """The report of `strictarp enable` or `disable`, run where it can ask on the wire."""
+    kubeconfig = f"{running.state}/kubeconfig"
+    report = json.loads(
+        running.check("client", "strictarp", command, "--kubeconfig", kubeconfig, "--yes", "--json")
+    )
+    print(json.dumps(report))
+    return report  # type: ignore[no-any-return]
+
+
+def test_after_all_that_enable_finds_everything_in_order_and_disable_and_enable_go_through(
+    cluster: Lab,
+) -> None:
+    again = switched(cluster, "enable")
+    assert (again["result"], [each["outcome"] for each in again["vips"]]) == ("unchanged", ["one"])
+    off = switched(cluster, "disable")
+    assert off["result"] == "done"
+    assert str(off["state"]).startswith(
+        "strictARP is asked for no more on 3 of 3 nodes; the sysctls are as before on 3 of 3 nodes; "
+    )
+    assert len(off["vips"][0]["after"]) == 3
+    assert "-  strictARP: true" in str(off["diff"])
+    on = switched(cluster, "enable")
+    assert (on["result"], [each["outcome"] for each in on["vips"]]) == ("done", ["one"])
+    assert len(answerers(cluster)) == 1

@@ -15,7 +15,7 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from strictarp.arp import collecting
 from strictarp.lab import namespaces
-from strictarp.netlink import policy, traffic_control
+from strictarp.netlink import policy, qdisc, traffic_control
 from strictarp.netlink.link_conf import PLACES, parse_conf
 from strictarp.netlink.messages import (
     MalformedMessage,
@@ -126,6 +126,7 @@ def test_any_bytes_give_a_value_or_the_parsers_own_error(raw: bytes, plausible: 
         (parse_conf, link),
         (traffic_control.parse_told, raw),
         (policy.parse_nft_table, raw),
+        (qdisc.parse_qdisc, bytes(20) + raw),
     ):
         with contextlib.suppress(MalformedMessage):
             parse(_message(payload))

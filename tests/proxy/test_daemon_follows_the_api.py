@@ -9,6 +9,8 @@ import aiohttp
 import msgspec
 import pytest
 
+from strictarp.guard.settings import PROXY
+from strictarp.guard.settings import Settings as GuardSettings
 from strictarp.kube.client import Client
 from strictarp.kube.config import ClientConfig
 from strictarp.kube.objects import ENDPOINTSLICES, EVENTS, NODES, SERVICES, EndpointSlice, Service
@@ -55,10 +57,12 @@ class Node:
         """Start the daemon. `text`: configuration to follow in a file."""
         self._kernel = LinuxKernel(nftables.change_elements, generic=self.ipvs, device_kind="bridge")
         settings = Settings(full_look=3600.0)
-        options = Options(config or Config(), settings, "node1")
+        guard = GuardSettings(state=self.folder / "lib", owner=PROXY)
+        options = Options(config or Config(), settings, "node1", guard=guard)
         if text:
             self.file.write_text(text)
-            options = Options(configuration.load(text, "f"), settings, "node1", "node1", self.file, text)
+            loaded = configuration.load(text, "f")
+            options = Options(loaded, settings, "node1", "node1", self.file, text, guard)
         self.proxy = Proxy(options, self._kernel, self.client, ensure=_ensure)
         self._task = asyncio.create_task(self.proxy.run())
         if text:
@@ -235,6 +239,34 @@ async def test_strictarp_is_set_before_the_first_vip_and_told_by_interface(node:
 
 
 HEAD = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: ipvs\n"
+
+
+async def test_strictarp_follows_the_file_and_is_put_back(node: Node) -> None:
+    ignore = "net.ipv4.conf.all.arp_ignore"
+    before = files.read_int(ignore)
+    files.write(ignore, 0)
+    await node.start(text=HEAD + "ipvs: {strictARP: true}\n")
+    await node.until("192.0.2.11", 30080, {"198.51.100.18": 1})
+    assert files.read_int(ignore) == 1
+    node.file.write_text(HEAD + "ipvs: {strictARP: false}\n")
+
+    async def restored() -> bool:
+        return "StrictARPRestored" in await node.events()
+
+    await until(restored)
+    assert files.read_int(ignore) == 0
+    told = json.loads((await _get(f"{HEALTH}/strictarp"))[1])
+    assert told["requested"] is False
+    assert f"{ignore} 1 -> 0" in told["restored"]
+    for strict in (True, False):  # restarted with it, and without: told when the Node is known
+        await node.stop()
+        await node.start(Config(strict_arp=strict))
+
+        async def as_wanted(wanted: int = int(strict)) -> bool:
+            return files.read_int(ignore) == wanted
+
+        await until(as_wanted)
+    files.write(ignore, before)
 
 
 async def until(what: Callable[[], Awaitable[bool]]) -> None:

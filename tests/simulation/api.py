@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from simulation.clock import Clock
@@ -15,10 +16,12 @@ class Objects(NamedTuple):
     """What users and controllers wrote.
 
     vips: packed address → nodes that are selected and their scores. not_ready: nodes that the API calls so.
+    beside: second address of a Service → its first.
     """
 
     vips: dict[bytes, dict[str, int]]
     not_ready: frozenset[str] = frozenset()
+    beside: Mapping[bytes, bytes] = MappingProxyType({})
 
 
 class Watcher:
@@ -147,6 +150,7 @@ class Api:
         vips = {}
         for address, scores in objects.vips.items():
             chosen = {name: score for name, score in scores.items() if name in members}
-            candidates = order(chosen, str(ipaddress.ip_address(address)), objects.not_ready)
-            vips[address] = Vip(address, candidates, watcher.name in chosen)
+            first = objects.beside.get(address, b"")
+            candidates = order(chosen, str(ipaddress.ip_address(first or address)), objects.not_ready)
+            vips[address] = Vip(address, candidates, watcher.name in chosen, first)
         watcher.tell(View(vips, members, api_alive=not watcher.away))

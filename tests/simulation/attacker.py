@@ -6,6 +6,7 @@ from simulation.node import Node
 from simulation.schedule import Fault
 from simulation.world import World
 from strictarp.arp import frames as arp
+from strictarp.arp import ndp_frames as ndp
 from strictarp.speaker.settings import MS
 
 _HELLO = b"\x88\xb5"
@@ -39,7 +40,7 @@ def _again(world: World, until: int, tape: list[bytes] | None) -> None:
 
 
 def forge(world: World, fault: Fault) -> None:
-    """Changed recordings, and ARP that says a VIP is at the owner's or at another node's MAC."""
+    """Changed recordings, and ARP or NDP that says a VIP is at the owner's or at another node's MAC."""
     world.segment.record()
     world.clock.at(world.clock.now + 200 * MS, _invent, world, fault)
 
@@ -54,6 +55,8 @@ def _invent(world: World, fault: Fault) -> None:
     vip = world.clusters[0].vips[fault.vip]
     mac = chance.choice(world.nodes).mac
     form = arp.gratuitous_request if chance.random() < 0.5 else arp.gratuitous_reply
+    if len(vip) == 16:
+        form = ndp.unsolicited
     world.segment.transmit(world.attacker, form(mac, vip))
     world.clock.at(now + chance.randint(10 * MS, 200 * MS), _invent, world, fault)
 

@@ -8,12 +8,15 @@ from collections.abc import Iterable
 from simulation.clock import Clock
 from simulation.segment import Segment
 from strictarp.arp import frames as arp
+from strictarp.arp import ndp_frames as ndp
+from strictarp.speaker.resolution import ARP, NDP, asked_for
 
-_ARP = arp.ETHERTYPE_ARP.to_bytes(2, "big")
+ADDRESS6 = bytes.fromhex("20010db80000000000000000000000fa")
+"""Of the client, which asks for VIPs of both families."""
 
 
 class Host:
-    """Answers ARP requests for its own addresses, as any kernel does (arp.c arp_process)."""
+    """Answers questions for its own addresses, as any kernel does (arp.c arp_process, ndisc_recv_ns)."""
 
     def __init__(self, segment: Segment, label: str, mac: bytes, address: bytes) -> None:
         self.segment = segment
@@ -25,14 +28,19 @@ class Host:
 
     def receive(self, data: bytes) -> None:
         """A frame from the wire."""
-        if self.alive and data[12:14] == _ARP and data[38:42] in self.addresses:
+        if self.alive and data[12:14] in (ARP, NDP) and asked_for(data) in self.addresses:
             reply = kernel_answer(data, self.mac)
             if reply is not None:
                 self.segment.transmit(self.port, reply)
 
 
 def kernel_answer(data: bytes, mac: bytes) -> bytes | None:
-    """What a kernel that has the address says to a request. It heeds no padding and sends zeros there."""
+    """What a kernel that has the address says to a question. It heeds no mark and sends none."""
+    if data[12:14] == NDP:
+        solicitation = ndp.decode(data)
+        if solicitation.kind != ndp.SOLICITATION or solicitation.source == mac:
+            return None
+        return ndp.advertise(mac, solicitation)
     asked = arp.decode(data)
     if asked.operation != arp.REQUEST or asked.is_gratuitous or asked.sender_mac == mac:
         return None
@@ -55,5 +63,8 @@ class Client(Host):
             self._ask(vip, every)
 
     def _ask(self, vip: bytes, every: tuple[int, int]) -> None:
-        self.segment.transmit(self.port, arp.request(self.mac, self.address, vip))
+        if len(vip) == 4:
+            self.segment.transmit(self.port, arp.request(self.mac, self.address, vip))
+        else:
+            self.segment.transmit(self.port, ndp.solicit(self.mac, ADDRESS6, vip))
         self.clock.at(self.clock.now + self.chance.randint(*every), self._ask, vip, every)

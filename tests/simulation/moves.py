@@ -81,7 +81,23 @@ class Moves:
                 pass
 
     def end(self, now: int) -> None:
-        """The run is over."""
+        """The run is over: addresses of one Service are together by now, if nothing has gone wrong lately."""
+        if self.picture.conditions.bad or self.picture.conditions.lossy:
+            return
+        for vip, owners in self.picture.owners.items():
+            if len(owners) != 1:
+                continue
+            (proc,) = owners
+            view = proc.view.vips.get(vip) if proc.view is not None else None
+            others = self.picture.owners.get(view.beside, ()) if view is not None and view.beside else ()
+            last = max(self.disturbances.last(vip), self.seasoned_at)
+            if len(others) != 1 or proc in others or now - last < self.bounds.settings.move_retry + _RECENT:
+                continue
+            (other,) = others
+            may = {candidate.node for candidate in view.candidates} if view is not None else set()
+            if other.state is State.SEASONED and other.running and other.member.name in may:
+                words = f"{proc.label} owns it, and {other.label} the first address of its Service"
+                self.found.append(Violation("together", now, vip, words))
 
     def _forget_target(self, who: str, *, giver: bool = False) -> None:
         """The target, or the giver amid its RELEASE, can not do its part any more."""
@@ -146,19 +162,37 @@ class Moves:
             )
 
     def _has_reason(self, now: int, proc: Proc, vip: bytes) -> bool:
-        if proc.label in self.draining or now - self.moving.get((proc.label, vip), -(10**12)) < _RECENT:
+        if proc.label in self.draining:
             return True
         view = proc.view.vips.get(vip) if proc.view is not None else None
-        if view is None or not view.eligible:
+        if view is None or not view.eligible or proc.view is None:
+            return True
+        service = {vip, view.beside} | {
+            each.address for each in proc.view.vips.values() if each.beside == vip
+        }
+        if any(now - self.moving.get((proc.label, each), -(10**12)) < _RECENT for each in service):
+            return True
+        if view.beside and self._owned_elsewhere(now, proc, view.beside):
             return True
         scores = {candidate.node: candidate.score for candidate in view.candidates}
         return max(scores.values()) > scores.get(proc.member.name, 0)
+
+    def _owned_elsewhere(self, now: int, proc: Proc, vip: bytes) -> bool:
+        """Another node owns it, or did lately: its last hello counts for a while."""
+        if any(other is not proc for other in self.picture.owners.get(vip, ())):
+            return True
+        lately = now - self.bounds.silence
+        return any(
+            label != proc.label and until >= lately for label, _, until in self.owned_until.get(vip, ())
+        )
 
     def _handed_over(self, now: int, proc: Proc, vip: bytes, name: str) -> None:
         target = self.picture.procs[self.picture.by_name[(proc.member.cluster, name)]]
         self.given[vip] = target.label
         if not target.running or self.picture.conditions.bad or self.picture.conditions.reorders:
             return
+        if now - proc.woke_at < self.bounds.settings.accept:
+            return  # the ACCEPT waited for a process that was stopped: too late, the target claims
         lossy = self.picture.conditions.lossy
         bound = self.bounds.handover_lossy if lossy else self.bounds.handover
         self.handovers[vip] = (now, now + bound, target.label, proc.label)

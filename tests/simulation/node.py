@@ -13,7 +13,6 @@ from simulation.hosts import kernel_answer
 from simulation.segment import Segment
 from simulation.trace import Trace, What
 from simulation.wording import frame_text
-from strictarp.arp import frames as arp
 from strictarp.hello.auth import Keys
 from strictarp.speaker.actions import (
     Action,
@@ -35,10 +34,10 @@ from strictarp.speaker.events import (
     ViewChanged,
 )
 from strictarp.speaker.machine import Machine
+from strictarp.speaker.resolution import ARP, NDP
 from strictarp.speaker.settings import Settings
 from strictarp.speaker.view import View
 
-_ARP = arp.ETHERTYPE_ARP.to_bytes(2, "big")
 _HELLO = b"\x88\xb5"
 _TYPE = 14 + 5
 _HELLO_TYPE = 1
@@ -47,7 +46,7 @@ _TIMER_FIRST = 0.25
 socket hands it a bounded number at a time.
 """
 _ORDER_OF_SOCKETS = 0.5
-"""ARP and hellos wait in two sockets, which may be emptied one after the other."""
+"""Questions and hellos wait in different sockets, which may be emptied one after the other."""
 _SOCKET_BUFFER = 256
 """Frames that wait for a stopped process; the kernel drops what comes after them."""
 
@@ -194,7 +193,7 @@ class Node:
 
     def _take_queued(self) -> None:
         if self.chance.random() < _ORDER_OF_SOCKETS:
-            self.queue = deque(sorted(self.queue, key=_is_arp, reverse=self.chance.random() < 0.5))
+            self.queue = deque(sorted(self.queue, key=_is_question, reverse=self.chance.random() < 0.5))
         while self.queue and self.process is Process.RUNNING:
             self._handle(self.queue.popleft())
         while self.events and self.process is Process.RUNNING:
@@ -243,7 +242,7 @@ class Node:
         """A frame from the wire: first the kernel, then the speaker's socket."""
         if not self.link_up:
             return
-        if data[12:14] == _ARP:
+        if data[12:14] == ARP:  # by NDP a kernel answers only for addresses of this very link
             self._kernel(data)
         if self.process is Process.RUNNING:
             self._handle(data)
@@ -264,10 +263,10 @@ class Node:
         if machine is None:
             return
         now = self.time.local(self.clock.now)
-        if data[12:14] == _ARP:
+        if data[12:14] in (ARP, NDP):
             reply = machine.answer(data, now)
             if reply is not None:
-                self._answer(reply, data[38:42], announcement=False)
+                self._answer(reply.data, reply.address, announcement=False)
                 self._count_step()
                 return
         self._perform(machine.step(FrameReceived(data), now))
@@ -385,8 +384,8 @@ class Node:
             self._step(TimerDue())
 
 
-def _is_arp(data: bytes) -> bool:
-    return data[12:14] == _ARP
+def _is_question(data: bytes) -> bool:
+    return data[12:14] in (ARP, NDP)
 
 
 def _hello_head(data: bytes) -> tuple[int, bool, int]:

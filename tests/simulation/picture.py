@@ -193,6 +193,8 @@ class Disturbances:
         self._settings = settings
         self._all = -(10**12)
         self._of: dict[bytes, int] = {}
+        self._mates: dict[bytes, bytes] = {}
+        """Of two addresses of one Service the other one: what happens to one moves both."""
 
     def last(self, vip: bytes) -> int:
         """Of this VIP."""
@@ -217,12 +219,16 @@ class Disturbances:
 
     def _later(self, vip: bytes, time: int) -> None:
         if vip:
-            self._of[vip] = max(time, self.last(vip))
+            for each in (vip, self._mates.get(vip, vip)):
+                self._of[each] = max(time, self.last(each))
         else:
             self._all = time
 
     def _compare(self, old: View | None, new: View, now: int) -> None:
         before = old.vips if old is not None else {}
+        for each in new.vips.values():
+            if each.beside:
+                self._mates |= {each.address: each.beside, each.beside: each.address}
         for vip in before.keys() | new.vips.keys():
             if before.get(vip) != new.vips.get(vip):
                 self._later(vip, now)

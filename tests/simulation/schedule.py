@@ -9,8 +9,10 @@ import msgspec
 
 from strictarp.speaker.settings import MS, SECOND, Settings
 
-QUICK = Settings(settle=SECOND, season=4 * SECOND, season_most=16 * SECOND)
-"""The protocol's intervals with a short seasoning, so that a node comes of age several times in a run."""
+QUICK = Settings(settle=SECOND, season=4 * SECOND, season_most=16 * SECOND, audit=4 * SECOND)
+"""The protocol's intervals with a short seasoning, so that a node comes of age several times in a run, and
+frequent audits.
+"""
 SLOW_START = Settings()
 """The intervals in force."""
 
@@ -95,7 +97,8 @@ class Schedule(msgspec.Struct, frozen=True):
 
     nodes: of the first cluster; strangers: of a second one on the same segment. delay: one-way, least and
     most. lags: of each node, how late at most it handles things. gateway: whether the nodes know one. asks:
-    least and most between two questions of the client for one VIP.
+    least and most between two questions of the client for one VIP. paired: the third VIP is another address
+    of the first one's Service.
     """
 
     seed: int
@@ -110,6 +113,7 @@ class Schedule(msgspec.Struct, frozen=True):
     asks: tuple[int, int]
     length: int
     faults: tuple[Fault, ...]
+    paired: bool = False
 
     def __str__(self) -> str:
         head = (
@@ -118,6 +122,7 @@ class Schedule(msgspec.Struct, frozen=True):
         )
         more = f", {self.strangers} nodes of another cluster" if self.strangers else ""
         gateway = "" if self.gateway else ", no gateway known"
+        gateway += ", dual stack" if self.paired else ""
         return "\n".join([head + more + gateway, *(f"  {fault}" for fault in self.faults)])
 
 
@@ -156,6 +161,7 @@ def draw(seed: int, kinds: Sequence[str] = (), *, settings: Settings = QUICK) ->
         asks=(150 * MS, 600 * MS),
         length=max(20 * SECOND, end + 3 * SECOND),
         faults=tuple(sorted(faults, key=lambda fault: fault.at)),
+        paired=vips > 2 and chance.random() < 0.5,
     )
 
 

@@ -62,7 +62,8 @@ class World:
     def _cluster(self, number: int, nodes: int, vips: int) -> Cluster:
         names = [f"n{i}" for i in range(nodes)]
         addresses = [_vip(number, i) for i in range(vips)]
-        objects = Objects({address: dict.fromkeys(names, 0) for address in addresses})
+        pairs = {addresses[2]: addresses[0]} if self.schedule.paired and vips > 2 else {}
+        objects = Objects({address: dict.fromkeys(names, 0) for address in addresses}, beside=pairs)
         renewal, expiry = self.schedule.lease
         api = Api(self.clock, objects, expiry=expiry, renewal=renewal)
         keys = Keys(bytes([number + 1]) * 32)
@@ -131,8 +132,9 @@ class World:
 
 
 def _vip(cluster: int, number: int) -> bytes:
-    return (
-        bytes((203, 0, 113, 1 + 100 * cluster + number))
-        if number < 100
-        else ((0xCB00_0000 + 0x2000 + number).to_bytes(4, "big"))
-    )
+    """Every third VIP is an IPv6 address; the machine treats them alike, the wire does not."""
+    if number % 3 == 2:
+        return bytes((0x20, 1, 0x0D, 0xB8, *bytes(9), cluster, *number.to_bytes(2, "big")))
+    if number < 100:
+        return bytes((203, 0, 113, 1 + 100 * cluster + number))
+    return (0xCB00_0000 + 0x2000 + number).to_bytes(4, "big")

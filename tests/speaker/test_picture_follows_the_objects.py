@@ -76,6 +76,17 @@ def test_members_carry_what_lease_and_node_say() -> None:
     assert (found["node2"].address, found["node2"].not_ready) == (b"", False)
 
 
+def test_a_service_just_deleted_is_not_asked_for_before_it_is_judged() -> None:
+    made = picture_of(services=[service("web"), service("mail")], slices=[slice_of("web"), slice_of("mail")])
+    address = bytes([192, 0, 2, 100])
+    assert [each.metadata.name for each in made.services_of(address)] == ["mail", "web"]
+    made.put_service("default/web", None)
+    assert [each.metadata.name for each in made.services_of(address)] == ["mail"]
+    assert [each.service for each in made.verdicts_on([address])] == ["default/mail", "default/web"]
+    made.judge()
+    assert [each.service for each in made.verdicts_on([address])] == ["default/mail"]
+
+
 changes = st.lists(
     st.one_of(
         st.tuples(st.just("service"), st.sampled_from("abc"), st.sampled_from(["100", "101", "gone"])),

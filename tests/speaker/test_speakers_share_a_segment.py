@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from strictarp.arp import prober
 from strictarp.arp.frames import parse_mac
 from strictarp.hello.auth import Keys
 from strictarp.lab import namespaces
@@ -25,6 +24,7 @@ from strictarp.speaker.machine import Machine
 from strictarp.speaker.segment import Segment, Told
 from strictarp.speaker.settings import MS, Settings
 from strictarp.speaker.view import Member, View, Vip
+from strictarp.wire import asking
 from support.api import until
 from support.segment import VIP, bind_vip, build, needs_root, write_sysctls
 from support.segment import Segment as Wire
@@ -95,12 +95,12 @@ class Speakers:
 
     def _probe(self) -> object:
         with namespaces.entered(self.wire.hosts["client"]):
-            return prober.probe_blocking(ADDRESS, "eth0", wait=0.4)
+            return asking.probe_blocking(ADDRESS, "eth0", wait=0.4)
 
 
 async def place_there() -> Place:
     async with Netlink(NETLINK_ROUTE) as route:
-        found = places(await look.links(route), await look.addresses(route, 4), await look.routes(route, 4))
+        found = places(await look.links(route), await look.addresses(route), await look.routes(route))
     return next(place for place in found if place.name == "eth0")
 
 

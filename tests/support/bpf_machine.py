@@ -18,8 +18,10 @@ def run(program: Program, frame: bytes, packet_type: int = 0) -> int:
                 return step.operand
             case 0x20 | 0x28 if step.operand == PACKET_TYPE:
                 accumulator = packet_type
-            case 0x20 | 0x28:
-                width = 4 if step.code == 0x20 else 2
+            case 0x54:
+                accumulator &= step.operand
+            case 0x20 | 0x28 | 0x30:
+                width = {0x20: 4, 0x28: 2, 0x30: 1}[step.code]
                 if step.operand + width > len(frame):
                     return 0
                 accumulator = int.from_bytes(frame[step.operand : step.operand + width], "big")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from aiohttp import web
@@ -13,6 +13,10 @@ from strictarp.cluster.edit import read_strictarp
 from strictarp.kube.objects import CONFIGMAPS, DAEMONSETS, NODES
 from support.api import Api
 
+KUBEADM_CONFIG = {
+    "metadata": {"name": "kubeadm-config", "namespace": "kube-system"},
+    "data": {"ClusterConfiguration": "kind: ClusterConfiguration\n"},
+}
 NODE_NAMES = ("node1", "node2", "node3")
 
 
@@ -26,32 +30,55 @@ class Proxies:
     """Three nodes. A restart takes up what the ConfigMap says then.
 
     `stuck`: how many rollouts do not end until another begins. `deaf`: nodes whose sysctls do not follow.
-    `plain`: nodes with a kube-proxy. `silent`: how many requests a node leaves without an answer.
+    `plain`: nodes with a kube-proxy. `silent`: how many requests a node leaves without an answer. `apply`:
+    told each node's name, and whether its proxy sets the sysctls or puts them back, when it comes up.
     """
 
-    def __init__(self, api: Api, port: int) -> None:
+    def __init__(
+        self,
+        api: Api,
+        port: int,
+        *,
+        network: str = "127.0.0.",
+        apply: Callable[[str, bool], None] = lambda _name, _on: None,
+    ) -> None:
         self.api = api
         self.port = port
+        self._network = network
+        self._apply = apply
         self.requested = dict.fromkeys(NODE_NAMES, False)
         self.deaf: set[str] = set()
         self.plain: set[str] = set()
         self.silent: dict[str, int] = {}
         self.stuck = 0
+        self.count = len(NODE_NAMES)
         self.restarts = 0
 
     async def objects(self, config: str) -> None:
         client = self.api.client
         for index, name in enumerate(NODE_NAMES):
-            address = {"type": "InternalIP", "address": f"127.0.0.{11 + index}"}
+            address = {"type": "InternalIP", "address": self.address(index)}
             await client.create(NODES, {"metadata": {"name": name}, "status": {"addresses": [address]}})
         await self.config(config)
         labels = {"k8s-app": "kube-proxy"}
+        container = {
+            "name": "kube-proxy",
+            "image": "registry.k8s.io/kube-proxy:v1.33.1",
+            "command": ["/usr/local/bin/kube-proxy", "--config=/var/lib/kube-proxy/config.conf"],
+        }
+        volume = {"name": "kube-proxy", "configMap": {"name": "kube-proxy"}}
+        pod = {"containers": [container], "volumes": [volume]}
         spec = {
             "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": {"containers": []}},
+            "template": {"metadata": {"labels": labels}, "spec": pod},
         }
+        await client.create(CONFIGMAPS, KUBEADM_CONFIG)
         metadata = {"name": "kube-proxy", "namespace": "kube-system"}
         await client.create(DAEMONSETS, {"metadata": metadata, "spec": spec})
+
+    def address(self, index: int) -> str:
+        """Of node `index`, counted from 0."""
+        return f"{self._network}{11 + index}"
 
     async def config(self, text: str) -> None:
         metadata = {"name": "kube-proxy", "namespace": "kube-system"}
@@ -78,12 +105,14 @@ class Proxies:
                         continue
                     wanted = bool(read_strictarp(await self.text()))
                     self.requested = dict.fromkeys(NODE_NAMES, wanted)
+                    for name in NODE_NAMES:
+                        self._apply(name, wanted and name not in self.deaf)
                 await self._report(daemonset.metadata.generation, updated=3)
             await asyncio.sleep(0.05)
 
     async def _report(self, generation: int, *, updated: int) -> None:
         counts = dict.fromkeys(("updatedNumberScheduled", "numberAvailable"), updated)
-        status = {"observedGeneration": generation, "desiredNumberScheduled": 3, **counts}
+        status = {"observedGeneration": generation, "desiredNumberScheduled": self.count, **counts}
         await self.api.client.merge_patch(
             DAEMONSETS, "kube-proxy", {"status": status}, "kube-system", subresource="status"
         )
@@ -103,15 +132,18 @@ class Proxies:
 
 
 @asynccontextmanager
-async def running_proxies(api: Api, config: str) -> AsyncIterator[Proxies]:
-    """`config` with {port} where its healthzBindAddress is."""
-    port = free_port()
-    proxies = Proxies(api, port)
-    await proxies.objects(config.replace("{port}", str(port)))
+async def running_proxies(
+    api: Api, config: str, proxies: Proxies | None = None, sockets: Sequence[socket.socket] = ()
+) -> AsyncIterator[Proxies]:
+    """`config` with {port} where its healthzBindAddress is. sockets: to answer at, else on 127.0.0.11 ff."""
+    proxies = proxies or Proxies(api, free_port())
+    await proxies.objects(config.replace("{port}", str(proxies.port)))
     runner = web.ServerRunner(web.Server(proxies.answer), shutdown_timeout=0.2)
     await runner.setup()
-    for index in range(len(NODE_NAMES)):
-        await web.TCPSite(runner, f"127.0.0.{11 + index}", port).start()
+    for index in range(0 if sockets else len(NODE_NAMES)):
+        await web.TCPSite(runner, proxies.address(index), proxies.port).start()
+    for each in sockets:
+        await web.SockSite(runner, each).start()
     rolling = asyncio.create_task(proxies.roll())
     await asyncio.sleep(0.15)
     try:

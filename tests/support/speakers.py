@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from simulation.clock import Clock
 from strictarp.arp import frames as arp
+from strictarp.arp import ndp_frames as ndp
 from strictarp.hello import frames, ids
 from strictarp.hello.auth import Keys
 from strictarp.hello.messages import Hello, Message
@@ -41,10 +42,13 @@ WAY = MS
 
 def address(text: str) -> bytes:
     """`203.0.113.1`, packed."""
-    return ipaddress.IPv4Address(text).packed
+    return ipaddress.ip_address(text).packed
 
 
 VIP = address("203.0.113.1")
+VIP6 = address("2001:db8::100")
+CLIENT6 = address("2001:db8::fa")
+GATEWAY6 = address("fe80::1")
 
 
 class Table:
@@ -52,6 +56,7 @@ class Table:
 
     cut: (from, to) between which nothing passes. stopped: processes that are stopped; frames wait for them.
     deaf_to_hellos: (from, to) between which only ARP passes. kernels: nodes whose kernel answers for VIPs.
+    beside: VIP → the first address of its Service.
     """
 
     def __init__(
@@ -61,9 +66,11 @@ class Table:
         vips: Iterable[bytes] = (VIP,),
         settings: Settings = SETTINGS,
         gateway: bytes | None = GATEWAY,
+        gateway6: bytes | None = None,
     ) -> None:
         self.clock = Clock()
         self.vips = list(vips)
+        self.beside: dict[bytes, bytes] = {}
         self.machines: dict[str, Machine] = {}
         self.macs: dict[str, bytes] = {}
         self.due: dict[str, int | None] = {}
@@ -83,6 +90,7 @@ class Table:
         self.node_addresses: dict[bytes, str] = {}
         self._settings = settings
         self._gateway = gateway
+        self._gateway6 = gateway6
         for name in names:
             self.start(name)
 
@@ -96,8 +104,9 @@ class Table:
         self.machines[name] = Machine(
             name, CLUSTER, self._settings, keys=KEYS, chance=random.Random(f"{name}{seed}")
         )
-        self.feed(name, GatewayKnown(self._gateway))
-        self.feed(name, LinkChanged(self.macs[name], up=True))
+        self.feed(name, GatewayKnown(self._gateway, self._gateway6))
+        own6 = address(f"fe80::2:{len(self.macs)}") if self._gateway6 is not None else b""
+        self.feed(name, LinkChanged(self.macs[name], up=True, own6=own6))
         if view is not None:
             self.feed(name, ViewChanged(view))
 
@@ -120,14 +129,20 @@ class Table:
         if not eligible:
             every.pop(name, None)
         vips = {
-            vip: Vip(vip, order(every, str(ipaddress.IPv4Address(vip))), name in every) for vip in self.vips
+            vip: Vip(
+                vip,
+                order(every, str(ipaddress.ip_address(self.beside.get(vip, vip)))),
+                name in every,
+                self.beside.get(vip, b""),
+            )
+            for vip in self.vips
         }
         members_there = {each: Member(each, (self.macs[each],)) for each in known}
         return View(vips, members_there, nodes=self.node_addresses)
 
     def first(self, vip: bytes = VIP) -> list[str]:
         """All nodes, in the order of election for this VIP."""
-        return [each.node for each in order(dict.fromkeys(self.machines, 0), str(ipaddress.IPv4Address(vip)))]
+        return [each.node for each in order(dict.fromkeys(self.machines, 0), str(ipaddress.ip_address(vip)))]
 
     @property
     def now(self) -> int:
@@ -170,7 +185,10 @@ class Table:
 
     def ask(self, vip: bytes = VIP) -> None:
         """The client asks for a VIP."""
-        self._carry("client", arp.request(CLIENT_MAC, CLIENT, vip))
+        asked = (
+            arp.request(CLIENT_MAC, CLIENT, vip) if len(vip) == 4 else ndp.solicit(CLIENT_MAC, CLIENT6, vip)
+        )
+        self._carry("client", asked)
 
     def messages(self, kind: type, by: str = "", since: int = 0) -> list[Message]:
         """What was said of a kind."""
@@ -241,7 +259,7 @@ class Table:
         else:
             targets = [name for name, mac in self.macs.items() if mac == data[:6] and name != source]
             targets += ["gateway"] * (data[:6] == GATEWAY_MAC) + ["client"] * (data[:6] == CLIENT_MAC)
-        ours = data[12:14] != b"\x08\x06"
+        ours = data[12:14] == frames.ETHERTYPE.to_bytes(2, "big")
         for target in targets:
             if (source, target) not in self.cut and not (ours and (source, target) in self.deaf_to_hellos):
                 self.clock.at(self.now + WAY, self._arrive, target, data)
@@ -260,6 +278,8 @@ class Table:
 
     def _host(self, name: str, data: bytes) -> None:
         """The gateway, and hosts that have addresses of others."""
+        if name == "gateway" and data[12:14] == b"\x86\xdd":
+            self._host6(data)
         if name != "gateway" or data[12:14] != b"\x08\x06":
             return
         asked = arp.decode(data)
@@ -270,11 +290,18 @@ class Table:
         if asked.target_ip in self.foreign:
             self._carry("gateway", arp.reply(self.foreign[asked.target_ip], asked))
 
+    def _host6(self, data: bytes) -> None:
+        asked = ndp.decode(data)
+        if asked.kind == ndp.SOLICITATION and asked.target == GATEWAY6 and self.gateway_answers:
+            self._carry("gateway", ndp.advertise(GATEWAY_MAC, asked))
+        if asked.kind == ndp.SOLICITATION and asked.target in self.foreign:
+            self._carry("gateway", ndp.advertise(self.foreign[asked.target], asked))
+
     def _receive(self, name: str, data: bytes) -> None:
         machine = self.machines[name]
-        reply = machine.answer(data, self.now) if data[12:14] == b"\x08\x06" else None
+        reply = machine.answer(data, self.now) if data[12:14] in (b"\x08\x06", b"\x86\xdd") else None
         if reply is None:
             self.feed(name, FrameReceived(data))
         elif machine.may_answer(self.now):
-            self.answers.append((self.now, name, data[38:42]))
-            self._carry(name, reply)
+            self.answers.append((self.now, name, reply.address))
+            self._carry(name, reply.data)

@@ -137,6 +137,7 @@ class World:
 
     def start_proxy(self) -> None:
         argv = ["proxy", "--config", str(self.folder / "config"), "--hostname-override", "node1"]
+        argv += ["--strictarp-state", str(self.folder / "lib")]
         log = self.folder / "proxy.log"
         self._log_from = log.stat().st_size if log.exists() else 0
         self.proxy = self.child("node", lambda: main(argv), "proxy")

@@ -13,11 +13,12 @@ import pytest
 from click.testing import CliRunner
 
 from strictarp.arp import bpf, frames
-from strictarp.arp.prober import CannotLook, probe_blocking
 from strictarp.arp.probing import Findings, Verdict, sentence
 from strictarp.arp.rawsocket import RawSocket
 from strictarp.cli.main import main
 from strictarp.lab import namespaces
+from strictarp.wire.asking import probe_blocking
+from strictarp.wire.vantage import CannotLook
 from support.segment import VIP, Segment, bind_vip, build, write_sysctls
 
 pytestmark = pytest.mark.netns

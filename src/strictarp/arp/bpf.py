@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from strictarp.arp.frames import ETHERTYPE_ARP, SNAP_LENGTH
+from strictarp.arp.ndp_frames import ADVERTISEMENT, ETHERTYPE_IPV6, SOLICITATION
 
 MAX_INSTRUCTIONS = 4096
 """BPF_MAXINSNS."""
@@ -21,7 +22,7 @@ WHOLE_FRAME = 0x40000
 MAX_RANGES = 64
 """Each range costs a frame of no interest two instructions for its target and two for its sender."""
 
-_LOAD_WORD, _LOAD_HALF = 0x20, 0x28
+_LOAD_WORD, _LOAD_HALF, _LOAD_BYTE, _AND = 0x20, 0x28, 0x30, 0x54
 _JUMP_EQUAL, _JUMP_GREATER, _JUMP_GREATER_EQUAL = 0x15, 0x25, 0x35
 _RETURN = 0x06
 _PACKET_TYPE = 0xFFFFF000 + 4
@@ -29,6 +30,8 @@ _PACKET_TYPE = 0xFFFFF000 + 4
 _PACKET_MULTICAST = 2
 """PACKET_HOST 0, PACKET_BROADCAST 1, PACKET_MULTICAST 2 are for us; OTHERHOST, OUTGOING and more are not."""
 _ETHERTYPE, _SENDER, _TARGET = 12, 28, 38
+_NEXT_HEADER, _ICMP_TYPE, _SENDER6, _TARGET6 = 20, 54, 22, 62
+_ICMPV6 = 58
 _INSTRUCTION = struct.Struct("=HBBI")
 
 
@@ -46,6 +49,13 @@ class Range(msgspec.Struct, frozen=True, gc=False, order=True):
 
     first: int
     last: int
+
+
+class Prefix(msgspec.Struct, frozen=True, gc=False, order=True):
+    """IPv6 addresses whose first `length` bits are those of `network`, a number of 128 bits."""
+
+    network: int
+    length: int
 
 
 Program = tuple[Instruction, ...]
@@ -109,6 +119,47 @@ def _keep_if_within(each: Range) -> list[Instruction]:
     ]
 
 
+def ndp_about(prefixes: Sequence[Prefix]) -> Program:
+    """Solicitations and advertisements for this host whose target or sender has one of the prefixes.
+
+    Raises ValueError for more prefixes than fit; see `aggregate6`. Each costs a frame of no interest two
+    instructions for its target and two for its sender: the last word is compared first.
+    """
+    tests = [step for each in prefixes for offset in (_TARGET6, _SENDER6) for step in _keep_if(each, offset)]
+    program = (
+        *_DROP_UNLESS_FOR_US,
+        *_drop_unless_equal(_ETHERTYPE, ETHERTYPE_IPV6),
+        Instruction(_LOAD_BYTE, 0, 0, _NEXT_HEADER),
+        Instruction(_JUMP_EQUAL, 1, 0, _ICMPV6),
+        Instruction(_RETURN, 0, 0, 0),
+        Instruction(_LOAD_BYTE, 0, 0, _ICMP_TYPE),
+        Instruction(_JUMP_EQUAL, 2, 0, SOLICITATION),
+        Instruction(_JUMP_EQUAL, 1, 0, ADVERTISEMENT),
+        Instruction(_RETURN, 0, 0, 0),
+        *tests,
+        Instruction(_RETURN, 0, 0, 0),
+    )
+    if len(program) > MAX_INSTRUCTIONS:
+        raise ValueError(f"{len(prefixes)} prefixes make {len(program)} instructions, {MAX_INSTRUCTIONS} fit")
+    return program
+
+
+def _keep_if(each: Prefix, offset: int) -> list[Instruction]:
+    """Return the whole frame if the address at `offset` has the prefix, else go on behind this test."""
+    mask = (1 << 128) - (1 << (128 - each.length))
+    steps = [Instruction(_RETURN, 0, 0, WHOLE_FRAME)]
+    for word in range(4):  # from the back, so that the jumps are known; the last word comes to stand first
+        part = mask >> (96 - 32 * word) & 0xFFFFFFFF
+        if not part:
+            continue
+        value = each.network >> (96 - 32 * word) & part
+        steps.insert(0, Instruction(_JUMP_EQUAL, 0, len(steps), value))
+        if part != 0xFFFFFFFF:
+            steps.insert(0, Instruction(_AND, 0, 0, part))
+        steps.insert(0, Instruction(_LOAD_WORD, 0, 0, offset + 4 * word))
+    return steps
+
+
 def nothing() -> Program:
     """No frame at all: for a socket that must stay silent until it is read from."""
     return (Instruction(_RETURN, 0, 0, 0),)
@@ -128,6 +179,21 @@ def aggregate(addresses: Iterable[bytes], limit: int = MAX_RANGES) -> tuple[Rang
         merged.append(Range(ranges[start].first, ranges[cut].last))
         start = cut + 1
     return tuple(merged)
+
+
+def aggregate6(addresses: Iterable[bytes], limit: int = MAX_RANGES) -> tuple[Prefix, ...]:
+    """At most `limit` prefixes that hold all these packed IPv6 addresses; the closest are joined first."""
+    numbers = sorted({int.from_bytes(address, "big") for address in addresses})
+    if not numbers:
+        return ()
+    apart = [(after ^ before).bit_length() for before, after in itertools.pairwise(numbers)]
+    widest = sorted(range(len(apart)), key=lambda index: apart[index], reverse=True)
+    found, start = [], 0
+    for cut in [*sorted(widest[: limit - 1]), len(numbers) - 1]:
+        varying = (numbers[start] ^ numbers[cut]).bit_length()
+        found.append(Prefix(numbers[start] >> varying << varying, 128 - varying))
+        start = cut + 1
+    return tuple(found)
 
 
 def assemble(program: Program) -> bytes:

@@ -12,7 +12,7 @@ from strictarp.arp.gathering import CONF_KEYS, Told, gather, is_merged
 from strictarp.arp.nft import NO_RULES, Ruleset, Table
 from strictarp.arp.nft_reading import TableTold, read_table
 from strictarp.arp.unsupported import Unsupported
-from strictarp.netlink import look, nft_dump, policy
+from strictarp.netlink import look, nft_dump, policy, qdisc
 from strictarp.netlink import traffic_control as tc
 from strictarp.netlink.link_conf import parse_conf
 from strictarp.netlink.messages import Message, Refusal
@@ -117,8 +117,8 @@ async def tc_filters() -> tuple[str, ...]:
     found: list[str] = []
     async with Netlink(NETLINK_ROUTE) as route:
         dump = route.dump
-        qdiscs = [tc.parse_told(each) for each in await dump(tc.encode_dump_qdiscs())]
-        for index in sorted({each.index for each in qdiscs if each.kind in ("clsact", "ingress")}):
+        qdiscs = [qdisc.parse_qdisc(each) for each in await dump(qdisc.encode_dump_qdiscs())]
+        for index in sorted({each.index for each in qdiscs if each.kind in qdisc.FILTERING}):
             for place, word in ((tc.INGRESS, "ingress"), (tc.EGRESS, "egress")):
                 filters = [tc.parse_told(each) for each in await dump(tc.encode_dump_filters(index, place))]
                 kinds = sorted({each.kind for each in filters if each.meets_arp})

@@ -12,9 +12,10 @@ import msgspec
 
 from strictarp.arp.announcing import sender_for
 from strictarp.arp.explaining import assumed_asker
-from strictarp.arp.facts import UNICAST, Device, Host, dotted
+from strictarp.arp.facts import Device, Host, dotted
 from strictarp.arp.losses import Asked, Evidence, Loss, answered, is_enslaved, losses_on
 from strictarp.arp.switching import Scope, switched
+from strictarp.arp.uplinks import uplinks_of
 from strictarp.sysctl.effective import strictarp_in_force
 
 
@@ -79,9 +80,9 @@ def preflight(
 ) -> Report:
     """What changes when strictARP is switched on in this scope.
 
-    uplinks: for the scopes `uplinks` and `vips`; without any, those with a default route. asked: as heard.
+    uplinks: for the scopes `uplinks` and `vips`; without any, `uplinks_of`. asked: as heard.
     """
-    chosen = tuple(uplinks) or default_uplinks(host)
+    chosen = tuple(uplinks) or uplinks_of(host)
     after = switched(host, scope, chosen)
     devices = receivers(host)
     covered = devices if scope is Scope.ALL else tuple(each for each in devices if each.name in chosen)
@@ -124,12 +125,6 @@ def _inherited(host: Host, after: Host) -> Inherited | None:
     values = {key: after.own(key, "all") for key in ("arp_ignore", "arp_announce")}
     same = all(host.own(key, "all") == value for key, value in values.items())
     return None if same else Inherited(**values)
-
-
-def default_uplinks(host: Host) -> tuple[str, ...]:
-    """Interfaces by which a default route leaves."""
-    hops = [hop for route in host.routes if route.prefix == 0 and route.kind == UNICAST for hop in route.hops]
-    return tuple(dict.fromkeys(hop.device for hop in hops))
 
 
 def _fewer(host: Host, after: Host, devices: Sequence[Device]) -> Iterator[Fewer]:

@@ -21,7 +21,7 @@ _SO_ATTACH_FILTER = 26
 _SO_RCVBUFFORCE = 33
 _SOL_PACKET = 263
 _PACKET_ADD_MEMBERSHIP, _PACKET_STATISTICS, _PACKET_IGNORE_OUTGOING = 1, 6, 23
-_PACKET_MR_MULTICAST = 0
+_PACKET_MR_MULTICAST, _PACKET_MR_ALLMULTI = 0, 2
 _RECEIVE_BUFFER = 2 << 20
 _LARGEST_FRAME = 2048
 _GONE = (errno.ENETDOWN, errno.ENODEV, errno.ENXIO)
@@ -63,12 +63,19 @@ class RawSocket:
             self._socket.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
             self._enlarge()
             for group in groups:
-                membership = struct.pack("=iHH8s", index, _PACKET_MR_MULTICAST, len(group), group)
-                self._socket.setsockopt(_SOL_PACKET, _PACKET_ADD_MEMBERSHIP, membership)
+                self._join(_PACKET_MR_MULTICAST, group)
             self._bind()
         except OSError:
             self._socket.close()
             raise
+
+    def _join(self, kind: int, group: bytes = b"") -> None:
+        membership = struct.pack("=iHH8s", self.index, kind, len(group), group)
+        self._socket.setsockopt(_SOL_PACKET, _PACKET_ADD_MEMBERSHIP, membership)
+
+    def hear_all_groups(self) -> None:
+        """Have the card pass every multicast frame from now on. Raises OSError."""
+        self._join(_PACKET_MR_ALLMULTI)
 
     def _enlarge(self) -> None:
         try:

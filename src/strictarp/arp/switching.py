@@ -8,10 +8,13 @@ from enum import StrEnum
 import msgspec
 
 from strictarp.arp.facts import Host
-from strictarp.arp.nft import DROP, Chain, Match, Ruleset, Table, Verdict
+from strictarp.arp.nft import Ruleset
+from strictarp.arp.nft_parse import parse_nft
+from strictarp.arp.uplinks import VIP_DEVICE, vips_of
+from strictarp.arp.vip_table import TABLE, table_text, vip_table
 from strictarp.sysctl.effective import strictarp_writes
 
-VIP_DEVICE = "kube-ipvs0"
+__all__ = ["VIP_DEVICE", "Scope", "switched", "vips_of"]
 
 
 class Scope(StrEnum):
@@ -23,12 +26,6 @@ class Scope(StrEnum):
     """On some interfaces, by their own values."""
     VIPS = "vips"
     """For Service IPs alone, by nftables; no sysctl changes."""
-
-
-def vips_of(host: Host) -> frozenset[int]:
-    """Addresses that kube-ipvs0 alone holds: one that is the node's own must keep answering."""
-    held = {each.local for each in host.on_device.get(VIP_DEVICE, ())}
-    return frozenset(held - {each.local for each in host.addresses if each.device != VIP_DEVICE})
 
 
 def switched(host: Host, scope: Scope, uplinks: Collection[str] = ()) -> Host:
@@ -43,12 +40,7 @@ def switched(host: Host, scope: Scope, uplinks: Collection[str] = ()) -> Host:
 
 
 def _filtered(host: Host, uplinks: Collection[str]) -> Host:
-    vips = tuple((address, address) for address in sorted(vips_of(host)))
-    rule = (
-        Match("iifname", words=tuple(sorted(uplinks))),
-        Match("arp operation", ((1, 1),)),
-        Match("arp daddr ip", vips),
-        Verdict(DROP),
-    )
-    table = Table("arp", "strictarp", (Chain("in", (rule,), hook="input"),))
-    return msgspec.structs.replace(host, nft=Ruleset((*host.nft.tables, table)))
+    """With the very table that the guard loads; one that is there already is replaced."""
+    others = tuple(each for each in host.nft.tables if (each.family, each.name) != ("arp", TABLE))
+    made = parse_nft(table_text(vip_table(host, uplinks)))
+    return msgspec.structs.replace(host, nft=Ruleset((*others, *made.tables)))

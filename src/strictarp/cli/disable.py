@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import click
 
-from strictarp.cli.switching import switch, switch_options
+from strictarp.cli.switching import Options, switch, switch_options
 
 
 @click.command()
 @switch_options
-def command(
-    kubeconfig: str | None, *, dry_run: bool, yes: bool, timeout: float, json_target: str | None
-) -> int:
+def command(**options: Unpack[Options]) -> int:
     """Switch strictARP off in a cluster, and verify it.
 
-    Sets ipvs.strictARP: false in ConfigMap kube-system/kube-proxy, restarts the proxies, follows the rollout
-    and asks every node. If the rollout or the proof fails, it is all put back.
+    Finds where kube-proxy is configured. If that is a ConfigMap, sets ipvs.strictARP: false in it, restarts
+    the proxies, follows the rollout, asks every node, and tells who answers on the wire before and after. If
+    anything of that fails, it is all put back. If it is another place, says which and what to write there.
 
     \b
     Exit codes:
       0  asked for on no node
       1  refused, or failed and put back; the last line names the state of the cluster
       3  cannot look: no API, no permission, or nodes whose proxy does not tell
+      4  not applicable: no Service IP is bound to an interface in this mode
       64 usage error
 
     \b
     Example:
       strictarp disable --kubeconfig ~/.kube/config --dry-run
     """
-    return switch(
-        wanted=False,
-        kubeconfig=kubeconfig,
-        dry_run=dry_run,
-        yes=yes,
-        timeout=timeout,
-        json_target=json_target,
-    )
+    return switch(options, wanted=False)

@@ -21,13 +21,17 @@ EX_INTERRUPTED = 130
 COMMANDS = {
     "controller": "give Services their addresses from pools",
     "disable": "switch strictARP off in a cluster",
+    "doctor": "what is wrong with a cluster's Layer 2, and what mends it",
     "enable": "switch strictARP on in a cluster, and verify it",
     "explain": "why a host's kernel answers an ARP request, or not",
     "facts": "what decides about ARP on this node, as JSON",
+    "guard": "keep strictARP in force on this node, and put back what was there",
     "lab": "a cluster on this machine, and the scenarios that prove it",
+    "node-report": "what this node shows to root, for doctor",
     "preflight": "what strictARP would break on this node, before it is switched on",
     "probe": "ask on the wire who answers for an address",
     "proxy": "program IPVS for the Services of a cluster (a node's daemon)",
+    "watch": "keep asking who answers for addresses, and listen",
     "speaker": "answer ARP for the addresses this node owns (a node's daemon)",
 }
 
@@ -41,7 +45,7 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command = importlib.import_module(f"strictarp.cli.{cmd_name}").command
+        command = importlib.import_module(f"strictarp.cli.{cmd_name.replace('-', '_')}").command
         if not isinstance(command, click.Command):
             raise TypeError(f"strictarp.cli.{cmd_name}.command is no click command")
         return command

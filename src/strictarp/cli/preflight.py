@@ -29,7 +29,8 @@ EXIT_CANNOT_LOOK = 3
     "uplinks",
     multiple=True,
     metavar="IFACE",
-    help="An interface that Service IPs are announced on. Without any: those with a default route.",
+    help="An interface that Service IPs are announced on. Without any: those with a default route, and those "
+    "with a subnet that holds a Service IP.",
 )
 @click.option(
     "--watch",

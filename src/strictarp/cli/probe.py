@@ -1,118 +1,164 @@
-"""`strictarp probe`: ask on the wire who answers for an address."""
+"""`strictarp probe`: ask on the wire who answers for addresses."""
 
 from __future__ import annotations
 
 import asyncio
-from ipaddress import AddressValueError, IPv4Address
+import sys
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING
 
 import click
 
 from strictarp.arp import probing
-from strictarp.arp.prober import DEFAULT_WAIT, CannotLook, Progress, probe
+from strictarp.arp.probing import Form, Verdict
 from strictarp.cli.output import json_option, write_json
+from strictarp.cli.wire_options import (
+    AddressType,
+    Where,
+    addresses_of,
+    facts_from,
+    view_for,
+    wire_options,
+)
 from strictarp.errors import UserError
 
+if TYPE_CHECKING:
+    from strictarp.wire.asking import OnProgress, Progress
+    from strictarp.wire.cluster_view import ClusterView
+    from strictarp.wire.naming import GivenFacts
+    from strictarp.wire.reporting import Report
 
-class _Address(click.ParamType[IPv4Address]):
-    name = "ip"
-
-    def convert(
-        self, value: str | IPv4Address, param: click.Parameter | None, ctx: click.Context | None
-    ) -> IPv4Address:
-        if isinstance(value, IPv4Address):
-            return value
-        try:
-            address = IPv4Address(value)
-        except AddressValueError:
-            self.fail(f"{value!r} is no IPv4 address such as 192.0.2.100", param, ctx)
-        if address.is_multicast or address.is_loopback or address.is_unspecified:
-            self.fail(f"{value} is not an address that a host answers ARP for", param, ctx)
-        return address
+_FORMS: Mapping[str, tuple[Form, ...]] = {
+    "probe": ("probe",),
+    "request": ("request",),
+    "both": ("probe", "request"),
+}
 
 
 @click.command(name="probe")
-@click.argument("ip", type=_Address())
-@click.option(
-    "-i", "--interface", metavar="IFACE", help="Ask on this interface, not that of the route to IP."
-)
+@wire_options
+@click.option("--all", "everything", is_flag=True, help="Ask for all external addresses of the cluster.")
 @click.option(
     "--wait",
     type=click.FloatRange(min=0.05, max=3600),
-    default=DEFAULT_WAIT,
+    default=1.2,
     show_default=True,
     metavar="S",
     help="Seconds to collect answers; proxies may take 0.8.",
 )
 @click.option(
-    "--sender",
-    type=_Address(),
-    metavar="IP",
-    help="Ask as this host, an ordinary request: only that meets proxy ARP, rp_filter and policy rules.",
+    "--form",
+    type=click.Choice(list(_FORMS)),
+    default=None,
+    help="An address probe touches no cache; only an ordinary request meets proxy ARP, rp_filter and "
+    "policy rules.  [default: probe, or request with --sender]",
+)
+@click.option(
+    "--sender", type=AddressType(), metavar="IP", help="Send ordinary requests as this host, not as ours."
 )
 @json_option
 def command(
-    ip: IPv4Address, interface: str | None, wait: float, sender: IPv4Address | None, json_target: str | None
+    where: Where,
+    *,
+    everything: bool,
+    wait: float,
+    form: str | None,
+    sender: IPv4Address | None,
+    json_target: str | None,
 ) -> int:
-    """Ask by ARP, on the wire, who answers for IP, and count the MAC addresses.
+    """Ask by ARP, on the wire, who answers for each IP, and count the MAC addresses.
 
-    One broadcast request goes out, as an address probe (sender 0.0.0.0, so that nobody's cache is touched).
-    The kernel of this very host does not hear its own question; ask from another one.
+    One broadcast goes out for each address and form, at most 200 a second. The kernel of this very host does
+    not hear its own question; ask from another one. Who is to blame when several answer is told as well as
+    the evidence allows: --kubeconfig and --facts add to it.
 
     \b
-    Exit status: 0 exactly one host answers    1 nobody
-                 2 several                     3 cannot look, and why
+    Exit status: 0 exactly one host answers for each    1 nobody for some
+                 2 several for some                     3 cannot look, and why
+    Of several, 2 counts before 1, and 1 before 3.
 
     \b
     Examples:
       strictarp probe 192.0.2.100
       strictarp probe 192.0.2.100 -i eth0 --json
-      strictarp probe 192.0.2.100 --sender 192.0.2.1
+      strictarp probe --all --kubeconfig ~/.kube/config --form both
+      strictarp probe 192.0.2.100 --facts n1.json --facts n2.json
     """
-    quiet = json_target is not None
-    try:
-        findings = _look(ip, interface, wait, sender=sender, quiet=quiet)
-    except CannotLook as error:
-        raise UserError(f"cannot look for {ip}: {error}", probing.EXIT_CANNOT_LOOK) from error
+    ips = where.ips
+    if not ips and not everything:
+        raise click.UsageError("name an IP, or ask for all of the cluster with --all")
+    if ips and everything:
+        raise click.UsageError("name IPs or give --all, not both")
+    if form == "probe" and sender is not None:
+        raise click.UsageError("--sender: an address probe has none; use --form request or both")
+    facts = facts_from(where)
+    view = view_for(where, whole_cluster=everything)
+    wanted = addresses_of(view) if everything else list(ips)
+    forms = _FORMS[form or ("request" if sender else "probe")]
+    reports = _look(wanted, where.interface, view, facts=facts, wait=wait, forms=forms, sender=sender)
+    if len(ips) == 1 and reports[0].verdict is Verdict.UNKNOWN:
+        raise UserError(probing.sentence(reports[0]), probing.EXIT_CANNOT_LOOK)
     if json_target is not None:
-        write_json(json_target, findings)
+        write_json(json_target, reports[0] if len(ips) == 1 else reports)
     else:
-        _print(findings)
-    return findings.exit_code
+        _print(reports)
+    return probing.exit_code(each.verdict for each in reports)
 
 
 def _look(
-    ip: IPv4Address, interface: str | None, wait: float, *, sender: IPv4Address | None, quiet: bool
-) -> probing.Findings:
-    def run(on_progress: Progress | None) -> probing.Findings:
-        return asyncio.run(probe(ip, interface, wait=wait, sender=sender, on_progress=on_progress))
+    ips: Sequence[IPv4Address],
+    interface: str | None,
+    view: ClusterView,
+    *,
+    facts: GivenFacts,
+    wait: float,
+    forms: Sequence[Form],
+    sender: IPv4Address | None,
+) -> tuple[Report, ...]:
+    from strictarp.wire.inspecting import inspect
+    from strictarp.wire.vantage import CannotLook
 
-    if quiet or wait <= 1:
-        return run(None)
-    from rich.console import Console
+    def run(on_progress: OnProgress | None) -> tuple[Report, ...]:
+        return asyncio.run(
+            inspect(
+                ips,
+                interface,
+                view=view,
+                facts=facts,
+                wait=wait,
+                forms=forms,
+                sender=sender,
+                on_progress=on_progress,
+            )
+        )
 
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        return run(None)
-    with console.status(f"asking for {ip} …") as status:
+    try:
+        if not sys.stderr.isatty():
+            return run(None)
+        from rich.console import Console
 
-        def show(seconds: float, macs: int) -> None:
-            left = max(0.0, wait - seconds)
-            status.update(f"asking for {ip} … {macs} MAC address(es), {left:.1f} s left")
+        with Console(stderr=True).status("asking …") as status:
 
-        return run(show)
+            def show(progress: Progress) -> None:
+                status.update(
+                    f"asked for {progress.asked} of {progress.total}, {progress.answered} answered, "
+                    f"{progress.left:.1f} s left"
+                )
+
+            return run(show)
+    except CannotLook as error:
+        named = str(ips[0]) if len(ips) == 1 else f"{len(ips)} addresses"
+        raise UserError(f"cannot look for {named}: {error}", probing.EXIT_CANNOT_LOOK) from error
 
 
-def _print(findings: probing.Findings) -> None:
-    from rich.console import Console
-    from rich.table import Table
+def _print(reports: Sequence[Report]) -> None:
+    from strictarp.wire.reporting import answerer_table, blame, headline, lines_of, table
 
-    console = Console(highlight=False)
-    colour = {probing.Verdict.ONE: "green", probing.Verdict.NOBODY: "yellow"}.get(findings.verdict, "red")
-    console.print(probing.sentence(findings), style=colour, soft_wrap=True)
-    if not findings.answerers:
-        return
-    table = Table("MAC address", "answers", "first after", box=None, pad_edge=False)
-    for each in findings.answerers:
-        mac = f"{each.mac} (sent from {each.ethernet_source})" if each.ethernet_source else each.mac
-        table.add_row(mac, str(each.answers), f"{each.first_ms:.2f} ms")
-    console.print(table)
+    worst = {0: "green", 1: "yellow"}.get(probing.exit_code(each.verdict for each in reports), "red")
+    click.secho(headline(reports), fg=worst)
+    rows = answerer_table(reports[0]) if len(reports) == 1 else table(reports)
+    for line in lines_of(rows):
+        click.echo(line)
+    for line in blame(reports):
+        click.echo(line)

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import click
 
+from strictarp.arp.switching import Scope
 from strictarp.errors import UserError
+from strictarp.guard.settings import PROXY
+from strictarp.guard.settings import Settings as GuardSettings
 from strictarp.proxy import config as configuration
 from strictarp.proxy import settings as own_settings
 from strictarp.proxy.config import Config
@@ -30,16 +33,36 @@ _SETTINGS = click.option("--settings", "settings_file", type=_FILE, help="ProxyS
     help="Write the configuration with all its defaults to FILE, and end.",
 )
 @click.option("--init-only", is_flag=True, help="Do what needs a writable /proc/sys, and end.")
-@click.option("--cleanup", is_flag=True, help="Remove what was programmed, and end. Sysctls stay.")
+@click.option(
+    "--strictarp-scope",
+    "scope",
+    type=click.Choice([scope.value for scope in Scope]),
+    default=Scope.ALL.value,
+    show_default=True,
+    help="Where ipvs.strictARP holds: everywhere, on uplinks alone, or by nftables for Service IPs alone.",
+)
+@click.option(
+    "--strictarp-state",
+    "state",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=GuardSettings().state,
+    show_default=True,
+    help="Folder of the journal of former values, proxy.json.",
+)
+@click.option(
+    "--cleanup", is_flag=True, help="Remove what was programmed, and end. Sysctls stay, but for strictARP's."
+)
 @click.option("--dry-run", is_flag=True, help="Print what would be done to the kernel now, and end.")
 @click.pass_context
-def command(
+def command(  # noqa: PLR0913 - its options
     ctx: click.Context,
     config_file: Path | None,
     settings_file: Path | None,
     hostname_override: str | None,
     write_config_to: Path | None,
     *,
+    scope: str,
+    state: Path,
     init_only: bool,
     cleanup: bool,
     dry_run: bool,
@@ -64,7 +87,10 @@ def command(
         return _write(text, write_config_to)
     from strictarp.proxy import process
 
-    options = process.options(config, settings, hostname_override, config_file, text)
+    guard = GuardSettings(Scope(scope), state=state, owner=PROXY)
+    options = process.options(
+        config, settings, hostname_override, config_file=config_file, text=text, guard=guard
+    )
     if init_only:
         return process.init_only(options)
     if cleanup or dry_run:

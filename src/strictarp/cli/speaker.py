@@ -1,4 +1,4 @@
-"""`strictarp speaker`: the daemon that answers ARP for the addresses its node owns."""
+"""`strictarp speaker`: the daemon that answers ARP and NDP for the addresses its node owns."""
 
 from __future__ import annotations
 
@@ -64,6 +64,14 @@ def _judging(function: F) -> F:
     help="How late the end of a claim may be noticed; later, it starts again.",
 )
 @click.option(
+    "--refresh",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0, 86_400),
+    metavar="S",
+    help="Announce each own address again every S seconds; 0: only when it was taken over.",
+)
+@click.option(
     "--port", default=7472, show_default=True, type=click.IntRange(0, 65535), help="Metrics; 0: none."
 )
 @click.pass_context
@@ -80,7 +88,7 @@ def command(
     port: int,
     **intervals: int,
 ) -> int | None:
-    """Answer ARP for the load balancer addresses that this node owns.
+    """Answer ARP and NDP for the load balancer addresses that this node owns.
 
     Without a subcommand it is the daemon. On SIGTERM it hands its addresses over and ends with 0.
 
@@ -104,9 +112,9 @@ def command(
     return daemon.run(options)
 
 
-def _settings(hello_ms: int, claim_ms: int, late_ms: int) -> Settings:
+def _settings(hello_ms: int, claim_ms: int, late_ms: int, *, refresh: int) -> Settings:
     """The protocol's settings; what depends on the time of a claim grows and shrinks with it."""
-    from strictarp.speaker.settings import MS, Settings
+    from strictarp.speaker.settings import MS, SECOND, Settings
 
     claim = claim_ms * MS
     try:
@@ -116,6 +124,7 @@ def _settings(hello_ms: int, claim_ms: int, late_ms: int) -> Settings:
             late=late_ms * MS,
             accept=claim * 6 // 10,
             offer=claim * 15 // 100,
+            refresh=refresh * SECOND,
         )
     except ValueError as error:
         raise UserError(f"--hello-ms, --claim-ms, --late-ms: {error}") from None

@@ -15,20 +15,24 @@ import re
 import msgspec
 import yaml
 
+from strictarp.cluster.signs import KUBEADM, Holder
 from strictarp.errors import UserError
 
 KIND = "KubeProxyConfiguration"
-WHERE = "ConfigMap kube-system/kube-proxy, key config.conf"
-BY_HAND = "kubectl -n kube-system edit configmap kube-proxy"
 _COMMENTED = re.compile(r"[ \t]*#[ \t]*strictARP\b.*")
 
 
+class NotIpvs(UserError):
+    """The configuration is for another mode of the proxy."""
+
+
 class Edit(msgspec.Struct, frozen=True):
-    """The outcome: both texts, and what the value was (None: absent, which means false)."""
+    """The outcome: both texts, what the value was (None: absent, which means false), and the file's name."""
 
     before: str
     after: str
     was: bool | None
+    name: str = KUBEADM.key
 
     @property
     def changed(self) -> bool:
@@ -39,50 +43,58 @@ class Edit(msgspec.Struct, frozen=True):
     def diff(self) -> str:
         """As a unified diff; empty without a change."""
         lines = difflib.unified_diff(
-            self.before.splitlines(), self.after.splitlines(), "config.conf", "config.conf", lineterm="", n=2
+            self.before.splitlines(), self.after.splitlines(), self.name, self.name, lineterm="", n=2
         )
         return "\n".join(lines)
 
 
-def set_strictarp(text: str, wanted: bool) -> Edit:
-    """Ask for strictARP or not. Raises UserError naming the field when that cannot be done."""
-    was = read_strictarp(text)
+def set_strictarp(text: str, wanted: bool, holder: Holder = KUBEADM) -> Edit:
+    """Ask for strictARP or not. `holder`: where the text is from.
+
+    Raises UserError naming place and field when that cannot be done.
+    """
+    was = read_strictarp(text, holder)
     if bool(was) == wanted:
-        return Edit(text, text, was)
+        return Edit(text, text, was, holder.key)
     root = _root(text)
     after = _edited(text, root, "true" if wanted else "false")
     if not _proved(text, after, wanted):
         raise UserError(
-            f"{WHERE}: ipvs.strictARP: cannot be changed without touching something else (an alias, or a key "
-            f"listed twice?); set it to {str(wanted).lower()} by hand: {BY_HAND}"
+            f"{holder.title}: ipvs.strictARP: cannot be changed without touching something else (an alias, "
+            f"or a key listed twice?); set it to {str(wanted).lower()} by hand: {holder.by_hand}"
         )
-    return Edit(text, after, was)
+    return Edit(text, after, was, holder.key)
 
 
-def read_strictarp(text: str) -> bool | None:
+def read_strictarp(text: str, holder: Holder = KUBEADM) -> bool | None:
     """What the text asks for, None if it says nothing. Raises UserError for a file that is not for ipvs."""
-    config = _load(text)
+    config = _load(text, holder)
     mode = config.get("mode")
-    if mode != "ipvs":
-        told = f"{mode!r}" if mode else "empty, which means iptables"
-        raise UserError(
-            f"{WHERE}: mode: {told}; strictARP is a setting of mode ipvs. In the other modes no Service IP "
-            "is bound to an interface, so there is nothing to silence; set `mode: ipvs` first to use IPVS"
+    if (mode or holder.default_mode) != "ipvs":
+        told = f"{mode!r}" if mode else f"empty, which means {holder.default_mode}"
+        raise NotIpvs(
+            f"{holder.title}: mode: {told}; strictARP is a setting of mode ipvs. In the other modes no "
+            "Service IP is bound to an interface, so there is nothing to silence; set `mode: ipvs` first to "
+            "use IPVS"
         )
     ipvs = config.get("ipvs")
     if ipvs is None:
         return None
     if not isinstance(ipvs, dict):
-        raise UserError(f"{WHERE}: ipvs: must be a mapping, not {type(ipvs).__name__}; mend it: {BY_HAND}")
+        raise UserError(
+            f"{holder.title}: ipvs: must be a mapping, not {type(ipvs).__name__}; mend it: {holder.by_hand}"
+        )
     value = ipvs.get("strictARP")
     if value is not None and not isinstance(value, bool):
-        raise UserError(f"{WHERE}: ipvs.strictARP: must be true or false, not {value!r}; mend it: {BY_HAND}")
+        raise UserError(
+            f"{holder.title}: ipvs.strictARP: must be true or false, not {value!r}; mend it: {holder.by_hand}"
+        )
     return value
 
 
-def health_port(text: str) -> int:
+def health_port(text: str, holder: Holder = KUBEADM) -> int:
     """The port of the proxies' health server (`healthzBindAddress`, 10256 unless it says otherwise)."""
-    address = _load(text).get("healthzBindAddress")
+    address = _load(text, holder).get("healthzBindAddress")
     port = str(address or "").rpartition(":")[2]
     # Without a port, an IPv6 address ends in something like one: only its bracketed form carries a port.
     bare_v6 = str(address or "").count(":") > 1 and "]:" not in str(address)
@@ -92,16 +104,16 @@ def health_port(text: str) -> int:
 # --- reading -----------------------------------------------------------------------------------------------
 
 
-def _load(text: str) -> dict[str, object]:
+def _load(text: str, holder: Holder = KUBEADM) -> dict[str, object]:
     try:
         documents = [document for document in yaml.safe_load_all(_spaced(text)) if document is not None]
     except yaml.YAMLError as error:
-        raise UserError(f"{WHERE}: cannot be read: {' '.join(str(error).split())}") from None
+        raise UserError(f"{holder.title}: cannot be read: {' '.join(str(error).split())}") from None
     if len(documents) != 1 or not isinstance(documents[0], dict):
-        raise UserError(f"{WHERE}: one {KIND} is expected, there are {len(documents)} documents")
+        raise UserError(f"{holder.title}: one {KIND} is expected, there are {len(documents)} documents")
     kind = documents[0].get("kind")
     if kind != KIND:
-        raise UserError(f"{WHERE}: kind: must be {KIND}, not {kind!r}")
+        raise UserError(f"{holder.title}: kind: must be {KIND}, not {kind!r}")
     return documents[0]
 
 
@@ -194,12 +206,12 @@ def _with_block_key(text: str, mapping: yaml.MappingNode, value: str) -> str:
 
 
 def _with_section(text: str, root: yaml.MappingNode, value: str) -> str:
-    """A whole `ipvs`, behind `mode`."""
+    """A whole `ipvs`, behind `mode`, or behind `kind` where the mode is left to its default."""
     if root.flow_style:
         inner = f'{{"strictARP": {value}}}' if _is_json(text) else f"{{strictARP: {value}}}"
         return _with_flow_key(text, root, "ipvs", inner)
-    mode = _entry(root, "mode")
-    assert mode is not None  # noqa: S101 - it has been read as ipvs
+    mode = _entry(root, "mode") or _entry(root, "kind")
+    assert mode is not None  # noqa: S101 - it has been read
     indent, newline = " " * mode[0].start_mark.column, _newline(text)
     added = f"{indent}ipvs:{newline}{indent}  strictARP: {value}{newline}"
     return _below(text, mode[1].end_mark.index, added)

@@ -1,7 +1,7 @@
-"""The way from a look at the cluster to a state with a name: which step comes next, and where it left us.
+"""The way from a look at the cluster to its end: which step comes next, and what kind of end it was.
 
-Pure. The shell carries out the step that `next_step` names, and hands the outcome to `after`; whatever fails
-and wherever it stops, `sentence` says what state the cluster is in.
+Pure. The shell carries out the step that `next_step` names, and hands the outcome to `after`; what state the
+cluster is in, wherever it stops, is told by `sentences`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ from typing import Literal
 
 import msgspec
 
-RESTART_COMMAND = "kubectl -n kube-system rollout restart daemonset/kube-proxy"
-SYSCTL_COMMAND = "sysctl -w net.ipv4.conf.all.arp_ignore=0 net.ipv4.conf.all.arp_announce=0"
-CONFIGMAP = "ConfigMap kube-system/kube-proxy"
+from strictarp.cluster.signs import KUBEADM, Holder
 
 
 class Step(StrEnum):
@@ -23,22 +21,31 @@ class Step(StrEnum):
     RESTART = "restart the proxies"
     FOLLOW = "follow the rollout"
     PROVE = "look at every node"
+    ANNOUNCE = "have the owners announce"
+    WIRE = "ask on the wire"
     UNDO_EDIT = "put the ConfigMap back"
     UNDO_RESTART = "restart the proxies with it"
     UNDO_FOLLOW = "follow that rollout"
+    UNDO_LOOK = "look at every node again"
+
+
+LOOKS = frozenset({Step.PROVE, Step.WIRE})
+"""Steps that change nothing."""
 
 
 class Facts(msgspec.Struct, frozen=True):
     """What the look at the cluster found.
 
     `edit_needed`: the ConfigMap says otherwise. `rolled_out`: no rollout is under way. `disagreement`: some
-    node's proxy says otherwise.
+    node's proxy runs otherwise. `vips`: there are Service IPs. `holder`: where the setting stands.
     """
 
     wanted: bool
     edit_needed: bool
     rolled_out: bool = True
     disagreement: bool = False
+    vips: bool = False
+    holder: Holder = KUBEADM
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -57,15 +64,29 @@ class Progress(msgspec.Struct, frozen=True):
     undo_failure: Failure | None = None
 
 
+Result = Literal["done", "unchanged", "rolled back", "failed", "stopped"]
+
+
 def planned(facts: Facts) -> tuple[Step, ...]:
-    """The steps to take if nothing fails. One look alone changes nothing."""
+    """The steps to take if nothing fails. Looks alone change nothing."""
     if facts.edit_needed:
-        return Step.EDIT, Step.RESTART, Step.FOLLOW, Step.PROVE
-    if not facts.rolled_out:
-        return Step.FOLLOW, Step.PROVE
-    if facts.disagreement:  # asked for, but the proxies run with an older configuration
-        return Step.RESTART, Step.FOLLOW, Step.PROVE
-    return (Step.PROVE,)
+        changes: tuple[Step, ...] = (Step.EDIT, Step.RESTART, Step.FOLLOW)
+    elif not facts.rolled_out:
+        changes = (Step.FOLLOW,)
+    elif facts.disagreement:  # asked for, but the proxies run with an older configuration
+        changes = (Step.RESTART, Step.FOLLOW)
+    else:
+        changes = ()
+    steps = (*changes, Step.PROVE)
+    if not facts.vips:
+        return steps
+    # Stale neighbour entries matter where kernels fall silent, not where they begin to answer.
+    return (*steps, Step.ANNOUNCE, Step.WIRE) if changes and facts.wanted else (*steps, Step.WIRE)
+
+
+def changes_something(facts: Facts) -> bool:
+    """Some planned step is more than a look."""
+    return not LOOKS.issuperset(planned(facts))
 
 
 def undoing(progress: Progress) -> tuple[Step, ...]:
@@ -77,7 +98,8 @@ def undoing(progress: Progress) -> tuple[Step, ...]:
         return ()
     begun = (*progress.done, progress.failure.step)
     back = (Step.UNDO_EDIT,)
-    return (*back, Step.UNDO_RESTART, Step.UNDO_FOLLOW) if Step.RESTART in begun else back
+    again = (Step.UNDO_RESTART, Step.UNDO_FOLLOW, Step.UNDO_LOOK)
+    return (*back, *again) if Step.RESTART in begun else back
 
 
 def next_step(progress: Progress) -> Step | None:
@@ -97,81 +119,14 @@ def after(progress: Progress, step: Step, failure: str | None) -> Progress:
     return msgspec.structs.replace(progress, undo_failure=Failure(step, failure))
 
 
-def result(progress: Progress) -> Literal["done", "unchanged", "rolled back", "failed", "stopped"]:
+def result(progress: Progress) -> Result:
     """In a word: where it ended, or that it was stopped in the middle."""
     if progress.failure is None:
         if next_step(progress) is not None:
             return "stopped"
-        return "unchanged" if progress.done == (Step.PROVE,) else "done"
-    if progress.undo_failure is None and progress.facts.edit_needed:
+        return "done" if changes_something(progress.facts) else "unchanged"
+    # A last look that fails does not make what was put back less so.
+    barred = progress.undo_failure is not None and progress.undo_failure.step is not Step.UNDO_LOOK
+    if not barred and progress.facts.edit_needed:
         return "rolled back" if next_step(progress) is None else "stopped"
     return "failed"
-
-
-def sentence(progress: Progress, *, unseen: int = 0, nodes: int = 0) -> str:
-    """The state that the cluster is in, for people."""
-    word = "true" if progress.facts.wanted else "false"
-    match result(progress):
-        case "unchanged":
-            return f"{_in_force(progress, unseen, nodes)} already; nothing was changed"
-        case "done":
-            return _in_force(progress, unseen, nodes)
-        case "rolled back":
-            return f"{_why(progress)}; rolled back: {_restored(progress)}"
-        case "failed" if progress.undo_failure is None:
-            return (
-                f"{_why(progress)}; {CONFIGMAP} says strictARP: {word}, as it did before, and was not "
-                "changed. Mend the cause and run this again"
-            )
-        case _:
-            return _midway(progress, word)
-
-
-def _in_force(progress: Progress, unseen: int, nodes: int) -> str:
-    seen = nodes - unseen
-    if progress.facts.wanted:
-        what = f"strictARP is in force on {seen} of {nodes} nodes"
-    else:
-        what = f"strictARP is asked for no more on {seen} of {nodes} nodes"
-    return f"{what}; the others cannot be seen from here" if unseen else what
-
-
-def _why(progress: Progress) -> str:
-    failure = progress.failure
-    return f"could not {failure.step}: {failure.reason}" if failure else ""
-
-
-def _restored(progress: Progress) -> str:
-    text = f"{CONFIGMAP} is as it was"
-    if Step.UNDO_RESTART not in progress.done:
-        return f"{text}, and no proxy was restarted"
-    text += ", and the proxies run with it again"
-    if progress.facts.wanted:
-        text += f"; no proxy resets sysctls, so undo them on nodes where they were set: {SYSCTL_COMMAND}"
-    return text
-
-
-def _midway(progress: Progress, word: str) -> str:
-    """Stopped, or the way back is barred: what is where."""
-    failed = progress.undo_failure
-    lead = "stopped in the middle" if failed is None else f"{_why(progress)}; NOT rolled back"
-    reason = f" (could not {failed.step}: {failed.reason})" if failed else ""
-    again = "run this again to finish, or the opposite command to go back"
-    if Step.UNDO_FOLLOW in progress.done or Step.UNDO_RESTART in progress.done:
-        return f"{lead}{reason}: {CONFIGMAP} is as it was; the proxies are being restarted with it"
-    if Step.UNDO_EDIT in progress.done:
-        return (
-            f"{lead}{reason}: {CONFIGMAP} is as it was, but proxies may run with strictARP: {word}; "
-            f"restart them: {RESTART_COMMAND}"
-        )
-    if not progress.facts.edit_needed:
-        return f"{lead}{reason}: {CONFIGMAP} says strictARP: {word}, as before; {again}"
-    if Step.RESTART in progress.done:
-        where = f"{CONFIGMAP} says strictARP: {word}, and the proxies are being restarted with it"
-    elif Step.EDIT in progress.done:
-        where = f"{CONFIGMAP} says strictARP: {word}, and proxies take it up when they are restarted"
-    elif progress.failure is not None or failed is not None:
-        where = f"{CONFIGMAP} may say strictARP: {word}, and no proxy was restarted"
-    else:
-        where = f"{CONFIGMAP} is as it was unless its edit was just under way"
-    return f"{lead}{reason}: {where}; {again}"

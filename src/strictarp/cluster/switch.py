@@ -3,42 +3,65 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
-from strictarp.cluster.nodes import Seen
-from strictarp.cluster.shell import CANNOT_LOOK, Switch, View
-from strictarp.cluster.steps import SYSCTL_COMMAND, Progress, planned, result, sentence
+from strictarp.arp.facts import Host
+from strictarp.cluster.edit import NotIpvs
+from strictarp.cluster.installers import recognise
+from strictarp.cluster.looking import read_signs
+from strictarp.cluster.outlook import harmful_text
+from strictarp.cluster.own_facts import facts_by_node
+from strictarp.cluster.report import (
+    CANNOT_LOOK,
+    NOT_APPLICABLE,
+    Report,
+    editable,
+    finished,
+    refused,
+    untouched,
+    warnings,
+)
+from strictarp.cluster.shell import Switch, View, Wishes, cannot_look
+from strictarp.cluster.steps import Progress, changes_something
+from strictarp.errors import UserError
 from strictarp.kube import config as kubeconfig
 from strictarp.kube.client import Client
+from strictarp.kube.errors import KubeError
+from strictarp.kube.objects import NODES
 
 
 class Order(msgspec.Struct, frozen=True):
-    """What the command line asks for. `timeout` in seconds bounds each rollout."""
+    """What the command line asks for.
+
+    timeout: bounds each rollout, in seconds. anyway: edit the ConfigMap where it does not last. facts: name
+    of the file → facts of a node. wire, interface: ask for the Service IPs, and where.
+    """
 
     wanted: bool
     kubeconfig: str | None = None
     dry_run: bool = False
     timeout: float = 300.0
+    anyway: bool = False
+    facts: Mapping[str, Host] = {}
+    wire: bool = True
+    interface: str | None = None
 
 
-class Report(msgspec.Struct, frozen=True, rename="camel"):
-    """What came of it; `exit_code` is the command's."""
+class Ask(msgspec.Struct, frozen=True):
+    """What the user is asked before anything is changed. losses: what would be missed, in words."""
 
-    ok: bool
-    exit_code: int
-    result: str
-    state: str
-    changed: bool
-    dry_run: bool
-    diff: str
-    steps: tuple[str, ...]
-    nodes: tuple[Seen, ...]
-    hints: tuple[str, ...]
+    view: View
+    warnings: tuple[str, ...]
+    losses: str
 
 
-def run(order: Order, *, tell: Callable[[str], None], confirm: Callable[[View], bool]) -> Report:
+Tell = Callable[[str], None]
+Confirm = Callable[[Ask], bool]
+
+
+def run(order: Order, *, tell: Tell, confirm: Confirm) -> Report:
     """Look, ask `confirm` if there is something to change, do it. Raises UserError when it cannot be done.
 
     Ctrl-C in the middle is answered by a report that names the state.
@@ -50,79 +73,65 @@ def run(order: Order, *, tell: Callable[[str], None], confirm: Callable[[View], 
     except KeyboardInterrupt:
         if not kept:
             raise
-        return _report(kept[-1], order, "", ())
+        return finished(kept[-1])
 
 
 async def _run(
-    order: Order,
-    client_config: kubeconfig.ClientConfig,
-    tell: Callable[[str], None],
-    confirm: Callable[[View], bool],
-    kept: list[Progress],
+    order: Order, client_config: kubeconfig.ClientConfig, tell: Tell, confirm: Confirm, kept: list[Progress]
 ) -> Report:
     async with Client(client_config) as client:
-        switch = Switch(client, wanted=order.wanted, timeout=order.timeout, tell=tell)
-        view = await switch.look()
-        progress = Progress(view.facts)
-        if order.dry_run:
-            return _dry(view, order)
-        if len(planned(view.facts)) > 1 and not confirm(view):
-            return _declined(view, order)
-        kept.append(progress)
-        progress = await switch.carry_out(progress, kept.append)
-        return _report(progress, order, view.edit.diff, switch.nodes)
+        try:
+            signs = await read_signs(client)
+            nodes = (await client.list(NODES)).items
+        except KubeError as error:
+            raise UserError(cannot_look(error), CANNOT_LOOK) from None
+        installer = recognise(signs, wanted=order.wanted)
+        if installer.holder is None or not editable(installer, anyway=order.anyway):
+            return refused(installer, signs.unread, wanted=order.wanted)
+        tell(f"{installer.title} ({'; '.join(installer.signs)}): the proxies read {installer.holder.title}")
+        wishes = Wishes(
+            order.wanted,
+            order.timeout,
+            await facts_by_node(order.facts, nodes),
+            order.wire,
+            order.interface,
+        )
+        switch = Switch(client, installer.holder, wishes, tell=tell)
+        try:
+            report = await _carry_out(order, switch, confirm, kept, warnings(installer))
+        except NotIpvs as error:
+            state = f"not applicable: {error}"
+            report = Report(False, NOT_APPLICABLE, "not applicable", state, changed=False, dry_run=False)
+        return msgspec.structs.replace(report, installer=installer)
 
 
-def _report(progress: Progress, order: Order, diff: str, nodes: tuple[Seen, ...]) -> Report:
-    unseen = sum(each.verdict == "unseen" for each in nodes)
-    outcome = result(progress)
-    fine = outcome in {"done", "unchanged"}
-    code = (CANNOT_LOOK if unseen else 0) if fine else 1
-    return Report(
-        ok=code == 0,
-        exit_code=code,
-        result=outcome,
-        state=sentence(progress, unseen=unseen, nodes=len(nodes)),
-        changed=outcome != "unchanged",
-        dry_run=False,
-        diff=diff,
-        steps=tuple(progress.done),
-        nodes=nodes,
-        hints=_hints(order, nodes),
-    )
+async def _carry_out(
+    order: Order, switch: Switch, confirm: Confirm, kept: list[Progress], known: tuple[str, ...]
+) -> Report:
+    view = await switch.look()
+    losses = harmful_text(view.outlook)
+    declined = ""
+    if not order.dry_run and changes_something(view.facts) and not confirm(Ask(view, known, losses)):
+        declined = _declined(losses)
+    if order.dry_run or declined:
+        report = untouched(
+            facts=view.facts, edit=view.edit, nodes=view.nodes, vips=view.vips, declined=declined
+        )
+    else:
+        kept.append(Progress(view.facts))
+        progress = await switch.carry_out(kept[0], kept.append)
+        report = finished(
+            progress,
+            diff=view.edit.diff,
+            nodes=switch.nodes,
+            vips=switch.vips,
+            troubles=switch.troubles,
+        )
+    hints = (*known, *report.hints)
+    return msgspec.structs.replace(report, preflight=view.outlook, hints=hints)
 
 
-def _hints(order: Order, nodes: tuple[Seen, ...]) -> tuple[str, ...]:
-    hints = [
-        f"{each.node} cannot be seen from here: {each.reason}; check it with: {each.check}"
-        for each in nodes
-        if each.verdict == "unseen"
-    ]
-    if not order.wanted and (still := [each.node for each in nodes if each.in_force]):
-        hints.append(f"no proxy resets sysctls; on {', '.join(still)} undo them with: {SYSCTL_COMMAND}")
-    return tuple(hints)
-
-
-def _dry(view: View, order: Order) -> Report:
-    steps = planned(view.facts)
-    would = "nothing would be changed" if len(steps) == 1 else f"would {', '.join(steps)}"
-    return _untouched(view, order, 0, would)
-
-
-def _declined(view: View, order: Order) -> Report:
-    return _untouched(view, order, 1, "not confirmed; nothing was changed")
-
-
-def _untouched(view: View, order: Order, code: int, state: str) -> Report:
-    return Report(
-        ok=code == 0,
-        exit_code=code,
-        result="dry run" if order.dry_run else "declined",
-        state=state,
-        changed=False,
-        dry_run=order.dry_run,
-        diff=view.edit.diff,
-        steps=tuple(planned(view.facts)),
-        nodes=view.nodes,
-        hints=_hints(order, view.nodes),
-    )
+def _declined(losses: str) -> str:
+    if not losses:
+        return "not confirmed; nothing was changed"
+    return f"not confirmed, since answers would be missed ({losses}); nothing was changed"

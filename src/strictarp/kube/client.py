@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Generic, Protocol, TypeAlias, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import aiohttp
 import msgspec
@@ -17,14 +17,18 @@ from strictarp.kube.model import KubeObject, Resource
 from strictarp.kube.wire import Decoder, Refused
 
 T = TypeVar("T", bound=KubeObject)
-JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 
 PAGE = 500
 REQUEST_LIMIT = 30.0
 CONNECT_LIMIT = 5.0
 LIST_RESTARTS = 3
+LOG_LIMIT = 64 << 20
 MERGE_PATCH = "application/merge-patch+json"
 JSON = "application/json"
+
+
+class _Version(msgspec.Struct, rename="camel"):
+    git_version: str = ""
 
 
 class Listing(msgspec.Struct, Generic[T], frozen=True):
@@ -33,6 +37,14 @@ class Listing(msgspec.Struct, Generic[T], frozen=True):
     items: tuple[T, ...]
     resource_version: str
     refused: tuple[Refused, ...] = ()
+
+
+class _Group(msgspec.Struct, frozen=True):
+    name: str
+
+
+class _Groups(msgspec.Struct, frozen=True):
+    groups: tuple[_Group, ...] = ()
 
 
 class Api(Protocol):
@@ -70,7 +82,7 @@ class Client:
         self._timeout = timeout
         self._token = Token(config)
         self._session: aiohttp.ClientSession | None = None
-        self._decoders: dict[str, Decoder[KubeObject]] = {}
+        self._decoders: dict[tuple[str, type], Decoder[KubeObject]] = {}
 
     async def __aenter__(self) -> Client:
         context = ssl_context(self.config)
@@ -94,14 +106,6 @@ class Client:
     async def get(self, res: Resource[T], name: str, namespace: str = "") -> T:
         """One object; raises NotFound, Malformed."""
         return self._decoder(res).object(await self._call("GET", res.path(namespace, name)))
-
-    async def get_raw(self, res: Resource[T], name: str, namespace: str = "") -> dict[str, JsonValue]:
-        """One object as the whole document, for those who edit and replace it."""
-        body = await self._call("GET", res.path(namespace, name))
-        try:
-            return msgspec.json.decode(body, type=dict[str, JsonValue])
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise Malformed(200, "Malformed", f"{res.plural} {name}: unreadable answer: {error}") from error
 
     async def list(
         self, res: Resource[T], namespace: str = "", *, label_selector: str = "", field_selector: str = ""
@@ -169,6 +173,32 @@ class Client:
         """Delete an object; raises NotFound."""
         await self._call("DELETE", res.path(namespace, name))
 
+    async def groups(self) -> frozenset[str]:
+        """The API groups that the server has (`/apis`); raises Malformed."""
+        body = await self._call("GET", "/apis")
+        try:
+            listed = msgspec.json.decode(body, type=_Groups)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Malformed(200, "Malformed", f"/apis: unreadable answer: {error}") from error
+        return frozenset(group.name for group in listed.groups)
+
+    async def version(self) -> str:
+        """The server's version (`/version`), such as v1.36.2; raises Malformed."""
+        body = await self._call("GET", "/version")
+        try:
+            return msgspec.json.decode(body, type=_Version).git_version
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Malformed(200, "Malformed", f"/version: unreadable answer: {error}") from error
+
+    async def logs(self, name: str, namespace: str, *, limit: int = LOG_LIMIT) -> str:
+        """What a pod's only container has printed so far; at most `limit` bytes of it.
+
+        Raises NotFound, BadRequest while it has not started.
+        """
+        path = f"/api/v1/namespaces/{namespace}/pods/{name}/log"
+        received = await self._call("GET", path, {"limitBytes": str(limit)}, accept="*/*")
+        return received.decode("utf-8", "replace")
+
     # --- HTTP ---------------------------------------------------------------------------------------------
 
     @asynccontextmanager
@@ -222,9 +252,10 @@ class Client:
         *,
         body: Mapping[str, object] | None = None,
         content: str = JSON,
+        accept: str = JSON,
     ) -> bytes:
         what = f"{method} {path}"
-        headers = self._headers()
+        headers = {**self._headers(), "Accept": accept}
         data = None
         if body is not None:
             headers["Content-Type"] = content
@@ -265,7 +296,7 @@ class Client:
         return Unreachable(f"{self.config.server}: {what}: {why}")
 
     def _decoder(self, res: Resource[T]) -> Decoder[T]:
-        key = f"{res.api_version}/{res.plural}"
+        key = (res.path(), res.type)  # of one kind, different callers want different structs
         found = self._decoders.get(key)
         if found is None:
             made = Decoder(res)

@@ -69,6 +69,27 @@ class L2Advertisement(KubeObject, frozen=True):
     spec: L2AdvertisementSpec = L2AdvertisementSpec()
 
 
+class InterfaceName(Model, frozen=True):
+    """A link of ServiceL2Status.status."""
+
+    name: str = ""
+
+
+class ServiceL2StatusStatus(Model, frozen=True):
+    """ServiceL2Status.status."""
+
+    node: str = ""
+    service_name: str = ""
+    service_namespace: str = ""
+    interfaces: tuple[InterfaceName, ...] | None = None
+
+
+class ServiceL2Status(KubeObject, frozen=True):
+    """metallb.io/v1beta1 ServiceL2Status: the node that announces a Service."""
+
+    status: ServiceL2StatusStatus = ServiceL2StatusStatus()
+
+
 class ConfigurationStateStatus(Model, frozen=True):
     """ConfigurationState.status."""
 
@@ -108,4 +129,8 @@ class AddressConflict(KubeObject, frozen=True):
 IPADDRESSPOOLS = Resource("metallb.io/v1beta1", "ipaddresspools", IPAddressPool)
 L2ADVERTISEMENTS = Resource("metallb.io/v1beta1", "l2advertisements", L2Advertisement)
 CONFIGURATIONSTATES = Resource("metallb.io/v1beta1", "configurationstates", ConfigurationState)
+SERVICEL2STATUSES = Resource("metallb.io/v1beta1", "servicel2statuses", ServiceL2Status)
 ADDRESSCONFLICTS = Resource("strictarp.io/v1alpha1", "addressconflicts", AddressConflict)
+
+ANNOUNCE_AGAIN = "strictarp.io/announce-again"
+"""Annotation of a Service: when its value changes, the owner announces the Service's addresses again."""

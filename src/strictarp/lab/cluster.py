@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import shutil
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
@@ -135,12 +136,17 @@ class Cluster:
         else:
             config = self.kubelet.config_folder(name) / manifests.CONFIG_KEY
             argv = ("strictarp", "proxy", "--config", str(config), "--hostname-override", name)
-            self._keep(f"{PROXY}@{name}", name, argv, name)
+            state = ("--strictarp-state", str(self._node_state(name)))
+            self._keep(f"{PROXY}@{name}", name, (*argv, *state), name)
             port = str(manifests.BACKEND_PORT)
             web = ("strictarp", "lab", "backend", "--name", name, "--port", port)
             self._keep(f"web@{name}", node.pod, web, name)
         speaker = self._strictarp("speaker", "--node-name", name, *self.settings.timing.flags())
         self._keep(f"speaker@{name}", name, speaker, name)
+
+    def _node_state(self, name: str) -> Path:
+        """What a node has of its own below /var/lib."""
+        return self.state / "nodes" / name / "lib"
 
     async def _api_ready(self) -> None:
         limit = time.monotonic() + API_START_LIMIT
@@ -227,6 +233,8 @@ class Cluster:
         self._off.discard(name)
         self.network.forget_node(name)
         self.network.build_node(name)
+        # The kernel's boot id is still the same, but this node has forgotten its sysctls, as in a reboot.
+        shutil.rmtree(self._node_state(name), ignore_errors=True)
         if self._stand_in is not None:
             self._stand_in.restore_node(name)
         self._keep_node(name)

@@ -106,7 +106,7 @@ def cluster(nodes: Iterable[layout.Host], kubeconfig: str) -> list[Document]:
             labels=labels,
             spec={
                 "selector": {"matchLabels": labels},
-                "template": {"metadata": {"labels": labels}, "spec": {"containers": []}},
+                "template": {"metadata": {"labels": labels}, "spec": _proxy_pod()},
             },
         ),
         document(
@@ -131,6 +131,19 @@ def cluster(nodes: Iterable[layout.Host], kubeconfig: str) -> list[Document]:
         ),
     ]
     return made + [node_object(node) for node in nodes]
+
+
+def _proxy_pod() -> Document:
+    """What the lab's kubelet runs, as a pod would say it: by this the proxies' file is recognised."""
+    folder = "/var/lib/kube-proxy"
+    container = {
+        "name": "kube-proxy",
+        "image": "strictarp",
+        "command": ["strictarp", "proxy", f"--config={folder}/{CONFIG_KEY}"],
+        "volumeMounts": [{"name": "config", "mountPath": folder}],
+    }
+    volume = {"name": "config", "configMap": {"name": "kube-proxy"}}
+    return {"hostNetwork": True, "containers": [container], "volumes": [volume]}
 
 
 def node_object(node: layout.Host) -> Document:

@@ -9,12 +9,15 @@ from strictarp.kube.wire import Decoder
 
 MODULES = (
     "strictarp.cli.controller",
+    "strictarp.cli.disable",
+    "strictarp.cli.doctor",
     "strictarp.cli.enable",
     "strictarp.cli.probe",
     "strictarp.cli.proxy",
     "strictarp.cli.speaker",
-    "strictarp.cluster.shell",
+    "strictarp.cluster.switch",
     "strictarp.controller.daemon",
+    "strictarp.doctor.session",
     "strictarp.lab.apiserver.server",
     "strictarp.lab.backend",
     "strictarp.lab.resolver",
@@ -24,6 +27,7 @@ MODULES = (
     "strictarp.proxy.daemon",
     "strictarp.proxy.process",
     "strictarp.speaker.daemon",
+    "strictarp.wire.inspecting",
 )
 
 

@@ -12,6 +12,9 @@ from pathlib import Path
 import msgspec
 
 from strictarp.arp.probing import Findings
+from strictarp.cluster.report import Report as Enabled
+from strictarp.doctor.check import Severity
+from strictarp.doctor.diagnosis import Diagnosis
 from strictarp.errors import UserError
 from strictarp.kube.errors import KubeError
 from strictarp.kube.objects import EVENTS, SERVICES
@@ -36,6 +39,7 @@ BEFORE_FAILURE = 3.0
 AFTER_FAILURE = 6.0
 WATCH_RETURN = 8.0
 EVEN_SHARE = 0.5
+STRICTARP_IS_OFF = "SA101"
 
 Progress = Callable[[str], None]
 OnStep = Callable[[Step], None]
@@ -172,18 +176,45 @@ class Story:
         self.before = msgspec.structs.replace(self.before, vip_as_sender_seen=bool(senders))
         return f"{len(senders)} of {len(asked)} nodes asked as {self.vip}", bool(senders)
 
+    async def fault_doctor(self) -> Outcome:
+        """`strictarp doctor` names the cause alone: what the wire shows follows from it."""
+        code, errors = await self._doctor()
+        return f"exit {code}; errors: {_codes_text(errors)}", (code, errors) == (2, [STRICTARP_IS_OFF])
+
+    async def cure_doctor(self) -> Outcome:
+        """`strictarp doctor` finds no error any more."""
+        code, errors = await self._doctor()
+        return f"exit {code}; errors: {_codes_text(errors)}", code in {0, 1}
+
+    async def _doctor(self) -> tuple[int, list[str]]:
+        """Exit code of `strictarp doctor`, with API and wire, and the codes of its errors."""
+        options = ("--kubeconfig", str(self.cluster.kubeconfig), "--wire", "--json")
+        code, out, err = await self.cluster.run(layout.CLIENT, "strictarp", "doctor", *options)
+        if not out:
+            raise UserError(f"doctor could not look: {err.strip()}")
+        found = msgspec.json.decode(out, type=Diagnosis).findings
+        return code, sorted({each.code for each in found if each.severity is Severity.ERROR})
+
     async def enable(self) -> Outcome:
-        """`strictarp enable`, as a user runs it."""
-        code, _, err = await self.cluster.run(
-            layout.CLIENT, "strictarp", "enable", "--kubeconfig", str(self.cluster.kubeconfig), "--yes"
-        )
-        shown = {name: self.cluster.network.shown_sysctls(name) for name in self.nodes}
-        right = sum((each["arp_ignore"], each["arp_announce"]) == ("1", "2") for each in shown.values())
-        seen = f"exit {code}; arp_ignore=1 arp_announce=2 on {right} nodes"
+        """`strictarp enable`, as a user runs it, from where it can ask on the wire."""
+        return await self._switch("enable", ("1", "2"), before=len(self.nodes), after=1)
+
+    async def disable(self) -> Outcome:
+        """`strictarp disable`: the sysctls are as they were, and so are the answers."""
+        return await self._switch("disable", ("0", "0"), before=1, after=len(self.nodes))
+
+    async def _switch(self, command: str, sysctls: tuple[str, str], *, before: int, after: int) -> Outcome:
+        options = ("--kubeconfig", str(self.cluster.kubeconfig), "--yes", "--json")
+        code, out, err = await self.cluster.run(layout.CLIENT, "strictarp", command, *options)
+        shown = [self.cluster.network.shown_sysctls(name) for name in self.nodes]
+        right = sum((each["arp_ignore"], each["arp_announce"]) == sysctls for each in shown)
+        answered, now = _answered(out, self.vip)
+        names = f"arp_ignore={sysctls[0]} arp_announce={sysctls[1]}"
+        seen = f"exit {code}; {names} on {right} nodes; {answered} answered, now {now}"
         if code != 0:
             last = err.strip().splitlines()[-1:] or [""]
             seen += f"; {last[0]}"
-        return seen, code == 0 and right == len(self.nodes)
+        return seen, (code, right, answered, now) == (0, len(self.nodes), before, after)
 
     async def cure_answers(self) -> Outcome:
         """One MAC answers, and it is that of the node whose speaker says that it owns the IP."""
@@ -293,6 +324,18 @@ def _answerers_text(found: Sequence[Answerer]) -> str:
     return f"{len(found)}: " + (", ".join(each.node or each.mac for each in found) or "nobody")
 
 
+def _codes_text(codes: Sequence[str]) -> str:
+    return ", ".join(codes) or "none"
+
+
+def _answered(report: str, vip: str) -> tuple[int, int]:
+    """How many hosts answered for the VIP before and after, by a report of `enable`."""
+    if not report:
+        return 0, 0
+    seen = next((each for each in msgspec.json.decode(report, type=Enabled).vips if each.ip == vip), None)
+    return (len(seen.before or ()), len(seen.after or ())) if seen else (0, 0)
+
+
 def _witnessed(data: bytes) -> Witnessed:
     return msgspec.json.decode(data, type=Witnessed)
 
@@ -309,12 +352,15 @@ STEPS: tuple[tuple[str, str, Callable[[Story], Awaitable[Outcome]]], ...] = (
     ("fault: who answers", "every node", Story.fault_answers),
     ("fault: client's entry", "changes between resolutions", Story.fault_flaps),
     ("fault: ARP sender", "nodes ask as the VIP", Story.fault_sender),
-    ("strictarp enable", "exit 0, sysctls set on every node", Story.enable),
+    ("fault: doctor", "the cause alone: strictARP is off", Story.fault_doctor),
+    ("strictarp enable", "exit 0, sysctls set, one answers", Story.enable),
     ("cure: who answers", "one, the elected", Story.cure_answers),
     ("cure: ARP sender", "no node asks as the VIP", Story.cure_sender),
     ("cure: requests", "300 answered, by all backends", Story.cure_requests),
     ("owner off", "one takes over, one answerer, in time", Story.power_off),
     ("owner back", "nothing moves, nobody else answers", Story.power_on),
+    ("cure: doctor", "no error", Story.cure_doctor),
+    ("strictarp disable", "exit 0, sysctls as before, all answer", Story.disable),
 )
 
 

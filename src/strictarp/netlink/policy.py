@@ -11,6 +11,7 @@ from socket import AF_INET
 import msgspec
 
 from strictarp.netlink.messages import (
+    NLM_F_ACK,
     NLM_F_DUMP,
     NLM_F_REQUEST,
     MalformedMessage,
@@ -28,7 +29,7 @@ ACTION_LOOKUP, ACTION_GOTO, ACTION_NOP = 1, 2, 3
 ACTION_BLACKHOLE, ACTION_UNREACHABLE, ACTION_PROHIBIT = 6, 7, 8
 
 _GETRULE, _GETNEIGH = 34, 30
-_GETTABLE = 10 << 8 | 1
+_GETTABLE, _GETGEN = 10 << 8 | 1, 10 << 8 | 16
 _NTF_PROXY = 0x08
 _INVERTED = 0x2
 _FRA_DST, _FRA_SRC, _FRA_IIFNAME, _FRA_GOTO, _FRA_PRIORITY = 1, 2, 3, 4, 6
@@ -37,6 +38,7 @@ _FRA_TABLE, _FRA_OIFNAME, _FRA_L3MDEV = 15, 17, 19
 _FRA_IP_PROTO, _FRA_SPORT_RANGE, _FRA_DPORT_RANGE, _FRA_DSCP = 22, 23, 24, 25
 _BEYOND = frozenset((_FRA_FWMARK, _FRA_TUN_ID, _FRA_IP_PROTO, _FRA_SPORT_RANGE, _FRA_DPORT_RANGE, _FRA_DSCP))
 _NFTA_TABLE_NAME = 1
+_NFTA_GEN_ID = 1
 _NFGENMSG = struct.Struct("=BBH")
 _DUMP = NLM_F_REQUEST | NLM_F_DUMP
 
@@ -77,6 +79,19 @@ def encode_dump_proxies() -> bytes:
 def encode_dump_nft_tables(family: int) -> bytes:
     """Ask for all nftables tables of a family; a netfilter socket is needed."""
     return frame(_GETTABLE, _DUMP, _NFGENMSG.pack(family, 0, 0))
+
+
+def encode_get_generation() -> bytes:
+    """Ask for the number of nftables' last transaction in the namespace (NFT_MSG_GETGEN)."""
+    return frame(_GETGEN, NLM_F_REQUEST | NLM_F_ACK, _NFGENMSG.pack(0, 0, 0))
+
+
+def parse_generation(message: Message) -> int:
+    """The number of nftables' last transaction. Raises MalformedMessage."""
+    found = attributes(message.payload, _NFGENMSG.size)
+    if len(found.get(_NFTA_GEN_ID, b"")) != 4:
+        raise MalformedMessage("nftables generation without a number")
+    return int.from_bytes(found[_NFTA_GEN_ID], "big")
 
 
 def parse_rule(message: Message) -> Rule:

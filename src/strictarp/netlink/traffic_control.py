@@ -21,7 +21,7 @@ from strictarp.netlink.messages import (
     read_text,
 )
 
-_GETQDISC, _GETTFILTER = 38, 46
+_GETTFILTER = 46
 _TCMSG = struct.Struct("=BxxxiIII")
 _TCA_KIND = 1
 _DUMP = NLM_F_REQUEST | NLM_F_DUMP
@@ -31,7 +31,7 @@ _ETH_P_ALL, _ETH_P_ARP = 0x0003, 0x0806
 
 
 class Told(msgspec.Struct, frozen=True, gc=False):
-    """A queueing discipline or filter. protocol: of a filter, 3 for all frames."""
+    """A filter. protocol: 3 for all frames."""
 
     index: int
     kind: str
@@ -43,18 +43,13 @@ class Told(msgspec.Struct, frozen=True, gc=False):
         return self.protocol in (_ETH_P_ALL, _ETH_P_ARP)
 
 
-def encode_dump_qdiscs() -> bytes:
-    """Ask for the queueing disciplines of all devices."""
-    return frame(_GETQDISC, _DUMP, _TCMSG.pack(AF_UNSPEC, 0, 0, 0, 0))
-
-
 def encode_dump_filters(index: int, parent: int) -> bytes:
     """Ask for the filters at one place of a device."""
     return frame(_GETTFILTER, _DUMP, _TCMSG.pack(AF_UNSPEC, index, 0, parent, 0))
 
 
 def parse_told(message: Message) -> Told:
-    """A queueing discipline or filter. Raises MalformedMessage."""
+    """A filter. Raises MalformedMessage."""
     if len(message.payload) < _TCMSG.size:
         raise MalformedMessage(f"tc message of {len(message.payload)} bytes, {_TCMSG.size} expected")
     _, index, _, _, info = _TCMSG.unpack_from(message.payload)

@@ -19,6 +19,8 @@ import msgspec
 
 from strictarp import __version__, serving
 from strictarp.errors import UserError
+from strictarp.guard.settings import PROXY
+from strictarp.guard.settings import Settings as GuardSettings
 from strictarp.hello.auth import Keys
 from strictarp.hello.secret import CLUSTER_NAMESPACE, SECRET, UnusableSecret, read_cluster, read_keys
 from strictarp.kube import events
@@ -36,7 +38,7 @@ from strictarp.kube.objects import (
     Service,
 )
 from strictarp.netlink.ipvs import Timeouts
-from strictarp.proxy import health, host, nftables, peers, status
+from strictarp.proxy import health, host, nftables, peers
 from strictarp.proxy import situation as situations
 from strictarp.proxy.config import Config
 from strictarp.proxy.engine import Engine
@@ -48,6 +50,7 @@ from strictarp.proxy.operations import Element
 from strictarp.proxy.seam import HostLinks, Kernel, KernelRefused
 from strictarp.proxy.settings import Settings
 from strictarp.proxy.situation import NodeFacts, node_facts, situation
+from strictarp.proxy.strictarp import RESTORED, StrictArp
 from strictarp.proxy.sync import Syncer
 from strictarp.sysctl.files import ensure
 
@@ -62,7 +65,8 @@ COMPONENT = "strictarp-proxy"
 class Options(msgspec.Struct, frozen=True):
     """What the command line says.
 
-    override: --hostname-override. config_file, config_text: where the configuration is, and its text.
+    override: --hostname-override. config_file, config_text: where the configuration is, and its text. guard:
+    how strictARP is kept, if the configuration wants it.
     """
 
     config: Config
@@ -71,6 +75,7 @@ class Options(msgspec.Struct, frozen=True):
     override: str | None = None
     config_file: Path | None = None
     config_text: str = ""
+    guard: GuardSettings = GuardSettings(owner=PROXY)
 
 
 def node_name(override: str | None, config: Config) -> str:
@@ -147,6 +152,11 @@ class Proxy:
             lambda: self._health.verdict(time.monotonic())[0], self._health_port_failed
         )
         self._telling: set[asyncio.Task[bool]] = set()
+        self._untold: list[tuple[str, str, bool]] = []
+        self.strictarp = StrictArp(
+            options.guard, lambda reason, message: self.say(reason, message, warning=reason != RESTORED)
+        )
+        self.syncer.before_binds = self.strictarp.expect
         self._add_metrics()
 
     async def run(self) -> None:
@@ -154,6 +164,12 @@ class Proxy:
 
         Raises KernelRefused when the kernel cannot serve, UserError for a sysctl that cannot be written.
         """
+        try:
+            await self._run()
+        finally:
+            await self.strictarp.close()
+
+    async def _run(self) -> None:
         await self._kernel.prepare()
         await self._prepare(self._config)
         await self.syncer.skeleton()
@@ -164,8 +180,11 @@ class Proxy:
             group.create_task(self._serve())
             group.create_task(self._health_ports.run())
             group.create_task(self._follow_host())
+            group.create_task(self.strictarp.run())
             await self._synced()
             self.say("Starting", f"strictarp {__version__}")
+            for reason, message, warning in self._untold:
+                self._emit(self.nodes.objects.get(self._node), reason, message, warning=warning)
             group.create_task(self.syncer.run())
             if self._liveness.enabled:
                 group.create_task(self._hear())
@@ -202,6 +221,7 @@ class Proxy:
 
     async def _prepare(self, config: Config) -> None:
         host.prepare(config, self._ensure)
+        await self.strictarp.want(strict=config.strict_arp)
         host.set_oom_score(config.oom_score_adj)
         timeouts = Timeouts(int(config.tcp_timeout), int(config.tcp_fin_timeout), int(config.udp_timeout))
         if timeouts != Timeouts():
@@ -246,7 +266,7 @@ class Proxy:
 
     async def _status(self) -> dict[str, object]:
         seen = await self._kernel.host_links()
-        return status.read_status(seen.links, requested=self._config.strict_arp)
+        return self.strictarp.document(seen.links, requested=self._config.strict_arp)
 
     # --- objects ------------------------------------------------------------------------------------------
 
@@ -277,6 +297,7 @@ class Proxy:
         node = self.nodes.objects.get(self._node)
         facts = node_facts(self._node, self._host, node, self._families)
         self.engine.see(situation(self._config, facts, self.engine.facts.dead))
+        self.strictarp.learn(facts.primary)
         if len(self.engine.store):
             self.syncer.wake()
 
@@ -323,9 +344,12 @@ class Proxy:
     # --- events -------------------------------------------------------------------------------------------
 
     def say(self, reason: str, message: str, *, warning: bool = False) -> None:
-        """Say something about this node: in the log, and as an Event."""
+        """Say something about this node: in the log, and as an Event, as soon as the Node is known."""
         log.log(logging.ERROR if warning else logging.INFO, message, extra={"fields": {"event": reason}})
-        self._emit(self.nodes.objects.get(self._node), reason, message, warning=warning)
+        if self.nodes.synced.is_set():
+            self._emit(self.nodes.objects.get(self._node), reason, message, warning=warning)
+        else:
+            self._untold.append((reason, message, warning))
 
     def _health_port_failed(self, key: str, message: str) -> None:
         service = self.services.objects.get(key)
@@ -382,6 +406,14 @@ class Proxy:
             "strictarp_proxy_virtual_servers": ("Virtual servers", lambda: len(engine.mirror.servers)),
             "strictarp_proxy_draining": ("Real servers that drain", lambda: len(engine.drains)),
             "strictarp_proxy_dead_nodes": ("Nodes given up", lambda: len(engine.facts.dead)),
+            "strictarp_proxy_strictarp_in_force": (
+                "1: strictARP is in force on every uplink",
+                self.strictarp.in_force,
+            ),
+            "strictarp_proxy_strictarp_drifts": (
+                "Changes of strictARP's sysctls or table that were undone",
+                self.strictarp.drifts,
+            ),
         }
 
 

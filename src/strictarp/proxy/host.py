@@ -1,4 +1,4 @@
-"""What of the host is set once, at the start: sysctls and the own OOM score. Thin."""
+"""What of the host is set once, at the start: sysctls but strictARP's, and the own OOM score. Thin."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Ensure: TypeAlias = Callable[[str, int], int | None]
 
 def prepare(config: Config, ensure: Ensure) -> None:
     """Set everything. Raises UserError for a sysctl that Services cannot do without."""
-    wanted = sysctls.wanted_sysctls(config) | sysctls.kernel_sysctls(os.uname().release)
+    wanted = sysctls.BASIC | sysctls.kernel_sysctls(os.uname().release)
     for name, value in wanted.items():
         try:
             before = ensure(name, int(value))

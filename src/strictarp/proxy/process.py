@@ -11,6 +11,8 @@ import msgspec
 
 from strictarp import logs
 from strictarp.errors import UserError
+from strictarp.guard import once as guarding
+from strictarp.guard.settings import Settings as GuardSettings
 from strictarp.kube import config as kubeconfig
 from strictarp.kube.client import Client
 from strictarp.proxy import config as configuration
@@ -22,6 +24,7 @@ from strictarp.proxy.following import texts_of
 from strictarp.proxy.kernel import LinuxKernel
 from strictarp.proxy.seam import KernelRefused
 from strictarp.proxy.settings import Settings
+from strictarp.proxy.strictarp import StrictArp
 from strictarp.sysctl.files import ensure
 
 log = logging.getLogger(__name__)
@@ -47,17 +50,32 @@ def run(options: Options) -> int:
 
 
 def options(
-    config: Config, settings: Settings, override: str | None, config_file: Path | None, text: str
+    config: Config,
+    settings: Settings,
+    override: str | None,
+    *,
+    config_file: Path | None,
+    text: str,
+    guard: GuardSettings,
 ) -> Options:
     """What the command line says, with the node's name worked out. Raises UserError for a blank one."""
-    return Options(config, settings, node_name(override, config), override, config_file, text)
+    return Options(config, settings, node_name(override, config), override, config_file, text, guard)
 
 
 def init_only(options: Options) -> int:
     """Set the sysctls, so that the daemon can do without a writable /proc/sys. Raises UserError."""
     logs.setup("proxy")
     host.prepare(options.config, ensure)
+    asyncio.run(_strictarp_once(options))
     return 0
+
+
+async def _strictarp_once(options: Options) -> None:
+    guard = StrictArp(options.guard, lambda _, message: log.warning(message))
+    try:
+        await guard.want(strict=options.config.strict_arp)
+    finally:
+        await guard.close()
 
 
 def once(options: Options, *, cleanup: bool, dry_run: bool) -> list[str]:
@@ -73,12 +91,21 @@ async def _once(options: Options, *, cleanup: bool, dry_run: bool) -> list[str]:
     kernel = LinuxKernel(nftables.change_elements)
     try:
         if cleanup:
-            return await onces.clean_up(kernel, options.config, options.node, dry_run=dry_run)
+            told = await onces.clean_up(kernel, options.config, options.node, dry_run=dry_run)
+            return told + await _clean_up_strictarp(options, dry_run=dry_run)
         async with Client(kubeconfig.load(options.config.kubeconfig or None)) as client:
             proxy = Proxy(options, kernel, client)
             return await onces.dry_run(proxy, kernel, options.config, options.node)
     finally:
         kernel.close()
+
+
+async def _clean_up_strictarp(options: Options, *, dry_run: bool) -> list[str]:
+    if dry_run:
+        found = await guarding.status(options.guard)
+        return [f"put back {name} = {value}" for name, value in found.journalled.items()] if found else []
+    released = await guarding.put_back(options.guard)
+    return [*(f"put back {line}" for line in released.done), *(f"left {line}" for line in released.left)]
 
 
 def _first(group: BaseExceptionGroup[UserError]) -> BaseException:

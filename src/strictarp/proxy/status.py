@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from strictarp.guard.report import Report
 from strictarp.netlink.rtnl import IFF_LOOPBACK, IFF_NOARP, IFF_UP, Link
 from strictarp.proxy.seam import DEVICE
 from strictarp.sysctl import files
@@ -48,6 +49,22 @@ def strictarp_status(
         "sysctls": {f"net.ipv4.conf.all.{key}": str(value) for key, value in sorted(everywhere.items())},
         "interfaces": seen,
     }
+
+
+def guarded_part(told: Report, *, decides: bool) -> dict[str, object]:
+    """What a guard adds to the document. decides: its uplinks say whether strictARP is in force, and none of
+    the other interfaces does.
+    """
+    added: dict[str, object] = {
+        "scope": told.scope,
+        "uplinks": told.uplinks,
+        "drifts": told.drifts,
+        "lastDrift": told.last_drift,
+        "trouble": told.trouble,
+    }
+    if decides:
+        added |= {"inForce": told.in_force, "reason": told.reason}
+    return added
 
 
 def read_status(links: Iterable[Link], *, requested: bool) -> dict[str, object]:

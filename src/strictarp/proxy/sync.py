@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from strictarp.proxy.caution import Caution
 from strictarp.proxy.diff import Steps
@@ -13,7 +13,7 @@ from strictarp.proxy.engine import Engine, unprepared
 from strictarp.proxy.metrics import Metrics
 from strictarp.proxy.nft_listing import BadListing, Listing, parse_listings
 from strictarp.proxy.nftables import FAMILIES, TABLE
-from strictarp.proxy.operations import Element, Operation, describe_operation
+from strictarp.proxy.operations import BindAddress, Element, Operation, describe_operation
 from strictarp.proxy.seam import Kernel, KernelRefused
 from strictarp.proxy.state import Touched
 from strictarp.proxy.store import FIRST
@@ -25,9 +25,14 @@ DOUBT_SECONDS = 60.0
 _OUTSIDE = (KernelRefused, BadListing, OSError, TimeoutError)
 
 
+async def _nothing(_: Sequence[BindAddress]) -> None:
+    """Nobody needs to know before."""
+
+
 class Syncer:
     """One node's loop. `table`: text of our whole nftables table with given elements. `on_turn`: called after
-    each turn. `min_period`: seconds from the begin of a turn to that of the next.
+    each turn. `before_binds`: called before addresses are bound. `min_period`: seconds from the begin of a
+    turn to that of the next.
 
     `failing`: why the last turn did not do everything. `settled` is set when a first turn did everything.
     """
@@ -54,6 +59,7 @@ class Syncer:
         self._full_look = full_look
         self._metrics = metrics
         self._on_turn = on_turn
+        self.before_binds: Callable[[Sequence[BindAddress]], Awaitable[None]] = _nothing
         self._caution = Caution(DOUBT_SECONDS)
         self._rules: Listing | None = None
         self._table_due = True
@@ -233,7 +239,9 @@ class Syncer:
         wait = unprepared(steps.binds, self.engine.failed, sets_failed=sets_failed)
         self.engine.done(wait, ["waits for SNAT and virtual servers"] * len(wait))
         held_back = set(wait)
-        await self._apply([bind for bind in steps.binds if bind not in held_back])
+        binds = [bind for bind in steps.binds if bind not in held_back]
+        await self.before_binds([bind for bind in binds if isinstance(bind, BindAddress)])
+        await self._apply(binds)
         await self._apply(steps.removals)
         await self._apply(steps.last_sets)
         self.engine.follow_drains(touched, self._clock())

@@ -8,18 +8,19 @@ from strictarp.proxy.config import Config, Conntrack
 
 ARP_IGNORE = "net.ipv4.conf.all.arp_ignore"
 ARP_ANNOUNCE = "net.ipv4.conf.all.arp_announce"
-_BASIC = {
+BASIC = {
     "net.ipv4.vs.conntrack": "1",
     "net.ipv4.vs.expire_nodest_conn": "1",
     "net.ipv4.vs.expire_quiescent_template": "1",
     "net.ipv4.ip_forward": "1",
 }
+"""Needed in any case. SNAT after IPVS works with vs.conntrack=1 only."""
 STRICT_ARP = {ARP_IGNORE: "1", ARP_ANNOUNCE: "2"}
 
 
 def wanted_sysctls(config: Config) -> dict[str, str]:
-    """Dotted name → value, in the order of writing. SNAT after IPVS works with vs.conntrack=1 only."""
-    return {**_BASIC, **(STRICT_ARP if config.strict_arp else {})}
+    """Dotted name → value, in the order of writing. strictARP's are kept by the guard (`proxy.strictarp`)."""
+    return {**BASIC, **(STRICT_ARP if config.strict_arp else {})}
 
 
 def kernel_sysctls(release: str) -> dict[str, str]:

@@ -16,8 +16,8 @@ class Send(msgspec.Struct, frozen=True, gc=False):
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
-    """Put these bytes on the link, which say "I own `address`" (an ARP answer or announcement), but only
-    if `Machine.may_answer(now)` holds right before. announcement: nobody asked.
+    """Put these bytes on the link, which say "I own `address`" (an answer or announcement by ARP or NDP), but
+    only if `Machine.may_answer(now)` holds right before. announcement: nobody asked.
     """
 
     data: bytes
@@ -63,6 +63,8 @@ class Kind(enum.StrEnum):
     ADDRESS_CONFLICT = "AddressConflict"
     KERNEL_ANSWERS = "KernelAnswers"
     CONTESTED = "Contested"
+    SEVERAL_ANSWER = "SeveralAnswer"
+    NOBODY_ANSWERS = "NobodyAnswers"
     ISOLATED = "Isolated"
     CONNECTED = "Connected"
     FROZEN = "Frozen"
@@ -72,6 +74,16 @@ class Kind(enum.StrEnum):
     PEER_LEFT = "PeerLeft"
     SAME_NAME = "SameNodeName"
     DRAINED = "Drained"
+
+
+class Taking(enum.StrEnum):
+    """Why a node took an IP over: the detail of TOOK_OVER."""
+
+    HANDED_OVER = "handed over"
+    SILENCE = "its owner fell silent"
+    RELEASED = "its owner let it go"
+    AGAIN = "owned before"
+    NEW = "no owner known"
 
 
 class Report(msgspec.Struct, frozen=True, gc=False):

@@ -18,6 +18,7 @@ class Timer(enum.IntEnum):
     SLOT = enum.auto()
     RELEASE = enum.auto()
     ANNOUNCE = enum.auto()
+    REFRESH = enum.auto()
     DRAIN = enum.auto()
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from strictarp.kube.custom import ANNOUNCE_AGAIN
 from strictarp.kube.objects import EndpointConditions, EndpointSlice, Node, Service
 from strictarp.speaker import advertising, election
 from strictarp.speaker.advertising import Advertising
@@ -59,14 +60,18 @@ class Standing(msgspec.Struct, frozen=True):
     behind: bool = False
     segments: frozenset[tuple[int, int, int]] | None = None
 
-    def reaches(self, addresses: Iterable[Address]) -> bool:
-        """One of the addresses lies in a segment of this node."""
-        if self.segments is None:
-            return True
-        return any(
-            bits == each.max_prefixlen and int(each) >> varying == network
+    def out_of_reach(self, addresses: Iterable[Address]) -> frozenset[Address]:
+        """Those of the addresses that lie in no segment of this node."""
+        segments = self.segments
+        if segments is None:
+            return frozenset()
+        return frozenset(
+            each
             for each in addresses
-            for bits, varying, network in self.segments
+            if not any(
+                bits == each.max_prefixlen and int(each) >> varying == network
+                for bits, varying, network in segments
+            )
         )
 
 
@@ -106,8 +111,10 @@ class Verdict(msgspec.Struct, frozen=True):
     """What holds for one Service.
 
     addresses: of its status, all of one owner. order: the candidates, first choice first, always by the
-    Service's first address. why: set when nobody may announce it; `order` is empty then. reasons: node → why
-    it may not. matching: the advertisements that count, for `interfaces_of`.
+    Service's first address; those that reach only some of the addresses come behind. why: set when nobody may
+    announce it; `order` is empty then. reasons: node → why it may not. matching: the advertisements that
+    count, for `interfaces_of`. out_of_reach: of candidates that reach only some of the addresses, the others.
+    again: value of the annotation that asks for an announcement, empty without.
     """
 
     service: str
@@ -116,6 +123,19 @@ class Verdict(msgspec.Struct, frozen=True):
     why: Why | None = None
     reasons: Mapping[str, str] = {}
     matching: tuple[Advertising, ...] = ()
+    out_of_reach: Mapping[str, frozenset[Address]] = {}
+    again: str = ""
+
+    def order_of(self, address: Address) -> tuple[Candidate, ...]:
+        """The candidates that have a link in this address's segment."""
+        if not self.out_of_reach:
+            return self.order
+        return tuple(each for each in self.order if address not in self.out_of_reach.get(each.node, ()))
+
+    @property
+    def unreached(self) -> tuple[Address, ...]:
+        """Addresses that no node can announce."""
+        return tuple(each for each in self.addresses if not self.order_of(each))
 
 
 def evaluate(service: Service, slices: Sequence[EndpointSlice], facts: Facts) -> Verdict:
@@ -141,17 +161,35 @@ def evaluate(service: Service, slices: Sequence[EndpointSlice], facts: Facts) ->
     local = serving if service.spec.external_traffic_policy == "Local" else None
     scores: dict[str, int] = {}
     reasons: dict[str, str] = {}
+    partial: dict[str, frozenset[Address]] = {}
     for node, standing in facts.standings.items():
         against = standing.against or _against_here(node, matching, local)
-        if against is None and not standing.reaches(addresses):
-            against = f"no link in the segment of {', '.join(map(str, addresses))}"
+        missing = standing.out_of_reach(addresses)
+        if against is None and len(missing) == len(set(addresses)):
+            against = no_link(*addresses)
         if against is None:
+            if missing:
+                partial[node] = missing
             scores[node] = sum(each.weights.get(node, 0) for each in matching)
         else:
             reasons[node] = against
-    behind = {node for node in scores if facts.standings[node].behind}
+    behind = {node for node in scores if facts.standings[node].behind or node in partial}
     order = election.order(scores, str(addresses[0]), behind)
-    return Verdict(key, addresses, order, None if order else Why.NO_NODE, reasons, matching)
+    return Verdict(
+        key,
+        addresses,
+        order,
+        None if order else Why.NO_NODE,
+        reasons,
+        matching,
+        partial,
+        (service.metadata.annotations or {}).get(ANNOUNCE_AGAIN, ""),
+    )
+
+
+def no_link(*addresses: Address) -> str:
+    """Why a node may not announce addresses that it does not reach."""
+    return f"no link in the segment of {', '.join(map(str, addresses))}"
 
 
 def _ingress(service: Service) -> list[str]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from strictarp.arp import frames as arp
+from strictarp.arp.frames import MARK_LENGTH
 from strictarp.hello import ids
 from strictarp.hello.frames import Frame
 from strictarp.hello.messages import MAX_CLAIM_ENTRIES, Claim, Entry, State, Witness
+from strictarp.speaker import resolution
 from strictarp.speaker.actions import Kind
 from strictarp.speaker.agenda import Timer
 from strictarp.speaker.core import Core
-from strictarp.speaker.ownership import own
+from strictarp.speaker.ownership import leading_peer, leads, own
 from strictarp.speaker.peers import Peer
 from strictarp.speaker.presence import may_claim
 from strictarp.speaker.settings import MS
@@ -80,11 +81,15 @@ def _cold_start(core: Core, first: Sequence[Peer]) -> int:
 
 
 def _going_first(core: Core, slot: Slot) -> list[Peer]:
-    """Live candidates of this node's standing that order before it; with a penalty, all of them.
+    """Live candidates of this node's standing that order before it; with a penalty, all of them. Who owns the
+    Service's first address goes before all.
 
     A joining node meets no seasoned one here, so it counts the joining: a cold cluster starts in order.
     """
+    if leads(core, slot):
+        return []
     found = []
+    leader = leading_peer(core, slot)
     penalised = core.now < slot.penalty_until
     for candidate in slot.view.candidates:
         if candidate.node == core.node:
@@ -94,6 +99,8 @@ def _going_first(core: Core, slot: Slot) -> list[Peer]:
         peer = _live_candidate(core, candidate.node)
         if peer is not None and peer.state is core.state:
             found.append(peer)
+    if leader is not None and leader.state is core.state and leader not in found:
+        found.append(leader)
     return found
 
 
@@ -102,7 +109,7 @@ def begin(core: Core, slot: Slot) -> None:
     slot.phase = Phase.CLAIMING
     slot.epoch = slot.highest + 1
     slot.saw_epoch(slot.epoch)
-    slot.claiming = Claiming(core.now, core.chance.randbytes(arp.MARK_LENGTH))
+    slot.claiming = Claiming(core.now, core.chance.randbytes(MARK_LENGTH))
     core.waiting.discard(slot.vip)
     core.report(Kind.CLAIM_STARTED, slot, node=slot.previous[0])
     _ask(core, slot, slot.claiming)
@@ -110,8 +117,8 @@ def begin(core: Core, slot: Slot) -> None:
 
 def _ask(core: Core, slot: Slot, claiming: Claiming) -> None:
     _say_claim(core, slot)
-    nonce = claiming.nonce if any(claiming.nonce) else b"\1" * arp.MARK_LENGTH
-    core.probes.append(arp.probe(core.mac, slot.address, nonce=nonce))
+    nonce = claiming.nonce if any(claiming.nonce) else b"\1" * MARK_LENGTH
+    core.probes.append(resolution.probe(core.mac, slot.address, nonce=nonce))
     core.asks_gateway = True
     claiming.probes += 1
     if claiming.probes == PROBES:
@@ -166,7 +173,7 @@ def _is_alone(core: Core, claiming: Claiming) -> bool:
         return True  # longer than any live peer leaves between two hellos: this node has gone deaf
     if core.peers.any_live(core.now):
         return False
-    heard = core.gateway_answered if core.gateway is not None else core.heard_stranger
+    heard = core.gateway_answered if core.gateways_to_ask else core.heard_stranger
     return heard is None or heard < claiming.started
 
 

@@ -6,11 +6,11 @@ import random
 from collections import Counter
 from collections.abc import Iterable
 
-from strictarp.arp import frames as arp
 from strictarp.hello import frames, ids
 from strictarp.hello.auth import Keys
 from strictarp.hello.frames import GROUP_MAC, Sender
 from strictarp.hello.messages import MAX_CLAIM_ENTRIES, Claim, Entry, Message, State
+from strictarp.speaker import resolution
 from strictarp.speaker import view as views
 from strictarp.speaker.actions import Action, Answer, Kind, Report, Send
 from strictarp.speaker.agenda import Agenda
@@ -44,6 +44,8 @@ class Core:
         self.sender = Sender(cluster, ids.node_id(node), chance.getrandbits(64))
         self.seq = 0
         self.mac = b""
+        self.own6 = b""
+        """Own IPv6 address of the link, to ask hosts from; empty without."""
         self.link_up = False
         self.leaving = False
         self.left = False
@@ -71,6 +73,8 @@ class Core:
         """VIPs without a known owner that this node may claim."""
         self.outscored: set[int] = set()
         """Own VIPs for which the view names a candidate of higher score."""
+        self.beside: set[int] = set()
+        """Own VIPs that are another address of a Service whose first one is on this segment, too."""
         self.looks: dict[int, None] = {}
         # The others.
         self.view = views.EMPTY
@@ -87,9 +91,18 @@ class Core:
         self.unsynced: set[Peer] = set()
         """Peers whose whole set is not known here."""
         self.heard_ever: set[int] = set()
+        self.asked: dict[int, Asked] = {}
+        """VIP → the audit's question that is on the wire."""
+        self.to_audit: list[int] = []
+        self.audited_at: int | None = None
+        self.answerers: dict[bytes, int] = {}
+        """VIP's address → how many MACs answered at its last audit."""
+        self.hellos: Counter[int] = Counter()
+        """Node → hellos heard of it; `hellos_lost`: those that must have come in between."""
+        self.hellos_lost: Counter[int] = Counter()
         self.pending: dict[Key, Pending] = {}
-        self.gateway: bytes | None = None
-        self.gateway_mac = b""
+        self.gateways: dict[bytes, bytes] = {}
+        """Default gateway of each family → its MAC, empty while not heard."""
         self.gateway_answered: int | None = None
         self.heard_any: int | None = None
         self.heard_stranger: int | None = None
@@ -159,15 +172,26 @@ class Core:
         data = frames.encode(message, self.sender, self.keys, seq=self.seq, source=self.mac, to=to)
         self.out.append(Send(data))
 
-    def send_arp(self, data: bytes) -> None:
-        """Send an ARP frame that claims nothing."""
+    def send_question(self, data: bytes) -> None:
+        """Send an ARP or NDP frame that claims nothing."""
         if self.speaking:
             self.out.append(Send(data))
 
     def send_announcement(self, slot: Slot, data: bytes) -> None:
-        """Send an ARP frame that says that this node owns the IP."""
+        """Send an ARP or NDP frame that says that this node owns the IP."""
         if self.speaking:
             self.out.append(Answer(data, slot.address, announcement=True))
+
+    @property
+    def gateways_to_ask(self) -> list[bytes]:
+        """The gateways that can be asked: an IPv6 one only with an own address."""
+        return [gateway for gateway in self.gateways if len(gateway) == 4 or self.own6]
+
+    def inquire(self, address: bytes) -> None:
+        """Have a host asked for its own address when the step ends, where that can be done."""
+        data = resolution.inquiry(self.mac, self.own6, address)
+        if data is not None:
+            self.probes.append(data)
 
     def look(self, vips: Iterable[int]) -> None:
         """Have these VIPs looked at before the step ends, where the view has them."""
@@ -188,13 +212,26 @@ class Core:
             for start in range(0, len(entries), MAX_CLAIM_ENTRIES):
                 part = tuple(entries[start : start + MAX_CLAIM_ENTRIES])
                 self.say(Claim(node, incarnation, seq, part))
+        if self.asks_gateway:
+            for gateway in self.gateways_to_ask:
+                self.inquire(gateway)
         for data in self.probes:
-            self.send_arp(data)
-        if self.asks_gateway and self.gateway is not None:
-            self.send_arp(arp.probe(self.mac, self.gateway))
+            self.send_question(data)
         self.claims.clear()
         self.probes.clear()
         self.asks_gateway = False
+
+
+class Asked:
+    """A question of the audit: when, who owned the IP (node and epoch), and the MACs that answered so far."""
+
+    __slots__ = ("at", "macs", "owner", "questions")
+
+    def __init__(self, at: int, owner: tuple[int, int]) -> None:
+        self.at = at
+        self.owner = owner
+        self.questions = 1
+        self.macs: set[bytes] = set()
 
 
 class Pending:

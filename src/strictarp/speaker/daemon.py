@@ -2,17 +2,20 @@
 
 Capabilities: CAP_NET_RAW (packet sockets); CAP_SYS_NICE is used where it is given. RBAC: list and watch
 services, endpointslices, nodes, namespaces, ipaddresspools, l2advertisements; in its namespace list, watch
-the Secret strictarp-hello and leases; create, patch and delete its own Lease; create, get and patch events.
+the Secret strictarp-hello and leases; create, patch and delete its own Lease; create, list and delete
+servicel2statuses, patch servicel2statuses/status; create, get and patch events.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import random
 import signal
 from collections.abc import Iterable
+from ipaddress import ip_address
 
 import msgspec
 from prometheus_client import CollectorRegistry
@@ -35,7 +38,8 @@ from strictarp.kube.objects import (
     Lease,
     Service,
 )
-from strictarp.speaker import advertising, picture
+from strictarp.speaker import advertising, l2status, picture
+from strictarp.speaker.actions import Disowned, Owning
 from strictarp.speaker.candidates import Facts, standings
 from strictarp.speaker.candidates import Options as Judging
 from strictarp.speaker.events import DrainRequested, KeysChanged
@@ -47,9 +51,10 @@ from strictarp.speaker.membership import SELECTOR, Membership, Presence, segment
 from strictarp.speaker.pools import read_pool
 from strictarp.speaker.priority import go_first
 from strictarp.speaker.renewal import Renewal
-from strictarp.speaker.segment import Segment
+from strictarp.speaker.segment import Segment, Told
 from strictarp.speaker.settings import SECOND, Settings
 from strictarp.speaker.silence import Silence
+from strictarp.speaker.statuses import Statuses
 from strictarp.speaker.telling import Saying, Teller
 from strictarp.speaker.view import View, Vip
 
@@ -59,6 +64,8 @@ JOIN_BURST = 0.005
 """Seconds that a change of objects waits for the ones that come with it."""
 LOOK_AGAIN = 1.0
 """Seconds between looks at what changes by itself: Leases that expire, an API that falls silent."""
+NOTE_OWNED = 0.5
+"""Seconds after which statuses follow what is owned: a hand-over to and fro writes nothing."""
 _PORTION = 50
 """Services judged in one turn of the loop: a few milliseconds."""
 
@@ -120,7 +127,8 @@ class Speaker:
         self._leaving = False
         self._silence = Silence()
         self._complaints: frozenset[str] = frozenset()
-        self.figures = Figures(options.node)
+        self._noting = False
+        self.figures = Figures(options.node, self._announced)
         self._teller = Teller(client, options.node, self.figures, self._picture.services_of)
         self.renewal = Renewal(
             client,
@@ -130,6 +138,7 @@ class Speaker:
             on_failure=self._count_failure,
         )
         namespace = options.namespace
+        self._statuses = Statuses(client, namespace, options.node, on_failure=self._count_status_failure)
         self.services = Cache(client, SERVICES, on_delta=self._on_service)
         self.slices = Cache(client, ENDPOINTSLICES, on_delta=self._on_slice)
         self.nodes = Cache(client, NODES, on_delta=self._on_other)
@@ -174,6 +183,7 @@ class Speaker:
                 group.create_task(self.renewal.run())
                 group.create_task(self._follow_host())
                 group.create_task(self._teller.run())
+                group.create_task(self._statuses.run())
                 if self._options.metrics_port:
                     group.create_task(self._serve())
                 for cache in caches:
@@ -199,6 +209,10 @@ class Speaker:
                     await segment.finished.wait()
         except TimeoutError:
             log.warning("not everything was handed over", extra={"fields": {"after": limit}})
+        self._note_owned()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1.0):
+                await self._statuses.settled()
         await self.renewal.withdraw()
 
     # --- objects ------------------------------------------------------------------------------------------
@@ -282,6 +296,8 @@ class Speaker:
         self._explain_silence(living)
         self._follow_places(facts)
         places = tuple(segment.place for segment in self._segments.values())
+        if changed:
+            self._note_owned_soon()
         if changed or places != self._shown_places:
             self._shown_places = places
             self._vips = picture.vips(self._picture.verdicts, places, self._options.node)
@@ -356,7 +372,7 @@ class Speaker:
             log.info("link left", extra={"fields": {"link": segment.place.name}})
         for index in wanted.keys() - self._segments.keys():
             log.info("link joined", extra={"fields": {"link": wanted[index].name}})
-            self._segments[index] = Segment(wanted[index], self._machine(), self._teller.on_told)
+            self._segments[index] = Segment(wanted[index], self._machine(), self._on_told)
         self.figures.segments = tuple(self._segments.values())
 
     def _machine(self) -> Machine:
@@ -369,10 +385,41 @@ class Speaker:
             chance=random.SystemRandom(),
         )
 
+    # --- what is owned ------------------------------------------------------------------------------------
+
+    def _on_told(self, segment: Segment, told: Told) -> None:
+        self._teller.on_told(segment, told)
+        if isinstance(told, Owning | Disowned):
+            self._note_owned_soon()
+
+    def _note_owned_soon(self) -> None:
+        """Once for all the addresses that come or go together."""
+        if not self._noting:
+            self._noting = True
+            asyncio.get_running_loop().call_later(NOTE_OWNED, self._note_owned)
+
+    def _note_owned(self) -> None:
+        self._noting = False
+        owned = self._owned()
+        verdicts = self._picture.verdicts_on(owned)
+        self._statuses.show(l2status.wanted(verdicts, owned, self._options.node))
+
+    def _owned(self) -> set[bytes]:
+        return {address for segment in self._segments.values() for address in segment.machine.owned}
+
+    def _announced(self) -> dict[str, list[str]]:
+        return {
+            str(ip_address(address)): [each.key for each in self._picture.services_of(address)]
+            for address in self._owned()
+        }
+
     # --- figures -----------------------------------------------------------------------------------------
 
     def _count_failure(self) -> None:
         self.figures.renewal_failures += 1
+
+    def _count_status_failure(self) -> None:
+        self.figures.status_failures += 1
 
     async def _serve(self) -> None:
         registry = CollectorRegistry()

@@ -9,7 +9,7 @@ from strictarp.speaker.view import View
 
 
 class FrameReceived(msgspec.Struct, frozen=True, gc=False):
-    """An Ethernet frame of type 0x88B5 or 0x0806 from the link, whole. Not our own, where avoidable."""
+    """An Ethernet frame of type 0x88B5, 0x0806 or 0x86DD from the link, whole. Not ours, where avoidable."""
 
     data: bytes
 
@@ -25,16 +25,21 @@ class ViewChanged(msgspec.Struct, frozen=True):
 
 
 class LinkChanged(msgspec.Struct, frozen=True, gc=False):
-    """The link's MAC, and whether it has a carrier. The first one starts the machine's hellos."""
+    """The link's MAC, and whether it has a carrier. The first one starts the machine's hellos.
+
+    own6: an IPv6 address of the link's own, to ask hosts from; empty without.
+    """
 
     mac: bytes
     up: bool
+    own6: bytes = b""
 
 
 class GatewayKnown(msgspec.Struct, frozen=True, gc=False):
-    """The default gateway on this link (packed address), or None where there is none."""
+    """The default gateway of each family on this link (packed addresses), None where there is none."""
 
     address: bytes | None
+    address6: bytes | None = None
 
 
 class KeysChanged(msgspec.Struct, frozen=True, gc=False):
@@ -54,7 +59,9 @@ class DrainEnded(msgspec.Struct, frozen=True, gc=False):
 
 
 class MoveRequested(msgspec.Struct, frozen=True, gc=False):
-    """Hand this VIP (packed) over; to this node, or to the first candidate that takes it."""
+    """Hand this VIP (packed), and its Service's other address, over; to this node, or to the first candidate
+    that takes it.
+    """
 
     address: bytes
     node: str | None = None

@@ -3,25 +3,51 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from ipaddress import ip_address
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from strictarp.speaker.segment import Segment
+from strictarp.speaker.actions import Kind, Report
+from strictarp.speaker.segment import Segment, Traffic
+
+_CONFLICTS = frozenset({Kind.ADDRESS_CONFLICT, Kind.KERNEL_ANSWERS, Kind.CONTESTED})
+_LAYER2 = (
+    ("metallb_layer2_requests_received", "Requests for an owned address", "requests"),
+    ("metallb_layer2_responses_sent", "Answers to requests for an owned address", "answers"),
+    ("metallb_layer2_gratuitous_sent", "Announcements of an owned address to all hosts", "announcements"),
+)
 
 
 class Figures:
-    """What the metrics tell, as plain values that the daemon sets."""
+    """What the metrics tell, as plain values that the daemon sets.
 
-    def __init__(self, node: str) -> None:
+    announced: address that this node owns now → its Services.
+    """
+
+    def __init__(self, node: str, announced: Callable[[], Mapping[str, Iterable[str]]]) -> None:
         self.node = node
-        self.announced: dict[str, list[str]] = {}
-        """Address that this node owns → its Services."""
+        self._announced = announced
         self.reports: Counter[str] = Counter()
+        self.takeovers: Counter[str] = Counter()
+        """Cause → how often; `without_owner`: µs that the addresses had no owner before."""
+        self.without_owner: Counter[str] = Counter()
+        self.conflicts: Counter[tuple[str, str]] = Counter()
+        """(Kind, address) → how often it was reported."""
         self.segments: Iterable[Segment] = ()
         self.members = 0
         self.has_key = False
         self.renewal_failures = 0
+        self.status_failures = 0
+
+    def count(self, report: Report) -> None:
+        """Count what a machine reports."""
+        self.reports[report.kind] += 1
+        if report.kind is Kind.TOOK_OVER:
+            self.takeovers[report.detail] += 1
+            self.without_owner[report.detail] += report.micros
+        elif report.kind in _CONFLICTS and report.address:
+            self.conflicts[report.kind.value, str(ip_address(report.address))] += 1
 
     def collect(self) -> Iterator[Metric]:
         """For a prometheus registry."""
@@ -30,22 +56,80 @@ class Figures:
             "Services announced from this node",
             labels=["service", "protocol", "node", "ip"],
         )
-        for address, services in sorted(self.announced.items()):
+        for address, services in sorted(self._announced().items()):
             for service in services:
                 announced.add_metric([service, "layer2", self.node, address], 1)
         yield announced
-        reports = CounterMetricFamily(
-            "strictarp_speaker_reports", "What happened to addresses and peers", labels=["kind"]
+        yield from self._layer2()
+        yield _counter(
+            "strictarp_speaker_reports", "What happened to addresses and peers", "kind", self.reports
         )
-        for kind, count in sorted(self.reports.items()):
-            reports.add_metric([kind], count)
-        yield reports
+        yield _counter("strictarp_speaker_takeovers", "Addresses taken over", "cause", self.takeovers)
+        yield _counter(
+            "strictarp_speaker_without_owner_seconds",
+            "How long addresses that were taken over had no owner known here",
+            "cause",
+            {cause: micros / 1e6 for cause, micros in self.without_owner.items()},
+        )
+        conflicts = CounterMetricFamily(
+            "strictarp_speaker_conflicts", "Others that spoke for an address", labels=["kind", "ip"]
+        )
+        for labels, count in sorted(self.conflicts.items()):
+            conflicts.add_metric(labels, count)
+        yield conflicts
+        yield self._answerers()
+        yield from self._peers()
         yield from self._frames()
         yield GaugeMetricFamily("strictarp_speaker_members", "Nodes with a living Lease", self.members)
         yield GaugeMetricFamily("strictarp_speaker_has_key", "The hello key is known", self.has_key)
         yield CounterMetricFamily(
             "strictarp_speaker_renewal_failures", "Lease renewals that failed", self.renewal_failures
         )
+        yield CounterMetricFamily(
+            "strictarp_speaker_status_failures", "Writes of ServiceL2Status that failed", self.status_failures
+        )
+
+    def _layer2(self) -> Iterator[Metric]:
+        """MetalLB's names have no `_total`, which the library gives to every counter: so they go untyped."""
+        total: dict[bytes, list[Traffic]] = {}
+        for segment in self.segments:
+            for address, traffic in segment.traffic.items():
+                total.setdefault(address, []).append(traffic)
+        for name, text, field in _LAYER2:
+            metric = Metric(name, text, "unknown")
+            for address, each in sorted(total.items()):
+                labels = {"ip": str(ip_address(address))}
+                metric.add_sample(name, labels, sum(getattr(traffic, field) for traffic in each))
+            yield metric
+
+    def _answerers(self) -> Metric:
+        answerers = GaugeMetricFamily(
+            "strictarp_speaker_answerers", "Hosts that answered at the last audit", labels=["link", "ip"]
+        )
+        for segment in self.segments:
+            for address, count in sorted(segment.machine.answerers.items()):
+                answerers.add_metric([segment.place.name, str(ip_address(address))], count)
+        return answerers
+
+    def _peers(self) -> Iterator[Metric]:
+        labels = ["link", "peer"]
+        heard = CounterMetricFamily("strictarp_speaker_hellos_heard", "Hellos of a peer", labels=labels)
+        lost = CounterMetricFamily(
+            "strictarp_speaker_hellos_lost", "Hellos missing between two of a peer", labels=labels
+        )
+        live = GaugeMetricFamily("strictarp_speaker_peer_live", "The peer is heard", labels=labels)
+        deaf = GaugeMetricFamily(
+            "strictarp_speaker_peer_unheard", "It lives by the API and was never heard here", labels=labels
+        )
+        for segment in self.segments:
+            link = segment.place.name
+            for sight in segment.machine.sights:
+                heard.add_metric([link, sight.node], sight.hellos)
+                lost.add_metric([link, sight.node], sight.lost)
+                live.add_metric([link, sight.node], sight.live)
+            for name in segment.machine.unheard:
+                deaf.add_metric([link, name], 1)
+        yield from (heard, lost, live, deaf)
 
     def _frames(self) -> Iterator[Metric]:
         frames = CounterMetricFamily(
@@ -61,3 +145,10 @@ class Figures:
                 refused.add_metric([segment.place.name, str(why)], count)
         yield frames
         yield refused
+
+
+def _counter(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
+    metric = CounterMetricFamily(name, text, labels=[label])
+    for value, count in sorted(values.items()):
+        metric.add_metric([value], count)
+    return metric

@@ -7,11 +7,11 @@ successor answer. Each frame may be lost: offers are repeated, and go to the nex
 from __future__ import annotations
 
 from strictarp.hello import ids
-from strictarp.hello.messages import Accept, Offer, Release
-from strictarp.speaker.actions import Finished, Kind
+from strictarp.hello.messages import Accept, Offer, Release, State
+from strictarp.speaker.actions import Finished, Kind, Taking
 from strictarp.speaker.agenda import Timer
 from strictarp.speaker.core import Core
-from strictarp.speaker.ownership import disown, own
+from strictarp.speaker.ownership import disown, leading_peer, leads, own
 from strictarp.speaker.peers import Peer
 from strictarp.speaker.presence import say_hello
 from strictarp.speaker.slots import Accepted, Cause, Offering, Phase, Releasing, Slot
@@ -25,8 +25,13 @@ def consider(core: Core, slot: Slot) -> None:
         offer(core, slot, Cause.DRAIN)
     elif not slot.view.eligible:
         offer(core, slot, Cause.INELIGIBLE)
-    elif slot.vip in core.outscored and core.now >= slot.move_after:
-        offer(core, slot, Cause.SCORE)
+    elif core.now >= slot.move_after:
+        leader = leading_peer(core, slot)
+        if leader is not None:
+            if leader.state is State.SEASONED:
+                offer(core, slot, Cause.TOGETHER, node=core.name_of(leader.node))
+        elif slot.vip in core.outscored and not leads(core, slot):
+            offer(core, slot, Cause.SCORE)
 
 
 def offer(core: Core, slot: Slot, cause: Cause, *, node: str | None = None) -> None:
@@ -190,7 +195,7 @@ def hear_release(core: Core, peer: Peer, message: Release, seq: int) -> None:
     accepted = slot.accepted
     if message.to == core.sender.node and accepted is not None and _may_take_now(core, slot, peer, message):
         slot.previous = (peer.node, peer.key[1], max(peer.hello_seq, 0))
-        own(core, slot, accepted.epoch)
+        own(core, slot, accepted.epoch, Taking.HANDED_OVER)
         # Its giver may see other scores: two such nodes would hand the IP to and fro without end.
         slot.move_after = core.now + core.settings.season
         return

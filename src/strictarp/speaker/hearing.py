@@ -126,6 +126,7 @@ def hear_hello(core: Core, peer: Peer, frame: Frame, hello: Hello) -> None:
     was_live = core.peers.is_live(peer, core.now)
     was_isolated = peer.isolated
     before = peer.state
+    _count_hello(core, peer)
     core.peers.take_head(peer, hello, core.now)
     peer.hello_seq = frame.seq
     peer.mac = frame.source
@@ -147,6 +148,15 @@ def hear_hello(core: Core, peer: Peer, frame: Frame, hello: Hello) -> None:
     if peer.state is State.SEASONED and before is not State.SEASONED:
         core.look(core.outscored)
     _meet_list(core, peer)
+
+
+def _count_hello(core: Core, peer: Peer) -> None:
+    """Hellos come no further apart than h and its jitter, so a wider gap tells how many were lost."""
+    core.hellos[peer.node] += 1
+    if peer.interval:
+        core.hellos_lost[peer.node] += max(
+            0, (core.now - peer.heard + peer.interval // 2) // peer.interval - 1
+        )
 
 
 def _say_goodbye(core: Core, peer: Peer) -> None:

@@ -11,6 +11,8 @@ from strictarp.netlink.messages import MalformedMessage, Message, Refusal
 from strictarp.netlink.rtnl import (
     GROUP_IPV4_ADDRESS,
     GROUP_IPV4_ROUTE,
+    GROUP_IPV6_ADDRESS,
+    GROUP_IPV6_ROUTE,
     GROUP_LINK,
     AddressEvent,
     LinkEvent,
@@ -18,8 +20,9 @@ from strictarp.netlink.rtnl import (
 )
 from strictarp.netlink.rtnl_parse import parse_event
 from strictarp.netlink.socket import NETLINK_ROUTE, DumpInterrupted, Events, Netlink
-from strictarp.speaker.links import Place, places
+from strictarp.speaker.links import Place, is_prefix_on_link, places
 
+_GROUPS = (GROUP_LINK, GROUP_IPV4_ADDRESS, GROUP_IPV4_ROUTE, GROUP_IPV6_ADDRESS, GROUP_IPV6_ROUTE)
 SETTLE = 0.02
 """Seconds after an event in which further ones join it: a link comes with a handful of them."""
 
@@ -33,7 +36,7 @@ class Host:
 
     def __init__(self) -> None:
         try:
-            self._events = Events(NETLINK_ROUTE, (GROUP_LINK, GROUP_IPV4_ADDRESS, GROUP_IPV4_ROUTE))
+            self._events = Events(NETLINK_ROUTE, _GROUPS)
             self._route = Netlink(NETLINK_ROUTE)
         except OSError as error:
             raise UserError(f"netlink: {error.strerror}; the speaker cannot see this node's links") from error
@@ -48,8 +51,8 @@ class Host:
         try:
             return places(
                 await look.links(self._route),
-                await look.addresses(self._route, 4),
-                await look.routes(self._route, 4),
+                await look.addresses(self._route),
+                [*await look.routes(self._route, 4), *await look.routes(self._route, 16)],
             )
         except (Refusal, DumpInterrupted, MalformedMessage, TimeoutError, OSError) as error:
             raise HostUnreadable(str(error)) from error
@@ -74,8 +77,8 @@ def _matters(message: Message | None) -> bool:
         case LinkEvent():
             return True
         case AddressEvent(address=address):
-            return address.prefix < 32
+            return address.prefix < 8 * len(address.address)
         case RouteEvent(route=route):
-            return route.prefix == 0
+            return route.prefix == 0 or is_prefix_on_link(route)
         case _:
             return False

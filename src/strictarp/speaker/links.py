@@ -10,9 +10,17 @@ import msgspec
 
 from strictarp.kube.ranges import Range, parse_range
 from strictarp.netlink.rtnl import (
+    ADDRESS_DAD_FAILED,
+    ADDRESS_TEMPORARY,
+    ADDRESS_TENTATIVE,
     IFF_LOOPBACK,
     IFF_NOARP,
+    PROTOCOL_KERNEL,
+    PROTOCOL_RA,
+    ROUTE_UNICAST,
     SCOPE_GLOBAL,
+    SCOPE_LINK,
+    TABLE_MAIN,
     Address,
     Link,
     Route,
@@ -23,12 +31,20 @@ from strictarp.netlink.rtnl import (
 _MASTERS_THAT_TAKE_FRAMES = ("bridge", "bond", "team")
 """A port's frames belong to its master. A VRF only routes: its members speak for themselves."""
 
+_UNSETTLED = ADDRESS_TENTATIVE | ADDRESS_DAD_FAILED
+
+_LINK_LOCAL = b"\xfe\x80" + bytes(14)
+
 Subnet = tuple[bytes, int]
-"""An own address, packed, and its prefix length."""
+"""An own address, or the network, packed, and its prefix length."""
 
 
 class Place(msgspec.Struct, frozen=True, gc=False):
-    """This node on one segment. up: frames can pass. gateway: the default gateway there, packed, or None."""
+    """This node on one segment.
+
+    up: frames can pass. gateway, gateway6: the default gateway of each family there, packed, or None.
+    own6: the link-local address, packed, empty while there is none.
+    """
 
     index: int
     name: str
@@ -36,6 +52,8 @@ class Place(msgspec.Struct, frozen=True, gc=False):
     up: bool
     subnets: tuple[Subnet, ...]
     gateway: bytes | None = None
+    gateway6: bytes | None = None
+    own6: bytes = b""
 
     def holds(self, address: bytes) -> bool:
         """The address lies in a subnet of this link."""
@@ -52,19 +70,64 @@ def _span(subnet: Subnet) -> Range:
 
 
 def places(links: Iterable[Link], addresses: Iterable[Address], routes: Iterable[Route]) -> tuple[Place, ...]:
-    """Links that carry ARP and have a subnet of their own, by index; also those that are down now."""
+    """Links that carry ARP or NDP and have a subnet of their own, by index; also those that are down now."""
     by_index = {link.index: link for link in links}
     subnets: dict[int, list[Subnet]] = {}
+    own6: dict[int, bytes] = {}
     for each in addresses:
-        if len(each.address) == 4 and each.scope == SCOPE_GLOBAL and each.prefix < 32 and not each.peer:
+        if _is_subnet(each):
             subnets.setdefault(each.index, []).append((each.address, each.prefix))
-    route = default_route(routes)
-    gateways = {hop.index: hop.gateway for hop in route.hops if len(hop.gateway) == 4} if route else {}
+        elif len(each.address) == 16 and each.scope == SCOPE_LINK and not each.flags & _UNSETTLED:
+            own6[each.index] = min(each.address, own6.get(each.index, each.address))
+    known = tuple(routes)
+    for route in known:
+        if is_prefix_on_link(route):
+            there = subnets.setdefault(route.hops[0].index, [])
+            if not any(
+                prefix == route.prefix and covers(own, prefix, route.destination) for own, prefix in there
+            ):
+                there.append((route.destination, route.prefix))
+    gateways, gateways6 = _gateways(known, 4), _gateways(known, 16)
     return tuple(
-        Place(index, link.name, link.mac, link.up, tuple(sorted(subnets[index])), gateways.get(index))
+        Place(
+            index,
+            link.name,
+            link.mac,
+            link.up,
+            tuple(sorted(subnets[index])),
+            gateways.get(index),
+            gateways6.get(index),
+            own6.get(index, b""),
+        )
         for index, link in sorted(by_index.items())
         if index in subnets and _speaks(link, by_index)
     )
+
+
+def _is_subnet(each: Address) -> bool:
+    """An address whose prefix says what is on the link. IPv6: not a temporary one (RFC 8981), that goes."""
+    if each.scope != SCOPE_GLOBAL or each.peer or each.prefix >= 8 * len(each.address):
+        return False
+    return len(each.address) == 4 or not each.flags & (_UNSETTLED | ADDRESS_TEMPORARY)
+
+
+def is_prefix_on_link(route: Route) -> bool:
+    """An IPv6 prefix that a router's advertisement calls on-link: the addresses of a host that has them by
+    DHCPv6 do not tell it, they have a prefix of 128 (RFC 8415 18.2.10.1). Made by the kernel, or by a daemon
+    in its place.
+    """
+    if route.width != 16 or not 0 < route.prefix < 128 or route.table != TABLE_MAIN:
+        return False
+    if route.kind != ROUTE_UNICAST or route.protocol not in (PROTOCOL_KERNEL, PROTOCOL_RA):
+        return False
+    local = covers(_LINK_LOCAL, 10, route.destination)
+    return not local and len(route.hops) == 1 and bool(route.hops[0].index) and not route.hops[0].gateway
+
+
+def _gateways(routes: Iterable[Route], width: int) -> dict[int, bytes]:
+    """Link → the default gateway of a family on it."""
+    route = default_route(routes, width)
+    return {hop.index: hop.gateway for hop in route.hops if len(hop.gateway) == width} if route else {}
 
 
 def _speaks(link: Link, by_index: Mapping[int, Link]) -> bool:

@@ -8,10 +8,20 @@ from __future__ import annotations
 import random
 from collections import Counter
 
-from strictarp.arp.frames import ETHERTYPE_ARP
 from strictarp.hello.auth import Keys
 from strictarp.hello.frames import ETHERTYPE
-from strictarp.speaker import arping, claims, handover, hearing, ownership, presence, viewing
+from strictarp.speaker import (
+    auditing,
+    claims,
+    handover,
+    hearing,
+    neighbours,
+    observing,
+    ownership,
+    presence,
+    resolution,
+    viewing,
+)
 from strictarp.speaker.actions import Action, Answer
 from strictarp.speaker.agenda import Timer
 from strictarp.speaker.core import Core
@@ -29,10 +39,10 @@ from strictarp.speaker.events import (
     ViewChanged,
 )
 from strictarp.speaker.looking import look_at_all
+from strictarp.speaker.observing import Sight
 from strictarp.speaker.settings import Settings
 from strictarp.speaker.slots import Cause, Phase
 
-_ARP = ETHERTYPE_ARP.to_bytes(2, "big")
 _HELLO = ETHERTYPE.to_bytes(2, "big")
 
 
@@ -58,6 +68,21 @@ class Machine:
         """The VIPs that this node owns, and their epochs."""
         return {address: slot.epoch for address, slot in self._core.owned.items()}
 
+    @property
+    def sights(self) -> list[Sight]:
+        """The other nodes, as seen from here at the last step."""
+        return observing.sights(self._core)
+
+    @property
+    def answerers(self) -> dict[bytes, int]:
+        """Of the VIPs that this node has audited lately: how many MACs answered."""
+        return self._core.answerers
+
+    @property
+    def unheard(self) -> list[str]:
+        """Names of candidates that live by the API and were never heard on this segment."""
+        return observing.unheard(self._core)
+
     def step(self, event: Event, now: int) -> list[Action]:
         """What follows from the event, to be done in order: the frames, then what there is to tell.
 
@@ -78,8 +103,9 @@ class Machine:
         presence.flush_hello(core)
         return core.out + core.told
 
-    def answer(self, data: bytes, now: int) -> bytes | None:
-        """The answer to an ARP request for an owned IP, to be sent at once; None: give the frame to `step`.
+    def answer(self, data: bytes, now: int) -> Answer | None:
+        """The answer to a question by ARP or NDP for an owned IP, to be sent at once; None: give the frame to
+        `step`.
 
         The fast path; `step` gives the same answer.
         """
@@ -87,11 +113,10 @@ class Machine:
         core.now = now
         if not core.lease_holds or core.stalled or core.isolated:
             return None
-        found = arping.answer(core, data)
-        if found is None:
-            return None
-        core.heard_any = now
-        return found[0]
+        found = neighbours.answer(core, data)
+        if found is not None:
+            core.heard_any = now
+        return found
 
     def may_answer(self, now: int) -> bool:
         """Whether a frame of the last step may still be sent: asked right before each.
@@ -122,9 +147,10 @@ def _handle(core: Core, event: Event) -> None:  # noqa: C901, PLR0912 - one case
             viewing.take_view(core, view)
         case LinkChanged():
             _change_link(core, event)
-        case GatewayKnown(address=address):
-            if address != core.gateway:
-                core.gateway, core.gateway_mac, core.gateway_answered = address, b"", None
+        case GatewayKnown(address=address, address6=address6):
+            known = [each for each in (address, address6) if each is not None]
+            if known != list(core.gateways):
+                core.gateways, core.gateway_answered = dict.fromkeys(known, b""), None
         case KeysChanged(keys=keys):
             core.keys = keys
             presence.begin(core)
@@ -133,7 +159,7 @@ def _handle(core: Core, event: Event) -> None:  # noqa: C901, PLR0912 - one case
         case DrainEnded():
             handover.end_drain(core)
         case MoveRequested(address=address, node=node):
-            slot = core.by_address.get(address)
+            slot = ownership.leader(core, address)
             if slot is not None and slot.phase is Phase.OWN:
                 handover.offer(core, slot, Cause.REQUEST, node=node)
         case Resumed():
@@ -145,17 +171,17 @@ def _hear(core: Core, data: bytes) -> None:
     kind = data[12:14]
     if kind == _HELLO:
         hearing.hear(core, data)
-    elif kind == _ARP:
-        found = arping.answer(core, data) if core.lease_holds else None
+    elif kind in (resolution.ARP, resolution.NDP):
+        found = neighbours.answer(core, data) if core.lease_holds else None
         if found is not None:
-            core.out.append(Answer(*found))
-        arping.hear_arp(core, data)
+            core.out.append(found)
+        neighbours.hear(core, data)
 
 
 def _change_link(core: Core, link: LinkChanged) -> None:
     """A new MAC is told to everybody: in a hello, and for each own IP."""
     moved = link.mac != core.mac
-    core.mac, core.link_up = link.mac, link.up
+    core.mac, core.link_up, core.own6 = link.mac, link.up, link.own6
     presence.begin(core)
     if moved and core.owned and core.speaking:
         core.urgent_hello(at_once=True)
@@ -167,9 +193,11 @@ def _expire(core: Core, timer: Timer, number: int, due: int) -> None:
     match timer:
         case Timer.HELLO:
             presence.tick(core)
+            auditing.tick(core)
             core.look(core.waiting)
             core.look([slot.vip for slot in core.owned.values()] if core.drain_until is not None else ())
             core.look(core.outscored)
+            core.look(core.beside)
             core.urgent_hello(at_once=True)
         case Timer.URGENT:
             core.urgent_hello()
@@ -177,6 +205,8 @@ def _expire(core: Core, timer: Timer, number: int, due: int) -> None:
             hearing.fall_silent(core, number)
         case Timer.ANNOUNCE:
             ownership.announce_due(core)
+        case Timer.REFRESH:
+            ownership.refresh(core)
         case Timer.DRAIN:
             handover.drain_time_is_up(core)
         case Timer.RELEASE:

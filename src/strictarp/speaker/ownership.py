@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from strictarp.arp import frames as arp
 from strictarp.hello import ids
-from strictarp.speaker.actions import Disowned, Kind, Owning
+from strictarp.hello.messages import State
+from strictarp.speaker import resolution
+from strictarp.speaker.actions import Disowned, Kind, Owning, Taking
 from strictarp.speaker.agenda import Timer
 from strictarp.speaker.core import Change, Core
+from strictarp.speaker.peers import Peer
 from strictarp.speaker.slots import Phase, Slot
 
 
 def announce_rounds(core: Core, slot: Slot) -> None:
     """All rounds of `settings.announce`, from now."""
+    slot.announced_at = core.now
     core.announcements.plan(slot.vip, slot.epoch, [core.now + offset for offset in core.settings.announce])
     _schedule(core)
+
+
+def announce_again(core: Core, slot: Slot) -> None:
+    """All rounds anew because somebody asked; rounds under way serve as well, which bounds the rate."""
+    rounds = core.settings.announce[-1] if core.settings.announce else 0
+    least = max(rounds, core.settings.enforce)
+    if slot.announced_at is None or core.now - slot.announced_at >= least:
+        announce_rounds(core, slot)
 
 
 def enforce(core: Core, slot: Slot) -> None:
@@ -22,6 +33,15 @@ def enforce(core: Core, slot: Slot) -> None:
         return
     slot.enforced_at = core.now
     core.announcements.plan(slot.vip, slot.epoch, (core.now,))
+    _schedule(core)
+
+
+def refresh(core: Core) -> None:
+    """One round for each own IP, spread over the time until the next refresh."""
+    period = core.settings.refresh
+    for number, slot in enumerate(core.owned.values()):
+        core.announcements.plan(slot.vip, slot.epoch, (core.now + period * number // len(core.owned),))
+    core.agenda.set(Timer.REFRESH, 0, core.now + period)
     _schedule(core)
 
 
@@ -41,21 +61,19 @@ def _schedule(core: Core) -> None:
 
 
 def _announce(core: Core, slot: Slot) -> None:
-    """Gratuitous ARP in both forms, because some hosts heed only one, then requests to single hosts, which
-    every cache believes: the gateway, and the clients heard asking (as an answer would: arp.c arp_process).
-    """
+    """To all, then questions to single hosts: the gateway, and the clients heard asking."""
     mac, ip = core.mac, slot.address
-    core.send_announcement(slot, arp.gratuitous_request(mac, ip))
-    core.send_announcement(slot, arp.gratuitous_reply(mac, ip))
+    for data in resolution.announcements(mac, ip):
+        core.send_announcement(slot, data)
     told = dict(slot.askers)
-    if core.gateway is not None and core.gateway_mac:
-        told[core.gateway] = core.gateway_mac
+    told |= {each: to for each, to in core.gateways.items() if to and len(each) == len(ip)}
     for address, to in told.items():
-        core.send_announcement(slot, arp.request(mac, ip, address, to=to))
+        core.send_announcement(slot, resolution.directed(mac, ip, address, to=to))
 
 
-def own(core: Core, slot: Slot, epoch: int) -> None:
-    """This node owns the IP from now on, and says so."""
+def own(core: Core, slot: Slot, epoch: int, cause: Taking | None = None) -> None:
+    """This node owns the IP from now on, and says so. cause: without one, what became of the last owner."""
+    cause = cause or _cause_of_claim(core, slot)
     previous = slot.previous[0]
     without = core.now - slot.free_since if slot.free_since is not None else 0
     slot.leave_phase()
@@ -70,11 +88,22 @@ def own(core: Core, slot: Slot, epoch: int) -> None:
     core.owned[slot.address] = slot
     _changed(core, slot)
     core.told.append(Owning(slot.address, epoch, core.name_of(previous) if previous else ""))
-    core.report(Kind.TOOK_OVER, slot, node=previous, micros=without)
+    core.report(Kind.TOOK_OVER, slot, node=previous, detail=cause.value, micros=without)
     core.urgent_hello()
     announce_rounds(core, slot)
-    note_scores(core, slot)
+    note_view(core, slot)
     core.look((slot.vip,))
+
+
+def _cause_of_claim(core: Core, slot: Slot) -> Taking:
+    node, incarnation, _ = slot.previous
+    if not node:
+        return Taking.NEW
+    if node == core.sender.node:
+        return Taking.AGAIN
+    peer = core.peers.by_key.get((node, incarnation))
+    there = peer is not None and (peer.state is State.LEAVING or core.peers.is_live(peer, core.now))
+    return Taking.RELEASED if there else Taking.SILENCE
 
 
 def disown(core: Core, slot: Slot) -> None:
@@ -84,6 +113,7 @@ def disown(core: Core, slot: Slot) -> None:
     slot.free_since = core.now
     core.agenda.cancel(Timer.SLOT, slot.vip)
     core.outscored.discard(slot.vip)
+    core.beside.discard(slot.vip)
     del core.owned[slot.address]
     _changed(core, slot)
     core.told.append(Disowned(slot.address))
@@ -98,8 +128,35 @@ def _changed(core: Core, slot: Slot) -> None:
     core.changes[slot.vip] = Change(slot.epoch if slot.owned else None)
 
 
-def note_scores(core: Core, slot: Slot) -> None:
-    """Remember whether the view names a candidate of higher score for an IP of this node."""
+def leads(core: Core, slot: Slot) -> bool:
+    """Whether this node owns the first address of the Service that this IP is another address of."""
+    return slot.view.beside in core.owned
+
+
+def leading_peer(core: Core, slot: Slot) -> Peer | None:
+    """The live peer that owns the first address of the Service, if it may own this IP, too."""
+    first = core.by_address.get(slot.view.beside)
+    if first is None or first.owned:
+        return None
+    peer = core.peers.owner(first.vip, core.now, isolated=core.isolated)
+    if peer is None or not any(ids.node_id(each.node) == peer.node for each in slot.view.candidates):
+        return None
+    return peer
+
+
+def leader(core: Core, address: bytes) -> Slot | None:
+    """What to offer so that an address moves: the first address of its Service, if that is here, leads it."""
+    named = core.by_address.get(address)
+    first = core.by_address.get(named.view.beside) if named is not None else None
+    return first if first is not None and first.owned else named
+
+
+def note_view(core: Core, slot: Slot) -> None:
+    """Remember what makes an IP of this node move: a candidate of higher score, a Service's other address."""
+    if slot.owned and slot.view.beside:
+        core.beside.add(slot.vip)
+    else:
+        core.beside.discard(slot.vip)
     scores = {candidate.node: candidate.score for candidate in slot.view.candidates}
     mine = scores.get(core.node)
     if slot.owned and mine is not None and max(scores.values()) > mine:

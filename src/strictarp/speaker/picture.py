@@ -7,7 +7,7 @@ advertisements, nodes, members) costs all of them.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address
 
 from strictarp.kube.objects import EndpointSlice, Node, Service
@@ -94,9 +94,15 @@ class Picture:
         """Whether there is something left to judge."""
         return bool(self._dirty)
 
+    def verdicts_on(self, addresses: Iterable[bytes]) -> list[Verdict]:
+        """The verdicts on the Services that are announced with any of these addresses (packed)."""
+        keys = {key for address in addresses for key in self._announced.get(address, ())}
+        return [self.verdicts[key] for key in sorted(keys)]
+
     def services_of(self, address: bytes) -> list[Service]:
-        """The Services that are announced with this address (packed)."""
-        return [self._services[key] for key in sorted(self._announced.get(address, ()))]
+        """The Services that are announced with this address (packed), without those just deleted."""
+        keys = sorted(self._announced.get(address, ()))
+        return [self._services[key] for key in keys if key in self._services]
 
 
 def _announced(verdict: Verdict | None) -> set[bytes]:
@@ -122,29 +128,38 @@ def vips(verdicts: Mapping[str, Verdict], places: Iterable[Place], node: str) ->
     for _, verdict in sorted(verdicts.items()):
         if verdict.why is not None:
             continue
-        order = verdict.order
-        candidate = any(each.node == node for each in order)
         allowed = advertising.interfaces_of(verdict.matching, node)
+        first: tuple[int, bytes] | None = None
         for address in verdict.addresses:
+            order = verdict.order_of(address)
+            candidate = any(each.node == node for each in order)
             place = place_of(known, address.packed)
             if place is None:
                 continue
             announced = place_of(known, address.packed, allowed)
             eligible = candidate and announced is not None
-            link = found[(announced or place).index]
+            index = (announced or place).index
+            link = found[index]
             before = link.get(address.packed)
-            fresh = Vip(address.packed, order, eligible)
+            beside = first[1] if first is not None and first[0] == index else b""
+            first = first or (index, address.packed)
+            fresh = Vip(
+                address.packed,
+                order,
+                eligible,
+                beside if beside != address.packed else b"",
+                ((verdict.service, verdict.again),),
+            )
             link[address.packed] = fresh if before is None else _shared(before, fresh, node)
     return found
 
 
 def _shared(one: Vip, other: Vip, node: str) -> Vip:
-    order = common(one.candidates, other.candidates)
+    order, again = common(one.candidates, other.candidates), one.again + other.again
     if not order:
-        return one
-    return Vip(
-        one.address, order, any(each.node == node for each in order) and (one.eligible or other.eligible)
-    )
+        return Vip(one.address, one.candidates, one.eligible, one.beside, again)
+    eligible = any(each.node == node for each in order) and (one.eligible or other.eligible)
+    return Vip(one.address, order, eligible, one.beside, again)
 
 
 def common(one: tuple[Candidate, ...], other: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
@@ -156,20 +171,22 @@ def common(one: tuple[Candidate, ...], other: tuple[Candidate, ...]) -> tuple[Ca
 def members(living: Mapping[str, Presence], nodes: Mapping[str, Node], place: Place) -> dict[str, Member]:
     """The nodes with a living speaker, as the machine on this link wants them."""
     return {
-        name: Member(name, presence.macs, _address(nodes.get(name), place), is_not_ready(nodes.get(name)))
+        name: Member(name, presence.macs, _first(nodes.get(name), place), is_not_ready(nodes.get(name)))
         for name, presence in living.items()
     }
 
 
 def node_addresses(nodes: Mapping[str, Node], place: Place) -> dict[bytes, str]:
-    """InternalIP on this segment → node, of all nodes that have one there."""
-    found = {_address(node, place): name for name, node in nodes.items()}
-    found.pop(b"", None)
-    return found
+    """InternalIPs on this segment, of either family → node, of all nodes that have one there."""
+    return {packed: name for name, node in nodes.items() for packed in _internal(node, place)}
 
 
-def _address(node: Node | None, place: Place) -> bytes:
-    """A node's InternalIP on this segment, packed; empty without one."""
+def _first(node: Node | None, place: Place) -> bytes:
+    return next(_internal(node, place), b"")
+
+
+def _internal(node: Node | None, place: Place) -> Iterator[bytes]:
+    """A node's InternalIPs on this segment, packed."""
     for entry in (node.status.addresses or ()) if node is not None else ():
         if entry.type != "InternalIP":
             continue
@@ -178,5 +195,4 @@ def _address(node: Node | None, place: Place) -> bytes:
         except ValueError:
             continue
         if place.holds(packed):
-            return packed
-    return b""
+            yield packed

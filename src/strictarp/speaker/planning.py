@@ -6,6 +6,7 @@ These are the daemon's own functions; only who lives, and who owns an address no
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from ipaddress import ip_address
 
 import msgspec
 
@@ -23,10 +24,10 @@ from strictarp.kube.objects import (
     Service,
 )
 from strictarp.speaker import advertising
-from strictarp.speaker.candidates import Facts, Options, Verdict, Why, standings
+from strictarp.speaker.candidates import Facts, Options, Verdict, Why, no_link, standings
 from strictarp.speaker.membership import read_presence, segments
 from strictarp.speaker.picture import Picture, common
-from strictarp.speaker.pools import read_pool
+from strictarp.speaker.pools import Address, read_pool
 from strictarp.speaker.silence import SILENT
 
 RESOURCES = (SERVICES, ENDPOINTSLICES, NODES, IPADDRESSPOOLS, L2ADVERTISEMENTS, LEASES)
@@ -113,13 +114,14 @@ def _announcement(
     text: str, verdicts: list[Verdict], situation: Situation, known: frozenset[str]
 ) -> Announcement:
     """One address, for all the Services that have it: those that nobody may announce stop no other."""
+    address = ip_address(text)
     announced = [each for each in verdicts if each.why is None]
     leading = (announced or verdicts)[0]
-    candidates = leading.order
+    candidates = leading.order_of(address)
     for other in announced[1:]:
-        candidates = common(candidates, other.order) or candidates
+        candidates = common(candidates, other.order_of(address)) or candidates
     order = tuple(each.node for each in candidates)
-    reasons = _reasons(leading, order, situation, known)
+    reasons = _reasons(leading, address, order, situation, known=known)
     owner = _incumbent(text, verdicts, situation)
     if owner not in order:
         owner = order[0] if order else None
@@ -129,12 +131,15 @@ def _announcement(
 
 
 def _reasons(
-    verdict: Verdict, order: tuple[str, ...], situation: Situation, known: frozenset[str]
+    verdict: Verdict, address: Address, order: tuple[str, ...], situation: Situation, *, known: frozenset[str]
 ) -> dict[str, str]:
     """Why each node that is out is out; a reason against the Service holds for all of them."""
     whole = verdict.why.value if verdict.why not in (None, Why.NO_NODE) else "another Service's nodes do"
+    apart = {node: no_link(address) for node, missing in verdict.out_of_reach.items() if address in missing}
     reasons = {
-        node: verdict.reasons.get(node) or str(whole) for node in sorted(situation.alive) if node not in order
+        node: verdict.reasons.get(node) or apart.get(node) or str(whole)
+        for node in sorted(situation.alive)
+        if node not in order
     }
     return reasons | dict.fromkeys(sorted(known - situation.alive), _NOT_ALIVE)
 

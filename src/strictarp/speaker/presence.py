@@ -38,6 +38,7 @@ def start_over(core: Core, micros: int) -> None:
         slot.releasing = None
     core.owned.clear()
     core.outscored.clear()
+    core.beside.clear()
     core.set_hash = 0
     core.set_version = 0
     core.changes.clear()
@@ -47,6 +48,9 @@ def start_over(core: Core, micros: int) -> None:
     core.claims.clear()
     core.probes.clear()
     core.announcements.clear()
+    core.asked.clear()
+    core.to_audit.clear()
+    core.answerers.clear()
     for timer in (Timer.PEER, Timer.SLOT, Timer.RELEASE, Timer.ANNOUNCE, Timer.HELLO):
         core.agenda.cancel_all(timer)
     core.sender = Sender(core.sender.cluster, core.sender.node, core.chance.getrandbits(64))
@@ -66,6 +70,8 @@ def start_over(core: Core, micros: int) -> None:
 
 def begin(core: Core) -> None:
     """There is a link and a key: say hello, if this is new."""
+    if core.settings.refresh and (Timer.REFRESH, 0) not in core.agenda:
+        core.agenda.set(Timer.REFRESH, 0, core.now + core.settings.refresh)
     if core.speaking and core.last_hello is None:
         core.joined_at = core.now
         core.heard_any = core.now

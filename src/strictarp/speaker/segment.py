@@ -10,13 +10,16 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 
 from strictarp.arp import bpf
 from strictarp.arp.frames import ETHERTYPE_ARP
+from strictarp.arp.groups import Groups
+from strictarp.arp.ndp_frames import ALL_NODES_MAC, ETHERTYPE_IPV6, solicited_node
 from strictarp.arp.rawsocket import RawSocket
 from strictarp.hello.frames import ETHERTYPE, GROUP_MAC
+from strictarp.speaker import resolution
 from strictarp.speaker.actions import (
     Action,
     Answer,
@@ -36,6 +39,16 @@ log = logging.getLogger(__name__)
 
 _FRAMES_BEFORE_TIMER = 512
 _RETRY_SECONDS = 1.0
+
+
+class Traffic:
+    """Frames about one VIP: requests for it while it was owned, answers, announcements to all."""
+
+    __slots__ = ("announcements", "answers", "requests")
+
+    def __init__(self) -> None:
+        self.requests = self.answers = self.announcements = 0
+
 
 Told = Owning | Disowned | Report | Finished
 """Actions that are not about frames: for whoever keeps logs, metrics and events."""
@@ -57,19 +70,24 @@ class Segment:
         self.place = place
         self.machine = machine
         self.counts: Counter[str] = Counter()
+        self.traffic: defaultdict[bytes, Traffic] = defaultdict(Traffic)
+        """By VIP, for those that this node has owned."""
         self.finished = asyncio.Event()
         self._on_told = on_told
         self._loop = asyncio.get_running_loop()
         self._hellos: RawSocket | None = None
         self._questions: RawSocket | None = None
+        self._solicitations: RawSocket | None = None
+        self._groups: Groups | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._due: int | None = None
         self._retry: asyncio.TimerHandle | None = None
         self._ranges: tuple[bpf.Range, ...] = ()
+        self._prefixes: tuple[bpf.Prefix, ...] = ()
         self._view: View | None = None
         self._open()
-        self.feed(GatewayKnown(place.gateway))
-        self.feed(LinkChanged(place.mac, place.up))
+        self.feed(GatewayKnown(place.gateway, place.gateway6))
+        self.feed(LinkChanged(place.mac, place.up, place.own6))
 
     # --- life ---------------------------------------------------------------------------------------------
 
@@ -82,65 +100,95 @@ class Segment:
         self._timer = self._retry = None
 
     def _open(self) -> None:
-        """Sockets for hellos and for ARP; when the link does not let us, again in a second."""
+        """Sockets for hellos, ARP and NDP; when the link does not let us, again in a second."""
         self._retry = None
         try:
             self._hellos = RawSocket(
                 self.place.index, ETHERTYPE, bpf.ethertype(ETHERTYPE), groups=(GROUP_MAC,)
             )
             self._questions = RawSocket(self.place.index, ETHERTYPE_ARP, self._arp_filter())
+            self._solicitations = RawSocket(
+                self.place.index, ETHERTYPE_IPV6, self._ndp_filter(), groups=(ALL_NODES_MAC,)
+            )
+            self._groups = Groups(self.place.index)
         except OSError as error:
             self._close_sockets()
             log.warning("link not usable", extra={"fields": {"link": self.place.name, "reason": str(error)}})
             self._retry = self._loop.call_later(_RETRY_SECONDS, self._open)
             return
         self._hellos.watch(self._loop, self._on_hello)
-        self._questions.watch(self._loop, self._on_arp)
+        self._questions.watch(self._loop, self._on_question)
+        self._solicitations.watch(self._loop, self._on_question)
+        self._join_groups()
 
     def _close_sockets(self) -> None:
-        for socket in (self._hellos, self._questions):
-            if socket is not None:
-                self.counts["lost"] += socket.dropped
-                socket.unwatch(self._loop)
-                socket.close()
-        self._hellos = self._questions = None
+        for socket in self._sockets:
+            self.counts["lost"] += socket.dropped
+            socket.unwatch(self._loop)
+            socket.close()
+        if self._groups is not None:
+            self._groups.close()
+        self._hellos = self._questions = self._solicitations = self._groups = None
+
+    @property
+    def _sockets(self) -> list[RawSocket]:
+        every = (self._hellos, self._questions, self._solicitations)
+        return [socket for socket in every if socket is not None]
 
     def move(self, place: Place) -> None:
         """The same link, as it is now: another MAC, carrier, subnets or gateway."""
         before, self.place = self.place, place
-        broken = any(socket is not None and socket.broken for socket in (self._hellos, self._questions))
+        broken = any(socket.broken for socket in self._sockets)
         if place.up and (broken or not before.up) and self._retry is None:
             self._close_sockets()
             self._open()
-        if place.gateway != before.gateway:
+        if (place.gateway, place.gateway6) != (before.gateway, before.gateway6):
             self._refilter()
-            self.feed(GatewayKnown(place.gateway))
-        if (place.mac, place.up) != (before.mac, before.up):
-            self.feed(LinkChanged(place.mac, place.up))
+            self.feed(GatewayKnown(place.gateway, place.gateway6))
+        if (place.mac, place.up, place.own6) != (before.mac, before.up, before.own6):
+            self.feed(LinkChanged(place.mac, place.up, place.own6))
 
     def show(self, view: View) -> None:
         """What the API says now."""
         if view == self._view:
             return
         self._view = view
+        for gone in self.traffic.keys() - view.vips.keys():
+            del self.traffic[gone]
         self._refilter()
         self.feed(ViewChanged(view))
 
     def _refilter(self) -> None:
-        """Hear ARP about the VIPs, the nodes and the gateway only: a storm of other ARP costs no wake-up."""
+        """Hear about the VIPs, the nodes and the gateways only: a storm of other ARP costs no wake-up."""
         addresses = [*self._view.vips, *self._view.nodes] if self._view is not None else []
-        if self.place.gateway is not None:
-            addresses.append(self.place.gateway)
-        ranges = bpf.aggregate(addresses)
-        if ranges == self._ranges:
-            return
-        self._ranges = ranges
-        if self._questions is not None:
-            with contextlib.suppress(OSError):  # the link is going: `move` opens new sockets
-                self._questions.set_filter(self._arp_filter())
+        addresses += [each for each in (self.place.gateway, self.place.gateway6) if each is not None]
+        ranges = bpf.aggregate(each for each in addresses if len(each) == 4)
+        prefixes = bpf.aggregate6(each for each in addresses if len(each) == 16)
+        with contextlib.suppress(OSError):  # the link is going: `move` opens new sockets
+            if ranges != self._ranges:
+                self._ranges = ranges
+                if self._questions is not None:
+                    self._questions.set_filter(self._arp_filter())
+            if prefixes != self._prefixes:
+                self._prefixes = prefixes
+                if self._solicitations is not None:
+                    self._solicitations.set_filter(self._ndp_filter())
+        self._join_groups()
 
     def _arp_filter(self) -> bpf.Program:
         return bpf.arp_about(self._ranges) if self._ranges else bpf.nothing()
+
+    def _ndp_filter(self) -> bpf.Program:
+        return bpf.ndp_about(self._prefixes) if self._prefixes else bpf.nothing()
+
+    def _join_groups(self) -> None:
+        """Those of all VIPs that this node may own: a takeover must not wait for a switch to learn them."""
+        vips = self._view.vips.values() if self._view is not None else ()
+        wanted = {solicited_node(vip.address) for vip in vips if vip.eligible and len(vip.address) == 16}
+        if self._groups is None or self._solicitations is None or self._groups.show(wanted):
+            return
+        with contextlib.suppress(OSError):
+            self._solicitations.hear_all_groups()
 
     # --- what comes in ------------------------------------------------------------------------------------
 
@@ -152,13 +200,16 @@ class Segment:
     def _on_hello(self, data: bytes) -> None:
         self.feed(FrameReceived(data))
 
-    def _on_arp(self, data: bytes) -> None:
+    def _on_question(self, data: bytes) -> None:
         answer = self.machine.answer(data, now())
         if answer is None:
             self.feed(FrameReceived(data))
-        elif self._questions is not None:
-            self._questions.send(answer)
+            return
+        traffic = self.traffic[answer.address]
+        traffic.requests += 1
+        if self._put(answer.data):
             self.counts["answers"] += 1
+            traffic.answers += 1
 
     def _plan_timer(self) -> None:
         due = self.machine.next_deadline()
@@ -173,9 +224,10 @@ class Segment:
 
     def _expire(self) -> None:
         self._timer = None
-        for socket, take in ((self._hellos, self._on_hello), (self._questions, self._on_arp)):
+        for socket in self._sockets:
+            take = self._on_hello if socket is self._hellos else self._on_question
             for _ in range(_FRAMES_BEFORE_TIMER):
-                data = socket.receive() if socket is not None else None
+                data = socket.receive()
                 if data is None:
                     break
                 take(data)
@@ -188,25 +240,45 @@ class Segment:
             match action:
                 case Send(data=data):
                     self._send(data)
-                case Answer(data=data, announcement=announcement):
-                    if self._send(data):
-                        self.counts["announcements" if announcement else "answers"] += 1
+                case Answer():
+                    self._answer(action)
                 case DiscardQueued():
-                    for socket in (self._hellos, self._questions):
-                        if socket is not None:
-                            self.counts["discarded"] += socket.discard()
+                    for socket in self._sockets:
+                        self.counts["discarded"] += socket.discard()
                 case Finished():
                     self.finished.set()
                     self._on_told(self, action)
                 case _:
                     self._on_told(self, action)
 
+    def _answer(self, action: Answer) -> None:
+        traffic = self.traffic[action.address]
+        traffic.requests += not action.announcement
+        if not self._send(action.data):
+            return
+        self.counts["announcements" if action.announcement else "answers"] += 1
+        if not action.announcement:
+            traffic.answers += 1
+        elif action.data[0] & 1:  # to a group: questions to single hosts announce, but are not gratuitous
+            traffic.announcements += 1
+
     def _send(self, data: bytes) -> bool:
         """Put a frame on the link, unless this process was stopped since the machine decided on it."""
         if not self.machine.may_answer(now()):
             self.counts["withheld"] += 1
             return False
-        if self._hellos is None or not self._hellos.send(data):
+        return self._put(data)
+
+    def _put(self, data: bytes) -> bool:
+        """By the socket of its EtherType: the kernel believes that, not the frame, e.g. in filters."""
+        kind = data[12:14]
+        if kind == resolution.ARP:
+            socket = self._questions
+        elif kind == resolution.NDP:
+            socket = self._solicitations
+        else:
+            socket = self._hellos
+        if socket is None or not socket.send(data):
             self.counts["unsent"] += 1
             return False
         return True

@@ -37,6 +37,9 @@ class Settings(msgspec.Struct, frozen=True, gc=False):
     announce: times of the announcements (gratuitous ARP, both forms) after becoming owner; more than 1 s
         apart, because Linux ignores a change within that time (neigh locktime).
     announce_rate: IPs announced a second, at most; two frames each.
+    refresh: each own IP is announced once in so long, for switches that forget a MAC which only answers; 0:
+        never, caches that asked need it not.
+    audit: owner and runner-up each ask the wire for an IP once in so long; 0: never.
     offer: between the repetitions of an OFFER; offers_each, offer_targets: how many to how many nodes.
     release_repeat: when a RELEASE is said again until the target's hello lists the IP.
     drain_grace: how long a draining node keeps an IP that nobody takes.
@@ -62,6 +65,8 @@ class Settings(msgspec.Struct, frozen=True, gc=False):
     enforce: int = SECOND
     announce: tuple[int, ...] = (0, 1_100 * MS, 2_200 * MS, 3_300 * MS, 4_400 * MS)
     announce_rate: int = 1_000
+    refresh: int = 0
+    audit: int = MINUTE
     offer: int = 15 * MS
     offers_each: int = 3
     offer_targets: int = 3
@@ -77,6 +82,8 @@ class Settings(msgspec.Struct, frozen=True, gc=False):
                 raise ValueError(f"{name}: {getattr(self, name)}, must be above 0")
         if self.hello // MS > 0xFFFF or self.hello % MS:
             raise ValueError(f"hello: {self.hello} µs, must be whole milliseconds up to 65535")
+        self._must(self.refresh >= 0, "refresh", "0 or above")
+        self._must(self.audit >= 0, "audit", "0 or above")
         self._must(self.silence_permille > 2_000, "silence_permille", "above 2000 (two hellos)")
         self._must(self.claim > 2 * self.delay + self.late, "claim", "above 2 x delay + late")
         self._must(self.accept < self.claim - 2 * self.delay, "accept", "below claim - 2 x delay")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from strictarp.speaker.candidates import Verdict, Why
+from strictarp.speaker.candidates import Verdict, Why, no_link
 
 LASTS = 5.0
 """Seconds that a reason must hold before it is told."""
@@ -24,7 +24,7 @@ class Silence:
 
     def news(self, verdicts: Mapping[str, Verdict], now: float) -> list[tuple[str, str]]:
         """(Service, sentence) for each silence that has lasted and was not told yet. now: seconds."""
-        silent = {key: each.why for key, each in verdicts.items() if each.why in SILENT}
+        silent = {key: why for key, each in verdicts.items() if (why := _why(each)) in SILENT}
         self._told = {key: why for key, why in self._told.items() if silent.get(key) is why}
         self._since = {key: each for key, each in self._since.items() if silent.get(key) is each[0]}
         found = []
@@ -40,9 +40,18 @@ class Silence:
 
 def sentence(verdict: Verdict) -> str:
     """Why nobody announces a Service, and, where it depends on nodes, why each of them does not."""
-    addresses = ", ".join(map(str, verdict.addresses))
-    reasons = "; ".join(_grouped(verdict.reasons)) if verdict.why is Why.NO_NODE else ""
-    return f"nobody announces {addresses}: {verdict.why}" + (f": {reasons}" if reasons else "")
+    silent = verdict.unreached or verdict.addresses
+    why = _why(verdict)
+    known = dict(verdict.reasons)
+    if verdict.why is None:
+        known |= {node: no_link(*silent) for node in verdict.out_of_reach}
+    reasons = "; ".join(_grouped(known)) if why is Why.NO_NODE else ""
+    return f"nobody announces {', '.join(map(str, silent))}: {why}" + (f": {reasons}" if reasons else "")
+
+
+def _why(verdict: Verdict) -> Why | None:
+    """Also of a Service of which only one address can be announced."""
+    return Why.NO_NODE if verdict.why is None and verdict.unreached else verdict.why
 
 
 def _grouped(reasons: Mapping[str, str]) -> Iterator[str]:

@@ -30,6 +30,7 @@ class Cause(enum.StrEnum):
     INELIGIBLE = "no longer eligible"
     SCORE = "another node is preferred"
     REQUEST = "requested"
+    TOGETHER = "its Service's first address is there"
 
 
 class Claiming:
@@ -97,6 +98,7 @@ class Slot:
     __slots__ = (
         "accepted",
         "address",
+        "announced_at",
         "askers",
         "claiming",
         "defer_until",
@@ -128,6 +130,8 @@ class Slot:
         self.penalty_until = 0
         self.move_after = 0
         self.enforced_at: int | None = None
+        self.announced_at: int | None = None
+        """When the last rounds of announcements began."""
         self.previous: tuple[int, int, int] = NO_OWNER
         self.claiming: Claiming | None = None
         self.offering: Offering | None = None

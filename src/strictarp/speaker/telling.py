@@ -13,7 +13,7 @@ from strictarp.arp.frames import mac_text
 from strictarp.kube.client import Client
 from strictarp.kube.events import EventType, emit
 from strictarp.kube.objects import Service
-from strictarp.speaker.actions import Disowned, Kind, Owning, Report
+from strictarp.speaker.actions import Kind, Owning, Report
 from strictarp.speaker.exposition import Figures
 from strictarp.speaker.segment import Segment, Told
 
@@ -29,8 +29,10 @@ _WARNED = frozenset(
         Kind.FROZEN,
         Kind.ISOLATED,
         Kind.KERNEL_ANSWERS,
+        Kind.NOBODY_ANSWERS,
         Kind.PEER_SILENT,
         Kind.SAME_NAME,
+        Kind.SEVERAL_ANSWER,
     }
 )
 
@@ -61,19 +63,16 @@ class Teller:
         match told:
             case Owning(address=address):
                 services = self._services_of(address)
-                self._figures.announced[str(ip_address(address))] = [each.key for each in services]
                 text = f'announcing from node "{self._node}" with protocol "layer2"'
                 for service in services:
                     self.say(Saying(service, "nodeAssigned", text))
-            case Disowned(address=address):
-                self._figures.announced.pop(str(ip_address(address)), None)
             case Report():
                 self._log(segment, told)
             case _:
                 pass
 
     def _log(self, segment: Segment, report: Report) -> None:
-        self._figures.reports[report.kind] += 1
+        self._figures.count(report)
         fields: dict[str, object] = {"link": segment.place.name}
         if report.address:
             fields["ip"] = str(ip_address(report.address))

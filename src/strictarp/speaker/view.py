@@ -22,12 +22,21 @@ class Vip(msgspec.Struct, frozen=True):
     """One VIP of this segment.
 
     address: packed. candidates: in order of election (`election.order`), the nodes put behind last; may
-    include this node. eligible: this node may own it (it is a candidate and has the link).
+    include this node. eligible: this node may own it (it is a candidate and has the link). beside: the first
+    address of its Service, if that is another one on this segment: both are to have one owner. again:
+    Service → its wish for an announcement; a new value of a known Service asks for one.
     """
 
     address: bytes
     candidates: tuple[Candidate, ...]
     eligible: bool
+    beside: bytes = b""
+    again: tuple[tuple[str, str], ...] = ()
+
+    def asks_again(self, before: Vip) -> bool:
+        """A Service that was there before wishes for another announcement now."""
+        known = dict(before.again)
+        return any(wish and known.get(service, wish) != wish for service, wish in self.again)
 
 
 class Member(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ from strictarp.hello import ids
 from strictarp.speaker import claims, handover
 from strictarp.speaker.agenda import Timer
 from strictarp.speaker.core import Core
-from strictarp.speaker.ownership import note_scores
+from strictarp.speaker.ownership import announce_again, note_view
 from strictarp.speaker.slots import Phase, Slot
 from strictarp.speaker.view import View
 
@@ -25,8 +25,10 @@ def take_view(core: Core, view: View) -> None:
         elif slot.view == vip:
             continue
         else:
+            if slot.owned and vip.asks_again(slot.view):
+                announce_again(core, slot)
             slot.view = vip
-            note_scores(core, slot)
+            note_view(core, slot)
         if slot.phase is Phase.ACCEPTED and not vip.eligible:
             handover.expire_accepted(core, slot)
         if slot.phase is Phase.CLAIMING and not vip.eligible:

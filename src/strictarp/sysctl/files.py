@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 PROC_SYS = Path("/proc/sys")
+READ_ONLY = errno.EROFS
 
 
 class SysctlError(Exception):
@@ -70,7 +71,7 @@ def read(name: str, *, root: Path = PROC_SYS) -> str:
     try:
         return (root / relative_path(name)).read_text().rstrip("\n")
     except OSError as error:
-        raise _explained(name, error) from None
+        raise explained(name, error) from None
 
 
 def read_int(name: str, *, root: Path = PROC_SYS) -> int:
@@ -88,7 +89,7 @@ def write(name: str, value: int | str, *, root: Path = PROC_SYS) -> None:
         with (root / relative_path(name)).open("r+b", buffering=0) as file:
             file.write(f"{value}\n".encode())
     except OSError as error:
-        raise _explained(name, error, value) from None
+        raise explained(name, error, value) from None
 
 
 def ensure(name: str, value: int, *, root: Path = PROC_SYS) -> int | None:
@@ -124,10 +125,11 @@ def snapshot(
     return seen
 
 
-def _explained(name: str, error: OSError, value: int | str | None = None) -> SysctlError:
+def explained(name: str, error: OSError, value: int | str | None = None) -> SysctlError:
+    """The error of a sysctl that this error of its file means."""
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         return Missing(name, "does not exist here (interface gone, or module not loaded)")
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EBADF):
         return NotWritable(name, f"{error.strerror}; root and a writable /proc/sys are needed")
     if error.errno in (errno.EINVAL, errno.ERANGE):
         return BadValue(name, f"the kernel refuses {value!r}")

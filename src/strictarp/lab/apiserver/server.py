@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from aiohttp import web
 from strictarp import logs
 from strictarp.errors import UserError
 from strictarp.lab.apiserver import discovery
+from strictarp.lab.apiserver.documents import text
 from strictarp.lab.apiserver.engine import SERVICE_CIDR, Engine
 from strictarp.lab.apiserver.faults import OPEN_WATCHES, Fault, Faults
 from strictarp.lab.apiserver.journal import Journal
@@ -28,12 +30,20 @@ log = logging.getLogger(__name__)
 JSON = "application/json"
 
 
+Logs = Callable[[str, str], Awaitable[str]]
+"""What a kubelet has of a pod's output, by namespace and name. Raises Refusal while there is none."""
+
+
 class Server:
-    """Answers requests. `handle` is an aiohttp low-level handler."""
+    """Answers requests. `handle` is an aiohttp low-level handler.
+
+    logs: whom to ask for pods' logs; without it none can be had.
+    """
 
     def __init__(self, engine: Engine, bookmark_seconds: float = BOOKMARK_SECONDS) -> None:
         self.engine = engine
         self.faults = Faults()
+        self.logs: Logs | None = None
         self.watchers = Watchers(self._store, bookmark_seconds)
         engine.on_events = self.watchers.wake
 
@@ -63,6 +73,8 @@ class Server:
         self, request: web.BaseRequest, verb: Verb, target: Target, query: Query
     ) -> web.StreamResponse:
         match verb:
+            case "get" if target.subresource == "log":
+                return await self._log(target)
             case "get":
                 return _json(get(self.engine.store, target).raw)
             case "list":
@@ -73,6 +85,15 @@ class Server:
                 body = await request.read()
                 answer = self.engine.write(verb, target, body, request.content_type, dict(request.query))
                 return _json(answer, 201 if verb == "create" else 200)
+
+    async def _log(self, target: Target) -> web.Response:
+        pod = get(self.engine.store, target).document
+        if self.logs is None:
+            node = text(pod, "spec", "nodeName")
+            raise Refusal(
+                500, f"Get log of {target.name}: node {node or 'unknown'} has no kubelet that answers"
+            )
+        return web.Response(text=await self.logs(target.namespace, target.name))
 
     async def _watch(self, request: web.BaseRequest, watcher: Watcher) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": JSON})

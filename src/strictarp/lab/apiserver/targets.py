@@ -14,7 +14,7 @@ from strictarp.lab.apiserver.refusals import Refusal, no_such_path
 
 
 class Target(msgspec.Struct, frozen=True):
-    """A collection (no name), an object, or its status."""
+    """A collection (no name), an object, its status, or a pod's log."""
 
     kind: Kind
     namespace: str = ""
@@ -60,7 +60,8 @@ def parse_path(path: str) -> Target:
         raise no_such_path()
     name = rest[1] if len(rest) > 1 else ""
     subresource = rest[2] if len(rest) > 2 else ""
-    if subresource and not (subresource == "status" and kind.has_status):
+    is_log = subresource == "log" and kind.kind == "Pod"
+    if subresource and not is_log and not (subresource == "status" and kind.has_status):
         raise no_such_path()
     if name and kind.namespaced and not namespace:
         raise no_such_path()
@@ -122,6 +123,8 @@ def verb_of(method: str, target: Target, *, watch: bool) -> Verb:
     """What is asked for; raises Refusal (405)."""
     if method == "GET":
         return "watch" if watch else "get" if target.name else "list"
+    if target.subresource == "log":
+        raise Refusal(405, "the server does not allow this method on the requested resource")
     single: dict[str, Verb] = {"PUT": "update", "PATCH": "patch", "DELETE": "delete"}
     many: dict[str, Verb] = {"POST": "create", "DELETE": "deletecollection"}
     found = (single if target.name else many).get(method)
