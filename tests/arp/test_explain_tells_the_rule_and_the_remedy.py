@@ -71,6 +71,32 @@ def test_tables_that_were_not_read_are_told() -> None:
     assert "arp guard" in told.notes[0]
 
 
+DROP = """table arp fine { chain i { type filter hook input priority 0; } }
+table arp guard { chain i { type filter hook input priority 0; arp daddr ip 192.0.2.100 drop; } }
+"""
+
+
+def test_the_table_that_drops_is_told_from_the_others() -> None:
+    told = explain(host(NODE, VIP, devices=[nic(), IPVS], nft=DROP), "eth0", VIP_NUMBER, asker=ASKER)
+    assert (told.steps[0].rule, told.changes) == ("filtered-input", ("nft delete table arp guard",))
+
+
+def test_a_proxy_entry_is_told_as_what_answers() -> None:
+    lines = ("addr add 10.1.0.1/24 dev eth1", "neigh add proxy 10.1.0.9 dev eth0", "all.forwarding=1")
+    made = host(NODE, *lines, devices=[nic(), nic("eth1", 17)])
+    told = explain(made, "eth0", int(IPv4Address("10.1.0.9")), asker=ASKER)
+    assert told.steps[0].rule == "proxy-neighbour"
+    assert "ip neigh del proxy 10.1.0.9 dev eth0" in told.changes
+    assert any("proxy_delay" in note for note in told.notes)
+
+
+def test_a_route_with_several_hops_is_told_as_chance() -> None:
+    lines = ("all.forwarding=1", "eth0.proxy_arp=1", "route add default nexthop dev eth0 nexthop dev eth1")
+    made = host(NODE, *lines, devices=[nic(), nic("eth1", 17)])
+    told = explain(made, "eth0", int(IPv4Address("203.0.113.9")), asker=ASKER)
+    assert any("several next hops" in note for note in told.notes)
+
+
 def test_without_an_asker_a_neighbour_is_assumed() -> None:
     assert assumed_asker(node(), "eth0", VIP_NUMBER) == ASKER
     pod = host("route add 10.244.0.5/32 dev cali1", devices=[nic("cali1")])

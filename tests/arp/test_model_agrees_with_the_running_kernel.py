@@ -9,6 +9,7 @@ import random
 import pytest
 
 from support.arp_kernel import Tally, run_many
+from support.near_tools import bring_near
 from support.segment import needs_root
 
 HOSTS = int(os.environ.get("STRICTARP_HOSTS", "300"))
@@ -40,4 +41,5 @@ def test_the_model_and_the_kernel_agree_on_random_hosts() -> None:
 @pytest.mark.vm
 @pytest.mark.timeout(3600)
 def test_the_model_and_the_kernel_of_the_vm_agree_on_random_hosts() -> None:
-    assert compared(int(os.environ.get("STRICTARP_HOSTS", "20"))).frames > 0
+    bring_near("ip", "nft")
+    assert compared(int(os.environ.get("STRICTARP_HOSTS", "50"))).frames > 0

@@ -260,6 +260,13 @@ CASES: dict[str, tuple[list[dict[str, Any]], list[Any], dict[str, Any], dict[str
         {"sysctl": {"conf.ipvl0.arp_ignore": 8}},
         [["e0", "10.0.0.50"]],
     ),
+    "unicast for another MAC is not an ipvlan's, though it has the address": (
+        [E0, {"name": "ipvl0", "kind": "ipvlan", "link": "e0", "mode": "l2"}],
+        [NODE, ["ipvl0", "10.0.0.50/24"]],
+        {"tip": "10.0.0.50", "dst": "other"},
+        {},
+        [],
+    ),
     "a VLAN follows its parent up": (
         [
             {**E0, "up": False},

@@ -196,6 +196,14 @@ def test_a_request_that_was_heard_is_the_best_evidence() -> None:
     assert "192.0.2.77" in found.because
 
 
+def test_a_request_that_was_heard_for_any_address_of_a_local_prefix_counts() -> None:
+    made = host(NODE, "route add local 198.51.100.0/24 dev lo", devices=[nic()])
+    heard = {("eth0", int(IPv4Address("198.51.100.200"))): int(IPv4Address("192.0.2.77"))}
+    found = loss(report_of(made, asked=heard), "eth0", "198.51.100.0/24")
+    assert found is not None
+    assert (found.evidence, "192.0.2.77" in found.because) == (Evidence.SEEN, True)
+
+
 def test_the_uplinks_alone_spare_the_pods() -> None:
     devices = [nic(), nic("cali1", 17), IPVS]
     made = host(NODE, DEFAULT, "route add 10.244.0.5/32 dev cali1", VIP, devices=devices)

@@ -3,15 +3,12 @@
 import json
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 
 import pytest
 
-from strictarp.arp import listening
 from strictarp.arp.frames import request
-from strictarp.arp.losses import Asked
 from strictarp.cli.main import main
 from strictarp.lab import namespaces
 from support.segment import Segment, bind_vip, build, needs_root
@@ -54,22 +51,27 @@ def test_preflight_finds_the_anycast_address(segment: Segment, capsys: pytest.Ca
     assert (code, losses) == (2, {"192.0.2.100": "wanted", "192.0.2.53": "likely"})
 
 
-def test_requests_are_heard_with_who_asked(segment: Segment) -> None:
-    heard: list[Asked] = []
-
-    def listen() -> None:
-        with namespaces.entered(segment.hosts["node"]):
-            heard.append(listening.listen(2.0))
-
-    thread = threading.Thread(target=listen)
-    thread.start()
+def asking(segment: Segment, stop: threading.Event) -> None:
+    """The client asks for the anycast address, ten times a second."""
     mac = bytes.fromhex(segment.mac("client").replace(":", ""))
     frame = request(mac, IPv4Address("192.0.2.12").packed, IPv4Address("192.0.2.53").packed)
     with namespaces.entered(segment.hosts["client"]):
         sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-    sock.bind(("eth0", 0x0806))
-    while thread.is_alive():
-        sock.send(frame)
-        time.sleep(0.1)
-    sock.close()
-    assert heard == [{("eth0", int(IPv4Address("192.0.2.53"))): int(IPv4Address("192.0.2.12"))}]
+    with sock:
+        sock.bind(("eth0", 0x0806))
+        while not stop.wait(0.1):
+            sock.send(frame)
+
+
+def test_preflight_listens_to_what_is_really_asked_for(
+    segment: Segment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stop = threading.Event()
+    asker = threading.Thread(target=asking, args=(segment, stop))
+    asker.start()
+    code, out = run(segment, capsys, "preflight", "--watch", "1.5", "--json")
+    stop.set()
+    asker.join()
+    losses = {loss["target"]: (loss["evidence"], loss["because"]) for loss in json.loads(out)["losses"]}
+    assert code == 2
+    assert losses["192.0.2.53"] == ("seen", "192.0.2.12 asked for it")

@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import random
 import struct
 import subprocess
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -13,7 +15,8 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from strictarp.arp import collecting
 from strictarp.lab import namespaces
-from strictarp.netlink import policy, qdisc
+from strictarp.netlink import policy, qdisc, traffic_control
+from strictarp.netlink.link_conf import PLACES, parse_conf
 from strictarp.netlink.messages import (
     MalformedMessage,
     Message,
@@ -24,7 +27,9 @@ from strictarp.netlink.messages import (
     u16,
     u32,
 )
-from strictarp.netlink.rtnl_encode import IFINFOMSG, RTMSG
+from strictarp.netlink.rtnl_encode import IFINFOMSG, RTMSG, encode_dump_links
+from strictarp.netlink.rtnl_parse import parse_link
+from strictarp.netlink.socket import NETLINK_ROUTE, Netlink
 from strictarp.netlink.stacking import Stacking, parse_stacking
 from support.segment import needs_root
 
@@ -118,6 +123,8 @@ def test_any_bytes_give_a_value_or_the_parsers_own_error(raw: bytes, plausible: 
     for parse, payload in (
         (policy.parse_rule, rule + raw),
         (parse_stacking, link),
+        (parse_conf, link),
+        (traffic_control.parse_told, raw),
         (policy.parse_nft_table, raw),
         (qdisc.parse_qdisc, bytes(20) + raw),
     ):
@@ -149,12 +156,13 @@ def test_a_live_node_is_read_whole() -> None:
     )
     with namespaces.entered(space):
         subprocess.run(["nft", "add table arp guard"], check=True)
-        merged, tables = asyncio.run(collecting.collect()), asyncio.run(collecting.nft_tables())
+        merged, (rules, unread) = asyncio.run(collecting.collect()), asyncio.run(collecting.nft_rules())
     namespaces.ip(space, "rule add not from 192.0.2.0/24 iif e0 pref 7 prohibit", "rule del pref 7")
     with namespaces.entered(space):
         after = asyncio.run(collecting.collect())
     space.close()
-    assert tables == ("arp guard",)
+    assert [(table.family, table.name) for table in rules.tables] == [("arp", "guard")]
+    assert unread == ()
     assert (merged.by_name["m0"].lower, merged.by_name["m0"].mode) == ("e0", "private")
     (held,) = merged.on_device["e0"]
     assert (held.local, held.peer, held.prefix, held.scope) == (0xC0000201, 0xC0000202, 32, 253)
@@ -162,3 +170,27 @@ def test_a_live_node_is_read_whole() -> None:
     assert merged.has_custom_local_routes
     # The rule is gone again, but the tables stay apart.
     assert (merged.unmerged, after.unmerged, after.rules) == (False, True, merged.rules)
+
+
+@needs_root
+@pytest.mark.netns
+def test_sysctls_of_a_link_are_those_in_proc() -> None:
+    rng = random.Random(7)
+    space = namespaces.create("conf")
+    namespaces.ip(space, "link add e0 type bridge")
+    with namespaces.entered(space):
+        for key in PLACES:
+            Path("/proc/sys/net/ipv4/conf/e0", key).write_text(str(rng.choice((0, 1, 2, 3, 8))))
+        Path("/proc/sys/net/ipv4/conf/e0/arp_ignore").write_text("-5")
+        seen = {key: int(Path("/proc/sys/net/ipv4/conf/e0", key).read_text()) for key in PLACES}
+        told = asyncio.run(_conf_of("e0"))
+    space.close()
+    assert told == seen
+
+
+async def _conf_of(name: str) -> dict[str, int]:
+    async with Netlink(NETLINK_ROUTE) as route:
+        for message in await route.dump(encode_dump_links()):
+            if parse_link(message).name == name:
+                return dict(parse_conf(message))
+    raise AssertionError(name)

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import ctypes
+import functools
+import os
 import random
 import socket
 import struct
@@ -14,15 +16,16 @@ from pathlib import Path
 
 import msgspec
 
-from strictarp.arp import collecting, commands
+from strictarp.arp import commands
 from strictarp.arp.announcing import solicit
 from strictarp.arp.building import Builder
 from strictarp.arp.facts import Device, Host, dotted
 from strictarp.arp.frames import ArpFrame, encode, parse_mac
 from strictarp.arp.neighbour_table import Table, hear
 from strictarp.arp.nft_parse import parse_nft
-from strictarp.arp.packets import packet_of
+from strictarp.arp.packets import Packet, packet_of
 from strictarp.arp.receiving import receive
+from strictarp.cli.facts import read_node
 from strictarp.lab import namespaces
 from strictarp.lab.namespaces import Namespace
 from strictarp.netlink import look
@@ -81,7 +84,7 @@ def _create() -> Namespace:
 
 
 def link_commands(host: RandomHost, wire: Wire, standin: str) -> tuple[list[str], list[str]]:
-    """Commands for the node, and for the wire after them. A bridge without ports stands in for a dummy."""
+    """Commands for the node, and the far ends of its cables. A bridge without ports stands in for a dummy."""
     lines = ["link set lo up"]
     far = []
     for device in host.devices:
@@ -89,7 +92,7 @@ def link_commands(host: RandomHost, wire: Wire, standin: str) -> tuple[list[str]
         if device.kind == "nic":
             peer = f"p{wire.number}{name}"
             lines.append(f"link add {name} address {mac} type veth peer name {peer} netns {wire.space.path}")
-            far.append(f"link set {peer} up")
+            far.append(peer)
         elif device.lower:
             ends = {"vlan": f"vlan id {device.vlan}", "ipvlan": "ipvlan mode l2"}
             end = ends.get(device.kind, "macvlan mode bridge")
@@ -122,21 +125,30 @@ def _batch(space: Namespace, lines: list[str]) -> str:
     return done.stderr
 
 
+def write_sysctl(path: str, value: int) -> None:
+    """Without a file object: in the VM that is what a write costs."""
+    descriptor = os.open(f"/proc/sys/net/{path}", os.O_WRONLY)
+    try:
+        os.write(descriptor, str(value).encode())
+    finally:
+        os.close(descriptor)
+
+
 def build(space: Namespace, host: RandomHost, wire: Wire, *, standin: str) -> str:
     """Make the host of an empty namespace; returns what iproute2 complained of."""
     with namespaces.entered(space):
-        Path("/proc/sys/net/ipv6/conf/default/disable_ipv6").write_text("1")
+        write_sysctl("ipv6/conf/default/disable_ipv6", 1)
         for key in ("arp_ignore", "arp_announce", "rp_filter", "promote_secondaries"):
             for name in ("all", "default"):
-                Path(f"/proc/sys/net/ipv4/conf/{name}/{key}").write_text("0")
-    near, far = link_commands(host, wire, standin)
+                write_sysctl(f"ipv4/conf/{name}/{key}", 0)
+    near, peers = link_commands(host, wire, standin)
     split = next(i for i, line in enumerate(near) if line.startswith("link set e") and line.endswith(" up"))
     complaints = _batch(space, near[:split])
-    _batch(wire.space, far)
+    namespaces.set_links(wire.space, *peers, up=True)
     complaints += _batch(space, near[split:] + [line.removeprefix("ip ") for line in host.commands])
     with namespaces.entered(space):
         for key, value in host.sysctls:
-            Path("/proc/sys/net/ipv4", key.replace(".", "/")).write_text(str(value))
+            write_sysctl(f"ipv4/{key.replace('.', '/')}", value)
         if host.nft:
             subprocess.run(["nft", "-f", "-"], input=host.nft, text=True, check=True, capture_output=True)
     return complaints
@@ -163,8 +175,7 @@ def model_of(host: RandomHost) -> Host:
                 mode={"bond": "active-backup", "macvlan": "bridge", "ipvlan": "l2"}.get(each.kind, ""),
             )
         )
-    for line in host.commands:
-        commands.run(builder, line)
+    commands.run_all(builder, host.commands)
     for key, value in host.sysctls:
         commands.sysctl(builder, key, value)
     if host.nft:
@@ -206,11 +217,17 @@ def ask(host: RandomHost, wire: Wire, settle: float) -> list[list[Answer]]:
     return found
 
 
+@functools.lru_cache(maxsize=1)
+def packets_of(host: RandomHost) -> tuple[Packet, ...]:
+    """The frames as the model sees them."""
+    numbered = enumerate(host.frames)
+    return tuple(packet_of(decode_any(frame_bytes(host, frame, number))) for number, frame in numbered)
+
+
 def predict(host: RandomHost, facts: Host) -> list[tuple[list[Answer], list[str]]]:
     """What the model says to each frame, and by which rules."""
     found = []
-    for number, frame in enumerate(host.frames):
-        packet = packet_of(decode_any(frame_bytes(host, frame, number)))
+    for frame, packet in zip(host.frames, packets_of(host), strict=True):
         decisions = receive(facts, frame.device, packet)
         answers = [
             (each.answer.mac.hex(":"), str(IPv4Address(each.answer.sender_ip)))
@@ -250,10 +267,8 @@ def run_one(seed: int, wire: Wire, tally: Tally, *, kinds: frozenset[str], stand
     with node() as space:
         complaints = build(space, host, wire, standin=standin)
         with namespaces.entered(space):
-            facts = asyncio.run(collecting.collect())
-        if host.nft:
-            facts = msgspec.structs.replace(facts, nft=parse_nft(host.nft))
-        views = {"facts": facts} if complaints else {"facts": facts, "commands": model_of(host)}
+            facts = read_node()[0]
+        views = {"facts": predict(host, facts), "commands": predict(host, model_of(host))}
         slow = any(device.kind in ("bridge", "bond", "ipvlan") for device in host.devices)
         # A link may need a moment until it carries frames. What differs is asked again before it counts.
         for settle in (0.2 if slow else 0.0, 1.5):
@@ -267,7 +282,7 @@ def run_one(seed: int, wire: Wire, tally: Tally, *, kinds: frozenset[str], stand
     tally.hosts += 1
     tally.built += not complaints
     tally.disagreements += found
-    for answers, rules in predict(host, facts):
+    for answers, rules in views["facts"]:
         tally.frames += 1
         tally.answered += bool(answers)
         for rule in rules:
@@ -275,12 +290,17 @@ def run_one(seed: int, wire: Wire, tally: Tally, *, kinds: frozenset[str], stand
             tally.rules[name] = tally.rules.get(name, 0) + 1
 
 
-def compare(seed: int, host: RandomHost, answers: list[list[Answer]], views: dict[str, Host]) -> list[str]:
+Prediction = tuple[list[Answer], list[str]]
+
+
+def compare(
+    seed: int, host: RandomHost, answers: list[list[Answer]], views: dict[str, list[Prediction]]
+) -> list[str]:
     """Where the kernel and the model differ, as text."""
     return [
         f"seed {seed} by {view}: {frame} kernel {kernel} model {model} {rules}"
-        for view, seen in views.items()
-        for frame, kernel, (model, rules) in zip(host.frames, answers, predict(host, seen), strict=True)
+        for view, guesses in views.items()
+        for frame, kernel, (model, rules) in zip(host.frames, answers, guesses, strict=True)
         if sorted(kernel) != sorted(model)
     ]
 
@@ -302,8 +322,7 @@ def compare_tables(
 ) -> list[str]:
     """Where the neighbour tables differ after all frames, which came within the locktime."""
     table = Table()
-    for number, frame in enumerate(host.frames):
-        packet = packet_of(decode_any(frame_bytes(host, frame, number)))
+    for frame, packet in zip(host.frames, packets_of(host), strict=True):
         for decision in receive(facts, frame.device, packet):
             kind = "host" if frame.kind == "node" else ""
             table = hear(facts, table, packet, decision, 0.0, kind=kind)

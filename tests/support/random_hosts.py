@@ -272,12 +272,16 @@ def _frame(rng: random.Random, devices: list[Dev], held: list[str], proxied: lis
     )
 
 
+_DESTINATIONS = {
+    "bcast": BROADCAST_MAC,
+    "other": bytes.fromhex("02000000dead"),
+    "mcast": bytes.fromhex("01005e7f0063"),
+}
+
+
 def destination(host: RandomHost, frame: Frame) -> bytes:
     """The Ethernet destination in bytes."""
-    macs = {device.name: bytes.fromhex(device.mac.replace(":", "")) for device in host.devices}
-    return {
-        "bcast": BROADCAST_MAC,
-        "node": macs[frame.device],
-        "other": bytes.fromhex("02000000dead"),
-        "mcast": bytes.fromhex("01005e7f0063"),
-    }[frame.kind]
+    if frame.kind != "node":
+        return _DESTINATIONS[frame.kind]
+    mac = next(device.mac for device in host.devices if device.name == frame.device)
+    return bytes.fromhex(mac.replace(":", ""))

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 import msgspec
 
 from strictarp.arp.facts import (
-    BROADCAST,
     DEFAULT_RULES,
     LOCAL,
     LOOPBACK,
@@ -26,14 +25,16 @@ from strictarp.arp.facts import (
     PolicyRule,
     ProxyNeighbour,
     Route,
+    dotted,
     looped,
 )
-from strictarp.arp.fib import Flow, Found, lookup
-from strictarp.arp.iproute import AddressSpec
+from strictarp.arp.fib import Failed, Flow, Found, address_type, lookup, lookup_table
+from strictarp.arp.iproute import AddressSpec, RouteSpec
+from strictarp.arp.kernel_routes import Held, by_age, routes_of, same_key, same_route, same_subnet
 from strictarp.arp.nft import NO_RULES, Ruleset, Table
 from strictarp.arp.nft_parse import parse_nft
 from strictarp.arp.tc import Filter
-from strictarp.arp.unsupported import Unsupported
+from strictarp.arp.unsupported import Refused, Unsupported
 from strictarp.sysctl.devconf import DeviceConf
 
 SMALLEST_MTU = 68
@@ -41,18 +42,11 @@ SMALLEST_MTU = 68
 _LOOPBACK_ADDRESS = AddressSpec(0x7F000001, 0x7F000001, 8, SCOPE_HOST)
 
 
-class _Held(msgspec.Struct):
-    """An address on a device; `born`: when it was added."""
-
-    spec: AddressSpec
-    secondary: bool
-    born: int
-
-
 class Builder:
     """A namespace under construction. It starts with `lo`, up.
 
-    Raises Unsupported from every method for what cannot be: a device that does not exist.
+    Raises Unsupported from every method for what cannot be: a device that does not exist; and Refused for
+    what the kernel does not do: an address that is there already.
     """
 
     def __init__(self) -> None:
@@ -64,12 +58,18 @@ class Builder:
         self.nft: Ruleset = NO_RULES
         self.tc: list[Filter] = []
         self._devices: dict[str, Device] = {}
-        self._addresses: dict[str, list[_Held]] = {}
+        self._addresses: dict[str, list[Held]] = {}
         self._routes: list[Route] = []
+        self._sources: dict[Route, int] = {}
+        """Preferred sources of routes."""
+        self._had_local_routes = False
         self._unmade: set[Route] = set()
         """Routes that the kernel made and somebody deleted."""
         self._nft_text = ""
         self._now = 0
+        self._spare = 0
+        self._preferred: dict[str, str] = {}
+        """Bond → the slave that was chosen."""
         self._raised: dict[str, int] = {}
         """When a device came up last. Of equal routes the older one counts."""
         self.add_device(Device(LOOPBACK, bytes(6), mtu=65536))
@@ -77,6 +77,8 @@ class Builder:
 
     def add_device(self, device: Device) -> None:
         """Register a device, behind the others. The first VRF brings its rule; a VLAN inherits NOARP."""
+        if device.name in self._devices:
+            raise Refused(f"ip link add: there is a device {device.name!r} already")
         if device.kind == "vlan" and device.lower in self._devices:
             inherited = device.arp and self._devices[device.lower].arp
             device = msgspec.structs.replace(device, arp=inherited)
@@ -86,12 +88,23 @@ class Builder:
         if device.kind == "vrf" and not any(rule.l3mdev for rule in self.rules):
             self.add_rule(PolicyRule(1000, l3mdev=True))
 
+    def spare_mac(self) -> bytes:
+        """A MAC for a device whose own is the kernel's choice: nobody's here."""
+        self._spare += 1
+        return bytes((0x06, 0, 0, 0, self._spare >> 8, self._spare & 0xFF))
+
     def remove_device(self, name: str) -> None:
-        """Delete a device with all that is on it."""
+        """Delete a device with all that is on it; what is in it stands alone again."""
         self.device(name)
+        for other in list(self._devices.values()):
+            if other.master == name:
+                self.change_device(other.name, master="")
+            if other.lower == name and other.name in self._devices:
+                self.remove_device(other.name)
         del self._devices[name], self._addresses[name]
         self.conf.remove_device(name)
         self._routes = [route for route in self._routes if name not in {hop.device for hop in route.hops}]
+        self.proxy_neighbours = [each for each in self.proxy_neighbours if each.device != name]
 
     def _tick(self) -> int:
         self._now += 1
@@ -110,15 +123,15 @@ class Builder:
         """
         before = self.device(name)
         after = msgspec.structs.replace(before, **changes)
+        if after.master != before.master:
+            after = self._enslaved(before, after)
         self._devices[name] = after
         if after.up and not before.up:
             self._raised[name] = self._tick()
+            # Every address makes its routes again, deleted or not (fib_netdev_event).
+            self._unmade = {route for route in self._unmade if name not in {hop.device for hop in route.hops}}
         if before.up and not after.up:
-            self._routes = [
-                route
-                for route in self._routes
-                if route.kind == LOCAL or {hop.device for hop in route.hops} != {name}
-            ]
+            self._drop_routes(name)
         if after.up != before.up:
             for vlan in [
                 each for each in self._devices.values() if each.kind == "vlan" and each.lower == name
@@ -130,12 +143,33 @@ class Builder:
         if before.mtu < SMALLEST_MTU <= after.mtu:
             self.conf.add_device(name)
 
-    def add_address(self, name: str, spec: AddressSpec) -> None:
+    def _enslaved(self, before: Device, after: Device) -> Device:
+        """A bond takes only what is down, and brings it up; what joins or leaves a VRF loses its routes."""
+        master = self.device(after.master) if after.master else None
+        if master is not None and master.kind not in ("bond", "bridge", "vrf"):
+            raise Refused(f"ip link set {after.name} master {master.name}: it takes none")
+        bond = master is not None and master.kind == "bond"
+        if bond and before.up:
+            raise Refused(f"ip link set {after.name} master {after.master}: it is up")
+        masters = (each for each in (before.master, after.master) if each in self._devices)
+        if any(self._devices[each].kind == "vrf" for each in masters):
+            self._drop_routes(after.name, all_kinds=True)
+            self._raised[after.name] = self._tick()
+        return msgspec.structs.replace(after, up=after.up or bond)
+
+    def add_address(self, name: str, spec: AddressSpec, *, there_is_fine: bool = False) -> None:
         """Add an address; behind the primaries of its scope or a narrower one, or as a secondary."""
         if self.device(name).mtu < SMALLEST_MTU:
             raise Unsupported(f"ip addr add: the MTU of {name} is below {SMALLEST_MTU}, it has no IPv4")
         held = self._addresses[name]
-        same = [each for each in held if _same_subnet(each.spec, spec)]
+        twins = [e for e in held if e.spec.local == spec.local and same_subnet(e.spec, spec)]
+        if twins:
+            if there_is_fine:
+                return
+            raise Refused(f"ip addr add: {name} has this address already")
+        same = [each for each in held if same_subnet(each.spec, spec)]
+        if any(each.spec.scope != spec.scope for each in same):
+            raise Refused(f"ip addr add: another scope than that of {name}'s addresses in this subnet")
         secondary = bool(same)
         at = len(held)
         if not secondary:
@@ -143,21 +177,31 @@ class Builder:
                 i for i, each in enumerate(held) if not each.secondary and spec.scope <= each.spec.scope
             ]
             at = fitting[-1] + 1 if fitting else 0
-        held.insert(at, _Held(spec, secondary, self._tick()))
+        held.insert(at, Held(spec, secondary, self._tick()))
         self.conf.address_added(name)
 
     def remove_address(self, name: str, spec: AddressSpec) -> None:
-        """Delete an address; secondaries of its subnet go with it, or move up (promote_secondaries)."""
+        """Delete an address; secondaries of its subnet go with it, or move up (promote_secondaries).
+
+        With the last one all routes of the device go too (fib_inetaddr_event).
+        """
         self.device(name)
         held = self._addresses[name]
         found = [e for e in held if e.spec.local == spec.local and spec.prefix in (e.spec.prefix, 32)]
         if not found:
-            raise Unsupported(f"ip addr del: {name} has no such address")
+            raise Refused(f"ip addr del: {name} has no such address")
         gone = found[0]
         held.remove(gone)
-        if gone.secondary:
-            return
-        heirs = [each for each in held if each.secondary and _same_subnet(each.spec, gone.spec)]
+        heirs = [each for each in held if each.secondary and same_subnet(each.spec, gone.spec)]
+        if heirs and not gone.secondary:
+            self._inherit(name, heirs)
+        self._forget_sources({gone.spec.local})
+        if not held:
+            self._drop_routes(name, all_kinds=True)
+
+    def _inherit(self, name: str, heirs: list[Held]) -> None:
+        """Secondaries whose primary went."""
+        held = self._addresses[name]
         promote = self.conf.read("all", "promote_secondaries") or self.conf.read(name, "promote_secondaries")
         for each in heirs:
             held.remove(each)
@@ -165,38 +209,92 @@ class Builder:
             for each in heirs:
                 self.add_address(name, each.spec)
 
-    def flush_addresses(self, name: str) -> None:
-        """Delete all addresses of a device."""
+    def flush_addresses(self, name: str, *, scope: int = -1) -> None:
+        """Delete all addresses of a device, or those of a scope."""
         self.device(name)
-        self._addresses[name] = []
+        held = self._addresses[name]
+        self._addresses[name] = [each for each in held if scope not in (-1, each.spec.scope)]
+        if held and not self._addresses[name]:
+            self._drop_routes(name, all_kinds=True)
 
-    def add_route(self, route: Route, *, vrf: str = "", replace: bool = False) -> None:
-        """Add a route; a hop without a device gets that of the route to its gateway."""
-        if vrf:
-            route = msgspec.structs.replace(route, table=self.device(vrf).table)
-        hops = tuple(hop if hop.device else self._resolved(hop) for hop in route.hops)
+    def _forget_sources(self, gone: set[int]) -> None:
+        """Routes whose preferred source was an address that nobody holds any more (fib_sync_down_addr)."""
+        kept = {each.spec.local for held in self._addresses.values() for each in held}
+        lost = gone - kept
+        self._routes = [route for route in self._routes if self._sources.get(route, 0) not in lost]
+
+    def _drop_routes(self, name: str, *, all_kinds: bool = False) -> None:
+        """Routes that lead nowhere but over a device that goes down; local ones stay unless `all_kinds`."""
+        self._routes = [
+            route
+            for route in self._routes
+            if (route.kind == LOCAL and not all_kinds) or {hop.device for hop in route.hops} != {name}
+        ]
+
+    def add_route(self, spec: RouteSpec, *, verb: str = "add") -> None:
+        """`ip route VERB`; a hop without a device gets that of the route to its gateway."""
+        route = self._in_vrf(spec.route, spec.vrf)
+        hops = tuple(self._resolved(hop, route, onlink=spec.onlink) for hop in route.hops)
         route = msgspec.structs.replace(route, hops=hops)
-        if replace:
-            self.remove_route(route, missing_is_fine=True)
-        self._routes.append(route)
+        made = [each for each in self.build().routes if each not in self._routes and same_key(each, route)]
+        alike = [each for each in self._routes if same_key(each, route)]
+        if verb == "add" and (made or alike):
+            raise Refused("ip route add: there is such a route already")
+        if verb == "change" and not (made or alike):
+            raise Refused("ip route change: there is no such route")
+        if verb in ("change", "replace") and made:
+            self._unmade.add(made[0])
+        at = len(self._routes) if verb in ("add", "append") else 0
+        if verb in ("change", "replace") and alike and not made:
+            at = self._routes.index(alike[0])
+            del self._routes[at]
+        self._routes.insert(at, route)
+        self._had_local_routes |= route.kind == LOCAL
+        if spec.source:
+            self._sources[route] = spec.source
 
-    def _resolved(self, hop: Hop) -> Hop:
-        found = lookup(self.build(), Flow(hop.gateway, 0))
+    def _in_vrf(self, route: Route, vrf: str) -> Route:
+        return msgspec.structs.replace(route, table=self.device(vrf).table) if vrf else route
+
+    def _resolved(self, hop: Hop, route: Route, *, onlink: bool) -> Hop:
+        """A hop with its device (fib_check_nh): that is up, and the gateway a neighbour on it."""
+        if hop.device and not self.device(hop.device).up and route.kind != LOCAL:
+            raise Refused(f"ip route: {hop.device} is down")
+        if not hop.gateway:
+            return hop
+        host = self.build()
+        if onlink and hop.device:
+            if address_type(host, hop.gateway, hop.device) != UNICAST:
+                raise Refused(f"ip route: {dotted(hop.gateway)} is no gateway")
+            return hop
+        flow = Flow(hop.gateway, 0, oif=hop.device)
+        own_table = route.table not in (TABLE_MAIN, TABLE_LOCAL)
+        found = lookup_table(host, route.table, flow) if own_table else Failed()
         if not isinstance(found, Found):
-            raise Unsupported("ip route: the gateway is not reachable")
-        return Hop(found.device, hop.gateway)
+            found = lookup(host, flow)
+        if not isinstance(found, Found) or found.route.kind not in (UNICAST, LOCAL):
+            raise Refused("ip route: the gateway is not reachable")
+        if any(each.gateway for each in found.route.hops):
+            raise Refused("ip route: the gateway is no neighbour")
+        return Hop(hop.device or found.device, hop.gateway)
 
-    def remove_route(self, route: Route, *, missing_is_fine: bool = False) -> None:
-        """Delete the first route that fits (`_same_route`), be it one that the kernel made."""
-        for each in self._routes:
-            if _same_route(each, route):
-                self._routes.remove(each)
-                return
-        made = next((each for each in self.build().routes if _same_route(each, route)), None)
-        if made is not None:
+    def remove_route(self, route: Route, *, vrf: str = "") -> None:
+        """Delete the first route that fits (`same_route`), be it one that the kernel made."""
+        route = self._in_vrf(route, vrf)
+        made = next((each for each in self.build().routes if same_route(each, route)), None)
+        if made is None:
+            raise Refused("ip route del: there is no such route")
+        if made in self._routes:
+            self._routes.remove(made)
+        else:
             self._unmade.add(made)
-        elif not missing_is_fine:
-            raise Unsupported("ip route del: there is no such route")
+
+    def flush_routes(self, table: int, device: str) -> None:
+        """Delete the routes of a table (0: of all), or those of them that leave by a device."""
+        for route in self.build().routes:
+            meant = route.table == table if table else route.table != TABLE_LOCAL
+            if meant and (not device or device in {hop.device for hop in route.hops}):
+                self.remove_route(route)
 
     def add_rule(self, rule: PolicyRule) -> None:
         """Add a rule. Without a priority it comes before the second of the list (fib_default_rule_pref)."""
@@ -213,7 +311,17 @@ class Builder:
                 self.rules.remove(each)
                 self.unmerged = True
                 return
-        raise Unsupported("ip rule del: there is no such rule")
+        raise Refused("ip rule del: there is no such rule")
+
+    def flush_rules(self) -> None:
+        """`ip rule flush` spares the rule of priority 0."""
+        self.rules = [each for each in self.rules if each.priority == 0]
+        self.unmerged = True
+
+    def prefer_slave(self, bond: str, slave: str) -> None:
+        """The slave of an active-backup bond that is to be active."""
+        self.device(slave)
+        self._preferred[self.device(bond).name] = slave
 
     def add_nft(self, text: str) -> None:
         """Carry out a script of nftables, after those before it. Raises Unsupported."""
@@ -231,7 +339,7 @@ class Builder:
         loop = looped(self._devices.values())
         if loop:
             raise Unsupported(f"the device {loop!r} sits on itself")
-        devices = _settled(self._devices)
+        devices = _settled(self._devices, self._preferred)
         addresses: list[Address] = []
         routes: list[tuple[int, int, Route]] = []
         for device in devices.values():
@@ -252,79 +360,26 @@ class Builder:
             table = vrf.table if vrf is not None and vrf.kind == "vrf" else 0
             raised = self._raised.get(device.name, 0)
             for each in held:
-                local, *others = _routes_of(device, each, table)
-                source = next(one for one in held if _same_subnet(one.spec, each.spec)).spec.local
+                local, *others = routes_of(device, each, table)
+                source = next(one for one in held if same_subnet(one.spec, each.spec)).spec.local
                 routes.append((each.born, source, local))
                 routes += [(max(each.born, raised), source, other) for other in others]
         return Host(
             devices=tuple(devices.values()),
             addresses=tuple(addresses),
-            routes=(*(each for each in _by_age(routes) if each not in self._unmade), *self._routes),
+            routes=(*(each for each in by_age(routes) if each not in self._unmade), *self._routes),
             rules=tuple(self.rules),
             sysctls=self.conf.snapshot(),
             proxy_delay=dict(self.proxy_delay),
             proxy_neighbours=tuple(self.proxy_neighbours),
             unmerged=self.unmerged,
+            had_local_routes=self._had_local_routes,
             nft=self.nft,
             tc=tuple(self.tc),
         )
 
 
-def _by_age(routes: list[tuple[int, int, Route]]) -> list[Route]:
-    """Of (age, source address, route) those that the kernel takes: an address that was somebody's broadcast
-    address before it was local is no valid source (fib_valid_prefsrc). A secondary's source is its primary.
-    """
-    taken: dict[Route, None] = {}
-    first: dict[tuple[int, int], str] = {}
-    for _, source, route in sorted(routes, key=lambda entry: entry[0]):
-        table = TABLE_LOCAL if route.table == TABLE_MAIN else route.table
-        itself = route.kind == LOCAL and route.destination == source
-        if not itself and first.get((table, source)) == BROADCAST:
-            continue
-        taken[route] = None
-        if route.prefix == 32:
-            first.setdefault((route.table, route.destination), route.kind)
-    return list(taken)
-
-
-def _same_route(one: Route, other: Route) -> bool:
-    """As `ip route del` looks for it: `other` may leave the metric, the device and the type open."""
-    devices = {hop.device for hop in other.hops} - {""}
-    return (
-        (one.table, one.destination, one.prefix) == (other.table, other.destination, other.prefix)
-        and other.metric in (0, one.metric)
-        and other.kind in (UNICAST, one.kind)
-        and devices <= {hop.device for hop in one.hops}
-    )
-
-
-def _same_subnet(one: AddressSpec, other: AddressSpec) -> bool:
-    return one.prefix == other.prefix and (one.peer ^ other.peer) >> (32 - one.prefix) == 0
-
-
-def _routes_of(device: Device, held: _Held, vrf_table: int) -> list[Route]:
-    """What fib_add_ifaddr adds, given whether the device is up now."""
-    spec = held.spec
-    near = vrf_table or TABLE_LOCAL
-    hop = (Hop(device.name),)
-    routes = [Route(near, LOCAL, spec.local, 32, hop)]
-    if not device.up:
-        return routes
-    bits = 32 - spec.prefix
-    prefix = spec.peer >> bits << bits
-    if spec.broadcast:
-        routes.append(Route(near, BROADCAST, spec.broadcast, 32, hop))
-    if prefix and not held.secondary and (prefix != spec.local or bits):
-        if spec.prefix_route:
-            on_lo = device.name == LOOPBACK
-            kind, table = (LOCAL, TABLE_LOCAL) if on_lo else (UNICAST, TABLE_MAIN)
-            routes.append(Route(vrf_table or table, kind, prefix, spec.prefix, hop))
-        if bits > 1:
-            routes.append(Route(near, BROADCAST, prefix | ((1 << bits) - 1), 32, hop))
-    return routes
-
-
-def _settled(devices: Mapping[str, Device]) -> dict[str, Device]:
+def _settled(devices: Mapping[str, Device], preferred: Mapping[str, str]) -> dict[str, Device]:
     """Devices with what follows from each other: the MACs and the active slave of bonds, ipvlans' MAC."""
     settled = dict(devices)
     for bond in devices.values():
@@ -332,9 +387,11 @@ def _settled(devices: Mapping[str, Device]) -> dict[str, Device]:
             continue
         slaves = [each for each in devices.values() if each.master == bond.name]
         running = [each.name for each in slaves if each.up and each.carrier]
-        one_only = bond.mode in ("active-backup", "balance-alb")
+        if bond.mode in ("active-backup", "balance-alb"):
+            chosen = preferred.get(bond.name, "")
+            running = [chosen] if chosen in running else running[:1]
         for slave in slaves:
-            active = slave.name in running[:1] if one_only else slave.name in running
+            active = slave.name in running
             settled[slave.name] = msgspec.structs.replace(slave, mac=bond.mac, active=active)
     for device in devices.values():
         lower = devices.get(device.lower)

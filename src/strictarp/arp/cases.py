@@ -6,20 +6,22 @@ One JSON object a line, `{"id": ..., "case": {"devs": [...], "addrs": [...], ...
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import Any
 
 import msgspec
 
 from strictarp.arp.building import Builder
-from strictarp.arp.commands import run, sysctl
+from strictarp.arp.commands import run_all, sysctl
 from strictarp.arp.decision import Decision
 from strictarp.arp.facts import Device, Host
+from strictarp.arp.fib import other_hops
 from strictarp.arp.frames import BROADCAST_MAC, NO_MAC, parse_mac
 from strictarp.arp.iproute import address
 from strictarp.arp.packets import Packet
 from strictarp.arp.receiving import receive
-from strictarp.arp.unsupported import Unsupported
+from strictarp.arp.unsupported import Refused, Unsupported
 
 CLIENT_MAC = bytes.fromhex("02000000cc01")
 _MACS = {
@@ -125,14 +127,20 @@ def judge(text: str | bytes) -> Result:
         return Result(line.id, unsupported="a sequence of steps, not one frame")
     try:
         host = host_of(line.case).build()
-        decisions = _decisions(host, line.case.pkt)
+        answered = _answers(host, line.case.pkt)
+        if any(_answers(other, line.case.pkt) != answered for other in other_hops(host)):
+            raise Unsupported("a route has several hops, and which of them the kernel takes is chance")
     except Unsupported as error:
         return Result(line.id, unsupported=str(error))
-    return Result(line.id, [named(host, each) for each in decisions if each.answered])
+    return Result(line.id, answered)
 
 
 class _Named(msgspec.Struct):
     id: str
+
+
+def _answers(host: Host, pkt: Pkt) -> list[tuple[str, str]]:
+    return [named(host, each) for each in _decisions(host, pkt) if each.answered]
 
 
 def _decisions(host: Host, pkt: Pkt) -> list[Decision]:
@@ -202,26 +210,30 @@ def host_of(case: Case) -> Builder:
     for key, value in case.sysctl_before.items():
         sysctl(builder, key, value)
     for dev in case.devs:
-        builder.add_device(_device_of(dev))
-    for entry in case.addrs:
-        run(builder, f"ip addr add {' '.join(_words(entry[1:]))} dev {''.join(map(str, entry[:1]))}")
+        with contextlib.suppress(Refused):
+            builder.add_device(_device_of(dev))
+    run_all(builder, (_addr_line(entry) for entry in case.addrs))
     for key, value in case.sysctl.items():
         sysctl(builder, key, value)
-    for route in case.routes:
-        run(builder, f"ip route add {route.removeprefix('add ')}")
-    for rule in case.rules:
-        run(builder, f"ip rule add {rule.removeprefix('add ')}")
+    run_all(builder, (f"ip route add {route.removeprefix('add ')}" for route in case.routes))
+    run_all(builder, (f"ip rule add {rule.removeprefix('add ')}" for rule in case.rules))
     if case.noop_rule:
         builder.unmerged = True
-    for proxy in case.pneigh:
-        words = proxy.split() if isinstance(proxy, str) else [word for word in proxy if word]
-        device = [] if len(words) < 2 or words[1] == "dev" else ["dev"]
-        run(builder, " ".join(["ip neigh add proxy", *words[:1], *device, *words[1:]]))
+    run_all(builder, (_proxy_line(proxy) for proxy in case.pneigh))
     if case.nft:
         builder.add_nft(case.nft)
-    for command in case.cmds:
-        run(builder, command)
+    run_all(builder, case.cmds)
     return builder
+
+
+def _addr_line(entry: list[Any]) -> str:
+    return f"ip addr add {' '.join(_words(entry[1:]))} dev {''.join(map(str, entry[:1]))}"
+
+
+def _proxy_line(proxy: list[str | None] | str) -> str:
+    words = proxy.split() if isinstance(proxy, str) else [word for word in proxy if word]
+    device = [] if len(words) < 2 or words[1] == "dev" else ["dev"]
+    return " ".join(["ip neigh add proxy", *words[:1], *device, *words[1:]])
 
 
 def _device_of(dev: Dev) -> Device:

@@ -1,87 +1,199 @@
-"""Commands of iproute2, sysctl and arptables, carried out on a host under construction. Pure."""
+"""Lines of iproute2, sysctl, nft, tc and arptables, carried out on a host under construction. Pure."""
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Mapping
 
+from strictarp.arp import ip_link, ip_tables
 from strictarp.arp.arptables import append_arptables
 from strictarp.arp.building import SMALLEST_MTU, Builder
-from strictarp.arp.facts import ProxyNeighbour
-from strictarp.arp.frames import parse_mac
-from strictarp.arp.iproute import address, parse_address, parse_route, parse_rule
+from strictarp.arp.iproute import abbreviated
+from strictarp.arp.shell import Command, commands_of, printed
 from strictarp.arp.tc import parse_tc
-from strictarp.arp.unsupported import Unsupported
+from strictarp.arp.unsupported import Refused, Unsupported
 
-_OBJECTS = {
+Words = list[str]
+
+_PROC = "/proc/sys/net/"
+_IP_OBJECTS = {
     "address": "addr",
-    "a": "addr",
-    "l": "link",
-    "r": "route",
-    "ro": "route",
-    "ru": "rule",
-    "n": "neigh",
+    **dict.fromkeys(("addrlabel", "maddress", "monitor", "tcp_metrics"), "skip"),
+    "route": "route",
+    "rule": "rule",
+    "neighbor": "neigh",
+    "neighbour": "neigh",
+    "link": "link",
 }
+"""In the order in which iproute2 looks at what may be abbreviated (ip/ip.c)."""
+_SHOWING = ("show", "list", "lst", "ls", "get", "monitor")
 
 
 def run(builder: Builder, line: str) -> None:
-    """Carry out one command line. Raises Unsupported for what the model does not know."""
-    try:
-        words = shlex.split(line)
-        if words:
-            _carry_out(builder, words)
-    except (IndexError, ValueError) as error:
-        raise Unsupported(f"command {line!r}: a word or a number is missing or wrong ({error})") from error
+    """Carry out one line, be it of several commands; of those that the kernel refuses nothing remains.
 
-
-def _carry_out(builder: Builder, words: list[str]) -> None:
-    if words[0] == "ip":
-        words = [word for word in words[1:] if word != "-4"]
-        name = _OBJECTS.get(words[0], words[0])
-        if name in _IP:
-            _IP[name](builder, words[1], words[2:])
-            return
-    elif words[0] in _PROGRAMS:
-        _PROGRAMS[words[0]](builder, words[1:])
-        return
-    raise Unsupported(f"command {' '.join(words)!r}")
-
-
-def _sysctl_command(builder: Builder, words: list[str]) -> None:
-    for word in words:
-        if word.startswith("-"):
+    Raises Unsupported for what the model does not know, and Refused where the last command was refused.
+    """
+    refused: Refused | None = None
+    for command in commands_of(line):
+        if refused and command.chained:
             continue
+        refused = None
+        try:
+            _carry_out(builder, command)
+        except Refused as error:
+            refused = error
+        except (IndexError, ValueError) as error:
+            shown = " ".join(command.words)
+            raise Unsupported(f"command {shown!r}: a word or number is missing or wrong ({error})") from error
+    if refused:
+        raise refused
+
+
+def run_all(builder: Builder, lines: Iterable[str]) -> None:
+    """Carry out line by line, whatever the kernel refuses of them. Raises Unsupported."""
+    for line in lines:
+        with contextlib.suppress(Refused):
+            run(builder, line)
+
+
+def _carry_out(builder: Builder, command: Command) -> None:
+    words = list(command.words)
+    while words[:1] and words[0] in ("sudo", "command", "exec", "busybox"):
+        words = words[1:]
+    if not words:
+        return
+    name, rest = words[0].rpartition("/")[2], words[1:]
+    if name in ("echo", "printf", "cat") and command.writes:
+        _written(builder, command.writes, printed([name, *rest], command.given))
+    elif name == "tee":
+        for path in (word for word in rest if not word.startswith("-")):
+            _written(builder, path, command.given)
+    elif name in _PROGRAMS:
+        _PROGRAMS[name](builder, rest, command.given)
+    elif name in ("sh", "bash") and rest[:1] in (["-c"], ["-ec"], ["-xc"]):
+        run(builder, rest[1])
+    else:
+        raise Unsupported(f"command {' '.join(words)!r}")
+
+
+def _written(builder: Builder, path: str, text: str) -> None:
+    """`echo 1 > /proc/sys/net/ipv4/conf/e0/arp_ignore`."""
+    if not path.startswith(_PROC):
+        raise Unsupported(f"a file written: {path!r}")
+    sysctl(builder, "net/" + path.removeprefix(_PROC), text.strip())
+
+
+def _ip(builder: Builder, words: Words, given: str) -> None:
+    """`ip [OPTIONS] OBJECT VERB ...`; a namespace that is named is taken for this host's."""
+    rest = list(words)
+    while rest and rest[0].startswith("-"):
+        option = rest.pop(0).lstrip("-")
+        if option in ("n", "netns", "family", "f", "rcvbuf"):
+            rest.pop(0)
+        elif option in ("b", "batch"):
+            rest.pop(0)
+            run_all(builder, (f"ip {line}" for line in given.splitlines() if line.strip()))
+            return
+        elif option in ("6", "B", "M", "0"):
+            if option != "6":
+                raise Unsupported(f"ip -{option}")
+            return
+    if rest[:2] in (["netns", "exec"], ["net", "exec"]) or rest[:2] == ["vrf", "exec"]:
+        _carry_out(builder, Command(tuple(rest[3:]), given))
+        return
+    name = abbreviated(rest[0], _IP_OBJECTS)
+    verb = rest[1] if len(rest) > 1 else "show"
+    if name == "skip" or verb in _SHOWING:
+        return
+    if name not in _IP:
+        raise Unsupported(f"command {' '.join(['ip', *words])!r}")
+    _IP[name](builder, verb, rest[2:])
+
+
+_IP: Mapping[str, Callable[[Builder, str, Words], None]] = {
+    "link": ip_link.link,
+    "addr": ip_tables.addr,
+    "route": ip_tables.route,
+    "rule": ip_tables.rule,
+    "neigh": ip_tables.neigh,
+}
+
+
+def _sysctl_command(builder: Builder, words: Words, given: str) -> None:
+    """`sysctl -qw a=b c=d`, `sysctl a = b` as one word, and `sysctl -p -` with lines of both."""
+    assignments = [word for word in words if not word.startswith("-")]
+    if "-p" in words or "--load" in words:
+        lines = (line.strip() for line in given.splitlines())
+        assignments = [line for line in lines if line and line[0] not in "#;"]
+    for word in assignments:
         key, equals, value = word.partition("=")
         if not equals:
-            raise Unsupported(f"sysctl {word}")
-        sysctl(builder, key, value)
+            if "-w" in words or "--write" in words:
+                raise Unsupported(f"sysctl {word}")
+            continue
+        sysctl(builder, key.strip().lstrip("-"), value.strip())
 
 
-def _tc(builder: Builder, words: list[str]) -> None:
-    made = parse_tc(words)
+def _nft(builder: Builder, words: Words, given: str) -> None:
+    """`nft COMMAND`, or `nft -f -` with a script."""
+    rest = [word for word in words if word not in _NFT_HARMLESS]
+    if rest[:1] in (["-f"], ["--file"]):
+        if rest[1:2] not in (["-"], ["/dev/stdin"]):
+            raise Unsupported(f"nft -f {' '.join(rest[1:])}: only a script given with the line is read")
+        builder.add_nft(given)
+    elif rest[:1] != ["list"]:
+        builder.add_nft(" ".join(rest))
+
+
+_NFT_HARMLESS = ("-a", "--handle", "-e", "--echo", "-n", "--numeric", "-s", "-nn", "-o", "--optimize")
+
+
+def _tc(builder: Builder, words: Words, given: str) -> None:
+    rest = [word for word in words if word not in ("-force", "-s")]
+    if rest[:1] in (["-b"], ["-batch"]):
+        run_all(builder, (f"tc {line}" for line in given.splitlines() if line.strip()))
+        return
+    made = parse_tc(rest)
     if made is not None:
         builder.tc.append(made)
 
 
-_PROGRAMS: Mapping[str, Callable[[Builder, list[str]], None]] = {
+def _nothing(builder: Builder, words: Words, given: str) -> None:
+    """Programs that change nothing here: `modprobe dummy`, `sleep 1`, `true`."""
+
+
+def _arptables(builder: Builder, words: Words, given: str) -> None:
+    append_arptables(builder, words)
+
+
+_PROGRAMS: Mapping[str, Callable[[Builder, Words, str], None]] = {
+    "ip": _ip,
     "sysctl": _sysctl_command,
-    "nft": lambda builder, words: builder.add_nft(" ".join(words)),
+    "nft": _nft,
     "tc": _tc,
-    "arptables": append_arptables,
-    "arptables-nft": append_arptables,
-    "sleep": lambda builder, words: None,
+    "bridge": ip_link.bridge,
+    "arptables": _arptables,
+    "arptables-nft": _arptables,
+    "arptables-legacy": _arptables,
+    **dict.fromkeys(
+        ("sleep", "true", ":", "modprobe", "echo", "set", "sync", "cat", "ping", "ethtool"), _nothing
+    ),
 }
 
 
 def sysctl(builder: Builder, key: str, value: str | int) -> None:
     """Write a sysctl, with or without `net.ipv4.` in front. Raises Unsupported."""
     try:
-        number = int(value)
+        number = int(value, 0) if isinstance(value, str) else int(value)
     except ValueError:
         raise Unsupported(f"sysctl {key}={value!r}") from None
-    name = key.replace("/", ".") if key.startswith("net/") else key
+    slashed = "/" in key and ("." not in key or key.index("/") < key.index("."))
+    name = key.translate(_SWAPPED) if slashed else key
     name = name.removeprefix("net.").removeprefix("ipv4.")
-    if name.startswith("ipv6."):
+    if name.startswith(("ipv6.", "core.", "netfilter.", "bridge.")):
+        if name.startswith("core.devconf_inherit"):
+            raise Unsupported(f"sysctl {key}")
         return
     if name == "ip_forward":
         builder.conf.write("all", "forwarding", number)
@@ -96,98 +208,12 @@ def sysctl(builder: Builder, key: str, value: str | int) -> None:
     elif kind == "neigh" and device:
         if leaf == "proxy_delay":
             builder.proxy_delay[device] = number
+    elif kind in _IRRELEVANT:
+        return
     else:
         raise Unsupported(f"sysctl {key}")
 
 
-def _link(builder: Builder, verb: str, words: list[str]) -> None:
-    if words[:1] == ["dev"]:
-        words = words[1:]
-    if verb in ("del", "delete"):
-        builder.remove_device(words[0])
-        return
-    if verb != "set":
-        raise Unsupported(f"ip link {verb}")
-    name, rest = words[0], iter(words[1:])
-    for word in rest:
-        if word in ("up", "down"):
-            builder.change_device(name, up=word == "up")
-        elif word == "nomaster":
-            builder.change_device(name, master="")
-        elif word in ("arp", "master", "mtu", "address", "carrier"):
-            builder.change_device(name, **_LINK_VALUES[word](next(rest, "")))
-        elif word in ("promisc", "multicast", "allmulticast", "txqlen", "type"):
-            next(rest, "")
-        else:
-            raise Unsupported(f"ip link set: {word!r}")
-
-
-_LINK_VALUES: Mapping[str, Callable[[str], dict[str, object]]] = {
-    "arp": lambda value: {"arp": value == "on"},
-    "master": lambda value: {"master": value},
-    "mtu": lambda value: {"mtu": int(value)},
-    "address": lambda value: {"mac": parse_mac(value)},
-    "carrier": lambda value: {"carrier": value == "on"},
-}
-
-
-def _addr(builder: Builder, verb: str, words: list[str]) -> None:
-    if verb == "flush":
-        builder.flush_addresses(words[-1])
-        return
-    spec = parse_address(words)
-    if verb in ("add", "replace"):
-        builder.add_address(spec.device, spec)
-    elif verb in ("del", "delete"):
-        builder.remove_address(spec.device, spec)
-    else:
-        raise Unsupported(f"ip addr {verb}")
-
-
-def _route(builder: Builder, verb: str, words: list[str]) -> None:
-    route, vrf = parse_route(_destination_first(words))
-    if verb in ("add", "append", "prepend", "replace", "change"):
-        builder.add_route(route, vrf=vrf, replace=verb in ("replace", "change"))
-    elif verb in ("del", "delete"):
-        builder.remove_route(route)
-    else:
-        raise Unsupported(f"ip route {verb}")
-
-
-def _destination_first(words: list[str]) -> list[str]:
-    """`table 10 unreachable default metric 9` is as good as `unreachable default metric 9 table 10`."""
-    while len(words) > 2 and words[0] in ("table", "vrf", "metric", "dev"):
-        words = [*words[2:], *words[:2]]
-    return words
-
-
-def _rule(builder: Builder, verb: str, words: list[str]) -> None:
-    rule, given = parse_rule(words)
-    if verb == "add":
-        builder.add_rule(rule)
-    elif verb in ("del", "delete"):
-        builder.remove_rule(rule, given)
-    else:
-        raise Unsupported(f"ip rule {verb}")
-
-
-def _neigh(builder: Builder, verb: str, words: list[str]) -> None:
-    """Proxy entries; what is cached of others decides no answer."""
-    if "proxy" not in words:
-        return
-    at = words.index("proxy") + 1
-    device = words[words.index("dev") + 1] if "dev" in words else ""
-    entry = ProxyNeighbour(address(words[at]), device)
-    if verb in ("add", "replace"):
-        builder.proxy_neighbours.append(entry)
-    elif entry in builder.proxy_neighbours:
-        builder.proxy_neighbours.remove(entry)
-
-
-_IP: Mapping[str, Callable[[Builder, str, list[str]], None]] = {
-    "link": _link,
-    "addr": _addr,
-    "route": _route,
-    "rule": _rule,
-    "neigh": _neigh,
-}
+_SWAPPED = str.maketrans("./", "/.")
+"""`net/ipv4/conf/e0.10/arp_ignore` is `net.ipv4.conf.e0/10.arp_ignore` (procps)."""
+_IRRELEVANT = ("icmp_echo_ignore_all", "ip_nonlocal_bind", "tcp_l3mdev_accept", "udp_l3mdev_accept", "vs")

@@ -9,6 +9,7 @@ import msgspec
 from strictarp.arp import wording
 from strictarp.arp.decision import Decision
 from strictarp.arp.facts import UNICAST, Host, dotted
+from strictarp.arp.fib import other_hops
 from strictarp.arp.frames import mac_text
 from strictarp.arp.packets import Packet
 from strictarp.arp.receiving import receive
@@ -49,8 +50,8 @@ def explain(
 ) -> Explanation:
     """Whether and why a broadcast request for `target` on `interface` is answered.
 
-    asker: the sender address; None: one that would be on that link. unread: nftables tables that the facts
-    name but do not contain. Raises UserError without such an interface.
+    asker: the sender address; None: one that would be on that link. unread: filters that the facts do
+    not contain. Raises UserError without such an interface.
     """
     if interface not in host.by_name:
         known = ", ".join(host.by_name)
@@ -66,7 +67,7 @@ def explain(
         answered=any(each.answered for each in decisions),
         steps=tuple(_step(host, packet, each) for each in decisions),
         changes=tuple(" && ".join(each.commands) for each in turning(host, interface, packet)),
-        notes=tuple(_notes(host, unread, decisions)),
+        notes=tuple(_notes(unread, decisions, by_chance=_is_chance(host, interface, packet, decisions))),
     )
 
 
@@ -83,12 +84,21 @@ def _step(host: Host, packet: Packet, decision: Decision) -> Step:
     )
 
 
-def _notes(host: Host, unread: tuple[str, ...], decisions: list[Decision]) -> Iterator[str]:
-    if unread:
-        tables = ", ".join(unread)
+def _is_chance(host: Host, interface: str, packet: Packet, decisions: list[Decision]) -> bool:
+    """A route has several hops, and by another of them the outcome would be another one."""
+    return any(receive(other, interface, packet) != decisions for other in other_hops(host))
+
+
+def _notes(unread: tuple[str, ...], decisions: list[Decision], *, by_chance: bool) -> Iterator[str]:
+    if by_chance:
         yield (
-            f"nftables has tables that may drop or change ARP: {tables}. Put the text of `nft list ruleset` "
-            "into the field `nft` of the facts, and they are taken into account."
+            "A route that decides here has several next hops, and the kernel draws one for each pair of "
+            "addresses: by another one the outcome is another one."
+        )
+    if unread:
+        yield (
+            f"Filters that may drop or change ARP were not read ({'; '.join(unread)}): the answer is that of "
+            "a host without them."
         )
     delays = [each.answer.delay for each in decisions if each.answer is not None and each.answer.delay]
     if delays:

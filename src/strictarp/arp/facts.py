@@ -19,6 +19,8 @@ SCOPE_GLOBAL, SCOPE_SITE, SCOPE_LINK, SCOPE_HOST, SCOPE_NOWHERE = 0, 200, 253, 2
 TABLE_DEFAULT, TABLE_MAIN, TABLE_LOCAL = 253, 254, 255
 UNICAST, LOCAL, BROADCAST = "unicast", "local", "broadcast"
 LOOPBACK = "lo"
+VIP_DEVICE = "kube-ipvs0"
+"""Where kube-proxy in IPVS mode, and ours, bind Service IPs."""
 
 DEFAULTS: Mapping[str, int] = {"arp_evict_nocarrier": 1, "send_redirects": 1, "shared_media": 1}
 """Compiled-in values that are not 0 (net/ipv4/devinet.c ipv4_devconf)."""
@@ -133,6 +135,8 @@ class Host(msgspec.Struct, frozen=True, dict=True):
 
     sysctls: "all", "default" or a device → key of net.ipv4.conf → value. proxy_delay: device → hundredths of
     a second. unmerged: rules of `ip rule` were changed once, so that `local` is looked up before `main`.
+    had_local_routes: somebody added a route of type local once, and may have deleted it since. inherit: the
+    sysctl net.core.devconf_inherit_init_net; -1 in a namespace that does not have it, all but the first.
     """
 
     devices: tuple[Device, ...]
@@ -143,6 +147,8 @@ class Host(msgspec.Struct, frozen=True, dict=True):
     proxy_delay: Mapping[str, int] = {}
     proxy_neighbours: tuple[ProxyNeighbour, ...] = ()
     unmerged: bool = False
+    had_local_routes: bool = False
+    inherit: int = -1
     nft: Ruleset = NO_RULES
     tc: tuple[Filter, ...] = ()
 
@@ -165,6 +171,28 @@ class Host(msgspec.Struct, frozen=True, dict=True):
         return frozenset(address.local for address in self.addresses)
 
     @cached_property
+    def vips(self) -> frozenset[int]:
+        """Addresses that kube-ipvs0 alone holds: one that is the node's own must keep answering."""
+        held = {each.local for each in self.on_device.get(VIP_DEVICE, ())}
+        return frozenset(held - {each.local for each in self.addresses if each.device != VIP_DEVICE})
+
+    @cached_property
+    def targets(self) -> Sequence[tuple[int, int, str]]:
+        """(address, prefix, holder) of everything local but 127/8 and VIPs: addresses, and prefixes by
+        routes.
+        """
+        found = {
+            (each.local, 32): each.device
+            for each in self.addresses
+            if not is_loopback(each.local) and each.local not in self.vips
+        }
+        for route in self.routes:
+            alone = route.prefix == 32 and route.destination in self.local_addresses
+            if route.kind == LOCAL and not is_loopback(route.destination) and not alone:
+                found[route.destination, route.prefix] = route.hops[0].device if route.hops else ""
+        return [(address, prefix, holder) for (address, prefix), holder in found.items()]
+
+    @cached_property
     def fib(self) -> Mapping[int, Sequence[tuple[int, Mapping[int, Sequence[Route]]]]]:
         """table → (prefix length, network's bits → routes), the longest prefix first.
 
@@ -184,8 +212,11 @@ class Host(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def has_custom_local_routes(self) -> bool:
-        """Somebody added a route of type local (net->ipv4.fib_has_custom_local_routes)."""
-        return any(route.custom and route.kind == LOCAL for route in self.routes)
+        """Somebody added a route of type local, ever (net->ipv4.fib_has_custom_local_routes).
+
+        Of a live node only those that are still there can be seen.
+        """
+        return self.had_local_routes or any(route.custom and route.kind == LOCAL for route in self.routes)
 
     def own(self, key: str, name: str) -> int:
         """The value of conf.NAME alone, the compiled-in one where it is not known."""

@@ -15,6 +15,7 @@ from strictarp.arp.facts import DEFAULT_RULES, Host, PolicyRule, dotted, looped
 from strictarp.arp.frames import mac_text, parse_mac
 from strictarp.arp.iproute import SCOPES, TABLES, network
 from strictarp.arp.nft_parse import parse_nft
+from strictarp.arp.nft_text import text_of as nft_text
 from strictarp.arp.unsupported import Unsupported
 from strictarp.errors import UserError
 
@@ -94,13 +95,16 @@ class ProxyText(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_
 
 
 class FactsText(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """The file. nft: text as `nft list ruleset` prints it; nft_tables: tables that were seen, not read."""
+    """The file. nft: text as `nft list ruleset` prints it; nft_tables: filters that were not
+    read, of nftables or tc."""
 
     devices: tuple[DeviceText, ...]
     addresses: tuple[AddressText, ...] = ()
     routes: tuple[RouteText, ...] = ()
     rules: tuple[RuleText, ...] | None = None
     unmerged: bool = False
+    had_local_routes: bool = False
+    inherit: int = -1
     sysctls: dict[str, dict[str, int]] = {}
     proxy_delay: dict[str, int] = {}
     proxy_neighbours: tuple[ProxyText, ...] = ()
@@ -154,6 +158,8 @@ def _host(text: FactsText) -> Host:
             for each in text.proxy_neighbours
         ),
         unmerged=text.unmerged,
+        had_local_routes=text.had_local_routes,
+        inherit=text.inherit,
         nft=parse_nft(text.nft),
     )
 
@@ -209,7 +215,7 @@ def _rule(text: RuleText) -> PolicyRule:
 
 
 def text_of(host: Host, *, nft: str = "", nft_tables: tuple[str, ...] = ()) -> FactsText:
-    """Facts as text. The rules of nftables cannot be written back from values: they are given as text."""
+    """Facts as text. nft: the rules of nftables where their own text is at hand; else it is made."""
     return FactsText(
         devices=tuple(
             DeviceText(**{**msgspec.structs.asdict(each), "mac": mac_text(each.mac)}) for each in host.devices
@@ -218,12 +224,14 @@ def text_of(host: Host, *, nft: str = "", nft_tables: tuple[str, ...] = ()) -> F
         routes=tuple(_route_text(each) for each in host.routes),
         rules=tuple(_rule_text(each) for each in host.rules),
         unmerged=host.unmerged,
+        had_local_routes=host.had_local_routes,
+        inherit=host.inherit,
         sysctls={name: dict(values) for name, values in host.sysctls.items()},
         proxy_delay=dict(host.proxy_delay),
         proxy_neighbours=tuple(
             ProxyText(dotted(each.address), each.device) for each in host.proxy_neighbours
         ),
-        nft=nft,
+        nft=nft or nft_text(host.nft),
         nft_tables=nft_tables,
     )
 

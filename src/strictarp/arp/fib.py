@@ -6,6 +6,8 @@ protocols are 0 in every lookup for ARP.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import msgspec
 
 from strictarp.arp.facts import (
@@ -161,3 +163,20 @@ def address_type(host: Host, address: int, device: str = "") -> str:
     table = host.local_table(device) if device else TABLE_LOCAL
     found = lookup_table(host, table, Flow(address, 0))
     return found.route.kind if isinstance(found, Found) else UNICAST
+
+
+def other_hops(host: Host) -> Iterator[Host]:
+    """The host as it is when the kernel takes the second, third, ... of a route's hops.
+
+    It hashes the addresses with a key that is drawn at boot (fib_multipath_hash): nobody can foresee which.
+    """
+    for turn in range(1, max((len(route.hops) for route in host.routes), default=0)):
+        routes = tuple(
+            msgspec.structs.replace(
+                route, hops=route.hops[turn % len(route.hops) :] + route.hops[: turn % len(route.hops)]
+            )
+            if len(route.hops) > 1
+            else route
+            for route in host.routes
+        )
+        yield msgspec.structs.replace(host, routes=routes)

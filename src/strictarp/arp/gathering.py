@@ -58,7 +58,7 @@ _ACTIONS = {
 
 
 class Told(msgspec.Struct, frozen=True):
-    """Everything that was asked for. merged: `local` and `main` are one table."""
+    """Everything that was asked for. merged: `local` and `main` are one table. inherit: as `Host.inherit`."""
 
     links: Sequence[tuple[rtnl.Link, Stacking]]
     addresses: Sequence[rtnl.Address]
@@ -68,6 +68,7 @@ class Told(msgspec.Struct, frozen=True):
     sysctls: Mapping[str, Mapping[str, int]]
     proxy_delay: Mapping[str, int]
     merged: bool
+    inherit: int = -1
 
 
 def gather(told: Told) -> Host:
@@ -92,6 +93,7 @@ def gather(told: Told) -> Host:
             if len(each.address) == 4
         ),
         unmerged=not told.merged or rules != DEFAULT_RULES,
+        inherit=told.inherit,
     )
 
 

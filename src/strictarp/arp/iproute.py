@@ -36,10 +36,14 @@ ROUTE_KINDS = (
     "prohibit",
     "throw",
 )
+_WITHOUT_DEVICE = ("blackhole", "unreachable", "prohibit", "throw")
 _ADDRESS_OPTIONS = {
     **{word: word for word in ("peer", "scope", "dev", "broadcast", "label", "metric", "valid_lft", "proto")},
+    "local": "local",
     "remote": "peer",
     "brd": "broadcast",
+    "broad": "broadcast",
+    "priority": "metric",
     "preferred_lft": "valid_lft",
     "noprefixroute": "noprefixroute!",
     "secondary": "secondary!",
@@ -47,6 +51,8 @@ _ADDRESS_OPTIONS = {
 _ROUTE_OPTIONS = {
     **{word: word for word in ("via", "dev", "table", "vrf", "metric", "tos", "proto", "scope", "src")},
     **{word: word for word in ("weight", "mtu", "advmss", "rtt", "window", "hoplimit")},
+    **dict.fromkeys(ROUTE_KINDS, "kind!"),
+    "to": "to",
     "oif": "dev",
     "priority": "metric",
     "preference": "metric",
@@ -56,6 +62,7 @@ _ROUTE_OPTIONS = {
     "pervasive": "pervasive!",
 }
 _RULE_BEYOND = ("fwmark", "tos", "ipproto", "sport", "dport", "uidrange", "tun_id")
+_RULE_FILLERS = ("type", "add", "unicast")
 _RULE_OPTIONS = {
     **{word: word for word in (*_RULE_BEYOND, "iif", "oif", "table")},
     "from": "source",
@@ -74,6 +81,16 @@ _RULE_OPTIONS = {
 }
 
 
+def abbreviated(word: str, known: Mapping[str, str]) -> str:
+    """What a word that may be cut short means: the first of `known` that begins with it (iproute2's matches).
+
+    The word itself where nothing fits.
+    """
+    if word in known:
+        return known[word]
+    return next((meaning for name, meaning in known.items() if word and name.startswith(word)), word)
+
+
 def address(text: str) -> int:
     """A number. Raises Unsupported."""
     try:
@@ -83,13 +100,20 @@ def address(text: str) -> int:
 
 
 def network(text: str) -> tuple[int, int]:
-    """`192.0.2.0/24`, `192.0.2.1`, `default` or `all`: address and prefix length, host bits kept."""
+    """`192.0.2.0/24`, `192.0.2.1`, `10/8`, `default` or `all`: address and prefix length, host bits kept."""
     if text in ("default", "all", "any"):
         return 0, 0
     head, slash, tail = text.partition("/")
-    if slash and not (tail.isdigit() and int(tail) <= 32):
+    if not slash:
+        return address(head), 32
+    if tail.count(".") == 3:
+        mask = address(tail)
+        tail = str(mask.bit_count())
+        if mask != (0xFFFFFFFF << (32 - int(tail))) & 0xFFFFFFFF:
+            raise Unsupported(f"{text!r} is no IPv4 network")
+    if not (tail.isascii() and tail.isdigit() and int(tail) <= 32):
         raise Unsupported(f"{text!r} is no IPv4 network")
-    return address(head), int(tail) if slash else 32
+    return address(head + ".0" * (3 - head.count("."))), int(tail)
 
 
 def _prefix_of(text: str) -> tuple[int, int]:
@@ -129,34 +153,46 @@ class AddressSpec(msgspec.Struct, frozen=True):
 
 
 def parse_address(words: list[str]) -> AddressSpec:
-    """`192.0.2.1/24 [peer P/LEN] [scope S] [dev D] [noprefixroute] [broadcast B]`."""
-    local, prefix = network(words[0])
-    options = _options(words[1:], _ADDRESS_OPTIONS, "ip addr")
+    """`192.0.2.1/24 [peer P/LEN] [scope S] [dev D] [noprefixroute] [broadcast B]`, in any order."""
+    options = _options(words, _ADDRESS_OPTIONS, "ip addr", bare="local")
+    if "local" not in options:
+        raise Unsupported("ip addr: no address")
+    local, prefix = network(options["local"])
     peer, prefix = network(options["peer"]) if "peer" in options else (local, prefix)
     usual = SCOPE_HOST if is_loopback(local) else SCOPE_GLOBAL
-    broadcast = options.get("broadcast", "+")
     return AddressSpec(
         local=local,
         peer=peer,
         prefix=prefix,
         scope=scope(options["scope"]) if "scope" in options else usual,
         prefix_route="noprefixroute" not in options,
-        broadcast=0 if broadcast in ("+", "-") else address(broadcast),
+        broadcast=_broadcast(options.get("broadcast", "-"), peer, prefix),
         device=options.get("dev", ""),
     )
 
 
-def _options(words: list[str], known: Mapping[str, str], what: str) -> dict[str, str]:
+def _broadcast(text: str, peer: int, prefix: int) -> int:
+    """`+` and `-` set or clear the host's bits (set_lladdr in ip/ipaddress.c); 0 for none."""
+    if text == "+":
+        return peer | (1 << (32 - prefix)) - 1 if prefix < 31 else 0
+    return 0 if text == "-" else address(text)
+
+
+def _options(words: list[str], known: Mapping[str, str], what: str, *, bare: str = "") -> dict[str, str]:
     """Words and the values behind them, under their canonical names. A name that ends in "!" takes no value.
 
-    Raises Unsupported for a word that is not known, or without its value.
+    bare: the name of a value that stands alone. Raises Unsupported for a word that is not known, or without
+    its value.
     """
     found: dict[str, str] = {}
     rest = iter(words)
     for word in rest:
         name = known.get(word)
         if name is None:
-            raise Unsupported(f"{what}: {word!r}")
+            if not bare or bare in found:
+                raise Unsupported(f"{what}: {word!r}")
+            found[bare] = word
+            continue
         if name.endswith("!"):
             found[name[:-1]] = word
             continue
@@ -167,21 +203,27 @@ def _options(words: list[str], known: Mapping[str, str], what: str) -> dict[str,
     return found
 
 
-def parse_route(words: list[str]) -> tuple[Route, str]:
-    """A route as for `ip route add`, and the VRF whose table it is for, or empty.
+class RouteSpec(msgspec.Struct, frozen=True):
+    """What stands behind `ip route add`.
 
-    A hop without `dev` has an empty device: the kernel looks its gateway up.
+    A hop without `dev` has an empty device: the kernel looks its gateway up. vrf: the one whose table it is
+    for, or empty. source: the preferred one, or 0. onlink: nobody asks whether the gateway is a neighbour.
     """
-    kind = UNICAST
-    if words and words[0] in ROUTE_KINDS:
-        kind, words = words[0], words[1:]
-    if words[:1] == ["to"]:
-        words = words[1:]
-    if not words:
+
+    route: Route
+    vrf: str = ""
+    source: int = 0
+    onlink: bool = False
+
+
+def parse_route(words: list[str]) -> RouteSpec:
+    """A route as for `ip route add`."""
+    parts = _split([word for word in words if word != "inet"], "nexthop")
+    options = _options(parts[0], _ROUTE_OPTIONS, "ip route", bare="to")
+    kind = options.get("kind", UNICAST)
+    if "to" not in options:
         raise Unsupported("ip route: no destination")
-    destination, prefix = _prefix_of(words[0])
-    parts = _split([word for word in words[1:] if word != "inet"], "nexthop")
-    options = _options(parts[0], _ROUTE_OPTIONS, "ip route")
+    destination, prefix = _prefix_of(options["to"])
     ways = [options, *(_options(part, _ROUTE_OPTIONS, "ip route") for part in parts[1:])]
     hops = [
         Hop(way.get("dev", ""), address(way["via"]) if "via" in way else 0)
@@ -194,12 +236,14 @@ def parse_route(words: list[str]) -> tuple[Route, str]:
         kind=kind,
         destination=destination,
         prefix=prefix,
-        hops=tuple(hops),
+        hops=() if kind in _WITHOUT_DEVICE else tuple(hops),
         metric=_number(options.get("metric", "0"), "metric"),
         tos=_number(options.get("tos", "0"), "tos"),
         custom=True,
     )
-    return route, options.get("vrf", "")
+    source = address(options["src"]) if "src" in options else 0
+    onlink = any("onlink" in way for way in ways)
+    return RouteSpec(route, options.get("vrf", ""), source, onlink)
 
 
 def _split(words: list[str], at: str) -> list[list[str]]:
@@ -217,7 +261,7 @@ def parse_rule(words: list[str]) -> tuple[PolicyRule, frozenset[str]]:
 
     A rule without `pref` has the priority -1.
     """
-    options = _options([word for word in words if word != "type"], _RULE_OPTIONS, "ip rule")
+    options = _options([word for word in words if word not in _RULE_FILLERS], _RULE_OPTIONS, "ip rule")
     action = "goto" if "target" in options else options.get("action", "lookup")
     rule = PolicyRule(
         priority=_number(options.get("priority", "-1"), "priority"),

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
 from strictarp.arp.deciding import decide
 from strictarp.arp.explaining import ASKER_MAC, assumed_asker
-from strictarp.arp.facts import LOCAL, LOOPBACK, UNICAST, Device, Host, dotted, is_loopback
+from strictarp.arp.facts import LOOPBACK, UNICAST, VIP_DEVICE, Device, Host, dotted, is_loopback
 from strictarp.arp.packets import Packet
-from strictarp.arp.switching import VIP_DEVICE, vips_of
+
+_LOOPBACK_NET = 0x7F000000
+_SHARING = ("macvlan", "ipvlan")
+"""Kinds that hear the frames of the device they sit on."""
 
 Asked = Mapping[tuple[str, int], int]
 """Requests that were seen: (interface, target) → who asked."""
@@ -21,6 +24,7 @@ class Reason(enum.StrEnum):
     """Why an answer is lost; what kind of configuration it is."""
 
     VIP = "vip"
+    LOOPBACK_NET = "route-localnet"
     POINT_TO_POINT = "point-to-point"
     UNNUMBERED = "unnumbered-interface"
     PREFIX = "prefix-or-anyip"
@@ -67,23 +71,6 @@ def answered(host: Host, device: str, target: int, asker: int) -> bool:
     return decide(host, device, Packet(asker, target, ASKER_MAC)).answered
 
 
-def targets_of(host: Host) -> Sequence[tuple[int, int, str]]:
-    """(address, prefix, holder) of everything local but 127/8 and VIPs: addresses, and prefixes by routes."""
-    vips = vips_of(host)
-    found = [
-        (each.local, 32, each.device)
-        for each in host.addresses
-        if not is_loopback(each.local) and each.local not in vips
-    ]
-    held = host.local_addresses
-    for route in host.routes:
-        alone = route.prefix == 32 and route.destination in held
-        if route.kind == LOCAL and not is_loopback(route.destination) and not alone:
-            device = route.hops[0].device if route.hops else ""
-            found.append((route.destination, route.prefix, device))
-    return list({(address, prefix): (address, prefix, holder) for address, prefix, holder in found}.values())
-
-
 def sample_of(host: Host, address: int, prefix: int) -> int:
     """An address of a local prefix that no interface has itself."""
     last = min((1 << (32 - prefix)) - 1, 1000)
@@ -93,24 +80,66 @@ def sample_of(host: Host, address: int, prefix: int) -> int:
 
 def losses_on(host: Host, after: Host, device: str, asked: Asked) -> Iterator[Loss]:
     """What requests that arrive on the device lose. Service IPs are judged together, by the lowest one."""
-    vips = sorted(vips_of(host))
+    vips = sorted(host.vips)
     asker = assumed_asker(host, device, vips[0] if vips else 0)
     if vips and _is_lost(host, after, device, vips[0], asker):
         because = f"held by {VIP_DEVICE} on every node: only the announcer may answer"
         shown = f"{len(vips)} Service IPs" if len(vips) > 1 else dotted(vips[0])
         yield Loss(device, shown, VIP_DEVICE, Reason.VIP, Evidence.WANTED, because, len(vips))
-    for address, prefix, holder in targets_of(host):
-        target = address if prefix == 32 else sample_of(host, address, prefix)
+    for address, prefix, holder in (*host.targets, *_loopback_net(host, device)):
+        target = address if prefix == 32 else _asked_in(device, address, prefix, asked)
+        target = target or sample_of(host, address, prefix)
         asker = asked.get((device, target), assumed_asker(host, device, target))
         if _is_lost(host, after, device, target, asker):
             reason = _reason(host, device, target, holder)
             evidence, because = _evidence(host, device, target, asked)
+            stays = _stays(host, after, device, target, asker)
+            if stays:
+                evidence, because = Evidence.NONE, f"{stays}, on the same link, goes on answering"
             shown = dotted(address) if prefix == 32 else f"{dotted(address)}/{prefix}"
             yield Loss(device, shown, holder, reason, evidence, because)
 
 
+def _asked_in(device: str, address: int, prefix: int, asked: Asked) -> int:
+    """An address of a local prefix that somebody asked for on the device, 0 for none."""
+    shift = 32 - prefix
+    return next((tip for name, tip in asked if name == device and tip >> shift == address >> shift), 0)
+
+
+def _loopback_net(host: Host, device: str) -> tuple[tuple[int, int, str], ...]:
+    """127/8 is asked for and answered like any other prefix where route_localnet is on."""
+    return ((_LOOPBACK_NET, 8, LOOPBACK),) if host.conf("route_localnet", device) else ()
+
+
 def _is_lost(host: Host, after: Host, device: str, target: int, asker: int) -> bool:
     return answered(host, device, target, asker) and not answered(after, device, target, asker)
+
+
+def _stays(host: Host, after: Host, device: str, target: int, asker: int) -> str:
+    """Another interface that hears the same request and answers it afterwards, empty without one."""
+    for name in _same_link(host, device):
+        other = host.by_name[name]
+        if other.up and other.arp and not is_enslaved(host, other) and answered(after, name, target, asker):
+            return name
+    return ""
+
+
+def _same_link(host: Host, device: str) -> Iterator[str]:
+    """Interfaces in one subnet with the device, and macvlans and ipvlans with their parent and each other."""
+    networks = _networks(host, device)
+    if networks:
+        yield from (name for name in host.on_device if name != device and networks & _networks(host, name))
+    mine = host.by_name[device]
+    parent = mine.lower if mine.kind in _SHARING else device
+    for other in host.devices:
+        if other.name != device and (
+            (other.kind in _SHARING and other.lower == parent) or other.name == parent
+        ):
+            yield other.name
+
+
+def _networks(host: Host, device: str) -> set[str]:
+    return {each.network for each in host.on_device.get(device, ()) if each.prefix < 32}
 
 
 def _reason(host: Host, device: str, target: int, holder: str) -> Reason:
@@ -118,6 +147,7 @@ def _reason(host: Host, device: str, target: int, holder: str) -> Reason:
     where = host.by_name.get(holder)
     on_port = where is not None and is_enslaved(host, where)
     reasons = (
+        (is_loopback(target), Reason.LOOPBACK_NET),
         (any(each.local == target for each in own), Reason.POINT_TO_POINT),
         (target not in host.local_addresses, Reason.PREFIX),
         (on_port, Reason.ON_PORT),
@@ -141,6 +171,11 @@ def _evidence(host: Host, device: str, target: int, asked: Asked) -> tuple[Evide
         return (
             Evidence.LIKELY,
             f"it is an address of {device} itself, with a peer whose prefix does not cover it",
+        )
+    if not own and host.conf("proxy_arp", device):
+        return (
+            Evidence.NONE,
+            "proxy_arp answers there: those behind it ask for their gateway alone, as with Calico",
         )
     if not own:
         far = _routed_by(host, device)

@@ -7,11 +7,13 @@ as fresh: the first packet after the rules were loaded is judged.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
-from strictarp.arp.packets import Packet
+from strictarp.arp.packets import HEADER, Packet, frame_of
 
 ACCEPT, DROP, RETURN, JUMP, GOTO, CONTINUE = "accept", "drop", "return", "jump", "goto", "continue"
 _DEPTH = 16
@@ -25,12 +27,29 @@ class Verdict(msgspec.Struct, frozen=True):
     chain: str = ""
 
 
+Value = tuple[int, int] | str
+"""What a field may be: a range of numbers, or a word, which may end in `*`."""
+
+
 class Match(msgspec.Struct, frozen=True):
-    """A field that is (or, negated, is not) in one of the ranges of numbers, or named by one of the words."""
+    """A field that is (or, negated, is not) in one of the ranges of numbers, or named by one of the words.
+
+    ranges: in order and apart from each other, as `in_order` makes them. mask: bits of the field that are
+    compared; 0 for all.
+    """
 
     field: str
     ranges: tuple[tuple[int, int], ...] = ()
     words: tuple[str, ...] = ()
+    negated: bool = False
+    mask: int = 0
+
+
+class Concat(msgspec.Struct, frozen=True):
+    """Several fields that are, together, one of the entries (or, negated, none)."""
+
+    fields: tuple[str, ...]
+    entries: tuple[tuple[Value, ...], ...]
     negated: bool = False
 
 
@@ -48,14 +67,14 @@ class Mangle(msgspec.Struct, frozen=True):
 
 
 class Lookup(msgspec.Struct, frozen=True):
-    """A verdict map: a number decides which verdict is taken."""
+    """A verdict map: fields, together, decide which verdict is taken."""
 
-    field: str
-    entries: tuple[tuple[tuple[int, int], Verdict], ...]
+    fields: tuple[str, ...]
+    entries: tuple[tuple[tuple[Value, ...], Verdict], ...]
     otherwise: Verdict = Verdict(CONTINUE)
 
 
-Step = Match | Always | Mangle | Lookup | Verdict
+Step = Match | Concat | Always | Mangle | Lookup | Verdict
 
 
 class Chain(msgspec.Struct, frozen=True):
@@ -91,16 +110,24 @@ NO_RULES = Ruleset()
 
 
 class Seen(msgspec.Struct, frozen=True, gc=False):
-    """Where a hook sees a packet: the device in or out (the other is empty), the kernel's packet type."""
+    """Where a hook sees a packet: the device in or out (the other is empty), the kernel's packet type.
+
+    headless: the Ethernet header is not there yet, as in the hook output of the family arp, where the kernel
+    has not said where it begins (nft_payload_eval, skb_mac_header_was_set).
+    """
 
     iif: str = ""
     oif: str = ""
     kind: str = "host"
     bridge: str = ""
+    headless: bool = False
 
 
 def run(rules: Ruleset, family: str, hook: str, packet: Packet, seen: Seen) -> Packet | None:
     """All base chains of a hook in the order of their priorities; None: dropped."""
+    if not rules.tables:
+        return packet
+    seen = msgspec.structs.replace(seen, headless=(family, hook) == ("arp", "output"))
     bases = [
         (table, chain)
         for table in rules.tables
@@ -134,13 +161,15 @@ def _walk(table: Table, chain: Chain, packet: Packet, seen: Seen, *, depth: int)
 
 def _apply(rule: tuple[Step, ...], packet: Packet, seen: Seen) -> tuple[Verdict, Packet]:
     for step in rule:
-        if isinstance(step, Match):
+        if isinstance(step, Match | Concat):
             if not _hits(step, packet, seen):
                 break
         elif isinstance(step, Always):
             if not step.met:
                 break
         elif isinstance(step, Mangle):
+            if seen.headless and _is_linked(step.field):
+                break
             packet = _mangled(packet, step)
         else:
             verdict = step if isinstance(step, Verdict) else _looked_up(step, packet, seen)
@@ -150,9 +179,8 @@ def _apply(rule: tuple[Step, ...], packet: Packet, seen: Seen) -> tuple[Verdict,
 
 
 def _looked_up(step: Lookup, packet: Packet, seen: Seen) -> Verdict:
-    value = NUMBERS[step.field](packet)
-    for (low, high), verdict in step.entries:
-        if low <= value <= high:
+    for values, verdict in step.entries:
+        if all(_is(field, value, packet, seen) for field, value in zip(step.fields, values, strict=True)):
             return verdict
     return step.otherwise
 
@@ -174,7 +202,10 @@ NUMBERS: Mapping[str, Callable[[Packet], int]] = {
     "ether saddr": lambda packet: _mac(packet.source),
     "ether daddr": lambda packet: _mac(packet.destination),
     "ether type": lambda _: 0x0806,
+    "protocol": lambda _: 0x0806,
     "mark": lambda _: 0,
+    "iiftype": lambda _: 1,
+    "oiftype": lambda _: 1,
 }
 """Fields that hold a number."""
 
@@ -205,15 +236,73 @@ def _mangled(packet: Packet, step: Mangle) -> Packet:
     return msgspec.structs.replace(packet, **{field: value})
 
 
-def _hits(step: Match, packet: Packet, seen: Seen) -> bool:
-    if step.field in WORDS:
-        word = WORDS[step.field](seen)
-        hit = any(_same(pattern, word) for pattern in step.words)
+def _hits(step: Match | Concat, packet: Packet, seen: Seen) -> bool:
+    if isinstance(step, Concat):
+        hit = any(
+            all(_is(field, value, packet, seen) for field, value in zip(step.fields, values, strict=True))
+            for values in step.entries
+        )
+    elif step.field in WORDS:
+        hit = any(_is(step.field, word, packet, seen) for word in step.words)
     else:
-        value = NUMBERS[step.field](packet)
-        hit = any(low <= value <= high for low, high in step.ranges)
+        number = number_of(step.field, packet, seen)
+        if number is None:
+            return False
+        if step.mask:
+            number &= step.mask
+        hit = _within(number, step.ranges)
     return hit != step.negated
 
 
-def _same(pattern: str, word: str) -> bool:
-    return word.startswith(pattern[:-1]) if pattern.endswith("*") else pattern == word
+def _within(number: int, ranges: tuple[tuple[int, int], ...]) -> bool:
+    at = bisect_right(ranges, number, key=lambda each: each[0]) - 1
+    return at >= 0 and number <= ranges[at][1]
+
+
+def in_order(ranges: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """Ranges by their beginnings; those that overlap are one."""
+    found: list[tuple[int, int]] = []
+    for low, high in sorted(ranges):
+        if found and low <= found[-1][1]:
+            found[-1] = found[-1][0], max(high, found[-1][1])
+        else:
+            found.append((low, high))
+    return tuple(found)
+
+
+def _is(field: str, value: Value, packet: Packet, seen: Seen) -> bool:
+    if isinstance(value, str):
+        word = WORDS[field](seen)
+        return word.startswith(value[:-1]) if value.endswith("*") else value == word
+    number = number_of(field, packet, seen)
+    return number is not None and value[0] <= number <= value[1]
+
+
+def _is_linked(field: str) -> bool:
+    return field.startswith(("ether ", "@ll"))
+
+
+def number_of(field: str, packet: Packet, seen: Seen) -> int | None:
+    """The number in a field; None where the packet ends before it, or its header is not there yet.
+
+    `@nh,192,32` is 32 bits at bit 192 of the ARP packet, `@ll,0,48` the same of the Ethernet header.
+    """
+    if seen.headless and _is_linked(field):
+        return None
+    if field in NUMBERS:
+        return NUMBERS[field](packet)
+    base, offset, length = field.removeprefix("@").split(",")
+    start = int(offset) + (8 * HEADER if base == "nh" else 0)
+    frame = frame_of(packet)
+    end = 8 * len(frame)
+    if start + int(length) > end:
+        return None
+    return int.from_bytes(frame, "big") >> (end - start - int(length)) & (1 << int(length)) - 1
+
+
+def is_number(field: str) -> bool:
+    """A field that `number_of` can read."""
+    return field in NUMBERS or bool(_RAW.fullmatch(field))
+
+
+_RAW = re.compile(r"@(ll|nh),\d{1,4},\d{1,3}")

@@ -15,7 +15,8 @@ from strictarp.arp.nft import Chain, Ruleset, Step, Table
 from strictarp.arp.nft_rules import Sets, parse_rule, parse_set_elements
 from strictarp.arp.unsupported import Unsupported
 
-_TOKEN = re.compile(r'"[^"]*"|[{}();,\n=:]|(?:[^\s{}();,"=:!]|:(?=\S))+|!=|!')
+_TOKEN = re.compile(r'"[^"]*"|[!=<>]=|[{}();,\n=:&<>]|(?:[^\s{}();,"=:!<>&]|:(?=\S))+|!')
+_DEFINITION = re.compile(r"^[ \t]*(?:re)?define\s+(\w+)\s*=\s*(\{[^}]*\}|[^\n;]+?)\s*$", re.MULTILINE)
 _FAMILIES = ("arp", "netdev", "bridge")
 _PRIORITIES = {
     "raw": -300,
@@ -56,7 +57,7 @@ class _Reader:
         if token != wanted:
             raise Unsupported(f"nft: {token or 'end of text'!r} where {wanted!r} is expected")
 
-    def statement(self) -> list[str]:
+    def statement(self, *, empty_is_fine: bool = False) -> list[str]:
         """Tokens up to the end of a rule; line breaks inside braces do not end it."""
         taken: list[str] = []
         depth = 0
@@ -65,7 +66,7 @@ class _Reader:
             depth += {"{": 1, "}": -1}.get(word, 0)
             if word != "\n":
                 taken.append(word)
-        if not taken:
+        if not taken and not empty_is_fine:
             raise Unsupported(f"nft: {self.peek() or 'end of text'!r} where a statement is expected")
         return taken
 
@@ -92,7 +93,7 @@ class _Draft(msgspec.Struct):
 
 def parse_nft(text: str) -> Ruleset:
     """The rules in `text`. Raises Unsupported, which names what is not understood."""
-    reader = _Reader(text)
+    reader = _Reader(_defined(text))
     drafts: dict[tuple[str, str], _Draft] = {}
     while True:
         reader.skip_breaks()
@@ -102,12 +103,24 @@ def parse_nft(text: str) -> Ruleset:
     return Ruleset(tuple(_finished(family, name, draft) for (family, name), draft in drafts.items()))
 
 
+def _defined(text: str) -> str:
+    """`define x = 192.0.2.1` put in where `$x` stands."""
+    definitions = dict(_DEFINITION.findall(text))
+    if not definitions:
+        return text
+    rest = _DEFINITION.sub("", text)
+    for name in sorted(definitions, key=len, reverse=True):
+        rest = rest.replace(f"${name}", definitions[name])
+    return rest
+
+
 def _command(reader: _Reader, drafts: dict[tuple[str, str], _Draft]) -> None:
     word = reader.next()
-    if word in ("add", "create"):
-        word = reader.next()
-    if word == "flush" and reader.peek() == "ruleset":
-        reader.statement()
+    verb = "add"
+    if word in ("add", "create", "insert", "delete", "destroy", "flush"):
+        verb, word = word, reader.next()
+    if (verb, word) == ("flush", "ruleset"):
+        reader.statement(empty_is_fine=True)
         drafts.clear()
         return
     if word not in ("table", "chain", "rule", "set", "map", "element"):
@@ -117,12 +130,39 @@ def _command(reader: _Reader, drafts: dict[tuple[str, str], _Draft]) -> None:
     if family not in _FAMILIES:
         _pass_over(reader)
         return
+    if verb in ("delete", "destroy", "flush"):
+        _taken_back(reader, drafts, (family, table), word, verb=verb)
+        return
     draft = drafts.setdefault((family, table), _Draft())
     if word == "table":
         if reader.peek() == "{":
             _table(reader, family, draft)
         return
-    _object(reader, word, family, draft)
+    _object(reader, word, family, draft, first=verb == "insert")
+
+
+def _taken_back(
+    reader: _Reader, drafts: dict[tuple[str, str], _Draft], key: tuple[str, str], word: str, *, verb: str
+) -> None:
+    """`delete table`, `flush table|chain`, `delete chain|element`."""
+    draft = drafts.get(key, _Draft())
+    if word == "table":
+        if verb == "flush":
+            draft.bodies = []
+        else:
+            drafts.pop(key, None)
+        return
+    name = reader.next()
+    if word == "chain":
+        draft.bodies = [body for body in draft.bodies if body[0] != name]
+        if verb != "flush":
+            draft.chains.pop(name, None)
+    elif word == "element":
+        draft.sets.remove(name, parse_set_elements(reader.statement()))
+    elif word in ("set", "map") and verb == "flush":
+        draft.sets.remove(name, draft.sets.get(name))
+    else:
+        raise Unsupported(f"nft {verb} {word}")
 
 
 def _pass_over(reader: _Reader) -> None:
@@ -151,7 +191,7 @@ def _table(reader: _Reader, family: str, draft: _Draft) -> None:
             raise Unsupported(f"nft: {word!r} in a table")
 
 
-def _object(reader: _Reader, word: str, family: str, draft: _Draft) -> None:
+def _object(reader: _Reader, word: str, family: str, draft: _Draft, *, first: bool = False) -> None:
     name = reader.next()
     if word == "chain":
         draft.chains.setdefault(name, Chain(name))
@@ -159,7 +199,7 @@ def _object(reader: _Reader, word: str, family: str, draft: _Draft) -> None:
             _chain(reader, name, family, draft)
     elif word == "rule":
         draft.chains.setdefault(name, Chain(name))
-        draft.bodies.append((name, reader.statement()))
+        draft.bodies.insert(0 if first else len(draft.bodies), (name, reader.statement()))
     elif word == "element":
         draft.sets.add(name, parse_set_elements(reader.statement()))
     else:

@@ -16,11 +16,15 @@ from strictarp.arp.nft import (
     RETURN,
     WORDS,
     Always,
+    Concat,
     Lookup,
     Mangle,
     Match,
     Step,
+    Value,
     Verdict,
+    in_order,
+    is_number,
 )
 from strictarp.arp.unsupported import Unsupported
 
@@ -36,9 +40,26 @@ _SYMBOLS = {
     "arp": 0x0806,
     "vlan": 0x8100,
     "ip6": 0x86DD,
+    "ether": 1,
 }
-_ALIASES = {"unicast": "host", "opcode": "operation"}
+_ALIASES = {"unicast": "host", "other": "otherhost"}
+RAW_NAMES = {
+    "@nh,0,16": "arp htype",
+    "@nh,16,16": "arp ptype",
+    "@nh,32,8": "arp hlen",
+    "@nh,40,8": "arp plen",
+    "@nh,48,16": "arp operation",
+    "@nh,64,48": "arp saddr ether",
+    "@nh,112,32": "arp saddr ip",
+    "@nh,144,48": "arp daddr ether",
+    "@nh,192,32": "arp daddr ip",
+    "@ll,0,48": "ether daddr",
+    "@ll,48,48": "ether saddr",
+    "@ll,96,16": "ether type",
+}
+"""Names of the fields at places in the packet and in the Ethernet header."""
 _LONGEST_FIELD = 3
+_LARGEST = (1 << 64) - 1
 _MAC = re.compile(r"[0-9a-fA-F]{1,2}(:[0-9a-fA-F]{1,2}){5}")
 _UNITS = re.compile(r"\d+/(second|minute|hour|day|week)")
 
@@ -55,6 +76,11 @@ class Sets:
     def add(self, name: str, elements: list[Element]) -> None:
         """Define a set, or add to it."""
         self._elements.setdefault(name, []).extend(elements)
+
+    def remove(self, name: str, elements: list[Element]) -> None:
+        """Take elements out. Raises Unsupported without such a set."""
+        gone = {key for key, _ in elements}
+        self._elements[name] = [each for each in self.get(name) if each[0] not in gone]
 
     def get(self, name: str) -> list[Element]:
         """The elements. Raises Unsupported without such a set."""
@@ -80,11 +106,13 @@ def parse_set_elements(words: list[str]) -> list[Element]:
 
 
 def _element(words: list[str]) -> Element:
-    if ":" in words[1:-1]:
-        at = words.index(":", 1)
-        return words[0], _verdict(words[at + 1 :])
-    # Timeouts, counters and comments of an element come behind it.
-    return words[0], None
+    """A key, of which the parts of a concatenation are joined by " . ", and the verdict behind a colon."""
+    at = words.index(":", 1) if ":" in words[1:-1] else len(words)
+    key = words[:1]
+    while words[len(key) : len(key) + 1] == ["."]:
+        key = words[: len(key) + 2]
+    # Timeouts, counters and comments of an element come behind its key.
+    return " ".join(key), _verdict(words[at + 1 :]) if at < len(words) else None
 
 
 def _verdict(words: list[str]) -> Verdict:
@@ -158,11 +186,38 @@ def _metered(words: list[str]) -> tuple[Step, int]:
 
 def _field_step(words: list[str], sets: Sets) -> tuple[Step, int]:
     words = [_ALIASES.get(word, word) for word in words]
+    field, at = _field(words)
+    fields = [field]
+    while words[at : at + 1] == ["."]:
+        field, used = _field(words[at + 1 :])
+        fields.append(field)
+        at += 1 + used
+    if words[at : at + 1] == ["vmap"]:
+        elements, used = _right_side(words, at + 1, sets)
+        return _lookup(fields, elements), used
+    if len(fields) > 1:
+        negated = words[at : at + 1] == ["!="]
+        elements, used = _right_side(words, at + (words[at] in _COMPARISONS), sets)
+        return Concat(tuple(fields), tuple(_values(fields, each) for each, _ in elements), negated), used
+    return _compare(fields[0], words, at, sets)
+
+
+_COMPARISONS = ("==", "=", "!=", "<", "<=", ">", ">=", "eq", "ne", "lt", "gt", "le", "ge")
+
+
+def _field(words: list[str]) -> tuple[str, int]:
+    """The field that words name, and how many they are."""
+    if words[0] in ("@nh", "@ll") and words[1:2] == [","]:
+        field = f"{words[0]},{words[2]},{words[4]}"
+        field, used = RAW_NAMES.get(field, field), 5
+        if not is_number(field):
+            raise Unsupported(f"nft expression {field!r}")
+        return field, used
     for length in range(_LONGEST_FIELD, 0, -1):
         field = " ".join(words[:length])
-        field = {"iif": "iifname", "oif": "oifname", "protocol": "ether type"}.get(field, field)
+        field = {"iif": "iifname", "oif": "oifname"}.get(field, field)
         if field in NUMBERS or field in WORDS:
-            return _compare(field, words, length, sets)
+            return field, length
     raise Unsupported(f"nft expression {' '.join(words[:3])!r}")
 
 
@@ -171,17 +226,28 @@ def _compare(field: str, words: list[str], at: int, sets: Sets) -> tuple[Step, i
         if field not in MANGLED:
             raise Unsupported(f"nft: {field} set")
         return Mangle(field, parse_range(words[at + 1])[0]), at + 2
-    if words[at : at + 1] == ["vmap"]:
-        elements, used = _right_side(words, at + 1, sets)
-        return _lookup(field, elements), used
-    negated = words[at : at + 1] == ["!="]
-    if negated or words[at : at + 1] == ["=="] or words[at : at + 1] == ["="]:
-        at += 1
-    elements, used = _right_side(words, at, sets)
+    mask = 0
+    if words[at : at + 1] == ["&"]:
+        mask = parse_range(words[at + 1])[0]
+        at += 2
+    operator = words[at] if words[at] in _COMPARISONS else ""
+    elements, used = _right_side(words, at + bool(operator), sets)
+    negated = operator in ("!=", "ne")
     values = [value for value, _ in elements]
     if field in WORDS:
         return Match(field, words=tuple(value.strip('"') for value in values), negated=negated), used
-    return Match(field, ranges=tuple(parse_range(value) for value in values), negated=negated), used
+    ranges = [_bounds(operator, parse_range(value)) for value in values]
+    return Match(field, ranges=in_order(ranges), negated=negated, mask=mask), used
+
+
+def _bounds(operator: str, value: Range) -> Range:
+    """What `> 5` and the like leave of all numbers."""
+    bounds = {
+        "<": (0, value[0] - 1), "lt": (0, value[0] - 1), "<=": (0, value[0]), "le": (0, value[0]),
+        ">": (value[0] + 1, _LARGEST), "gt": (value[0] + 1, _LARGEST),
+        ">=": (value[0], _LARGEST), "ge": (value[0], _LARGEST),
+    }  # fmt: skip
+    return bounds.get(operator, value)
 
 
 def _right_side(words: list[str], at: int, sets: Sets) -> tuple[list[Element], int]:
@@ -198,12 +264,21 @@ def _right_side(words: list[str], at: int, sets: Sets) -> tuple[list[Element], i
     return [(words[at], None)], at + 1
 
 
-def _lookup(field: str, elements: list[Element]) -> Lookup:
-    if field in WORDS:
-        raise Unsupported(f"nft: a verdict map by {field}")
-    entries = [(parse_range(value), verdict) for value, verdict in elements if value != "*" and verdict]
+def _values(fields: list[str], text: str) -> tuple[Value, ...]:
+    """`192.0.2.1 . request` as a value for each field."""
+    parts = text.split(" . ")
+    if len(parts) != len(fields):
+        raise Unsupported(f"nft: {text!r} for {' . '.join(fields)}")
+    return tuple(
+        _ALIASES.get(part, part).strip('"') if field in WORDS else parse_range(part)
+        for field, part in zip(fields, parts, strict=True)
+    )
+
+
+def _lookup(fields: list[str], elements: list[Element]) -> Lookup:
+    entries = [(_values(fields, value), verdict) for value, verdict in elements if value != "*" and verdict]
     default = [verdict for value, verdict in elements if value == "*" and verdict]
-    return Lookup(field, tuple(entries), default[0] if default else Verdict(CONTINUE))
+    return Lookup(tuple(fields), tuple(entries), default[0] if default else Verdict(CONTINUE))
 
 
 def parse_range(text: str) -> Range:

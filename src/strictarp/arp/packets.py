@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import struct
+
 import msgspec
 
 from strictarp.arp.frames import BROADCAST_MAC, NO_MAC, REQUEST, ArpFrame
+
+_FRAME = struct.Struct("!6s6sHHHBBH6sI6sI")
+HEADER = 14
+"""Bytes of an Ethernet header."""
 
 
 class Packet(msgspec.Struct, frozen=True, gc=False):
@@ -45,3 +51,22 @@ def packet_of(frame: ArpFrame) -> Packet:
 def is_group(mac: bytes) -> bool:
     """A multicast address of Ethernet, or broadcast."""
     return bool(mac[0] & 1)
+
+
+def frame_of(packet: Packet) -> bytes:
+    """The packet's bytes from the Ethernet header on, untagged as tc sees them."""
+    packed = _FRAME.pack(
+        packet.destination,
+        packet.source,
+        0x0806,
+        packet.hardware_type,
+        packet.protocol_type,
+        packet.hardware_length,
+        packet.protocol_length,
+        packet.operation,
+        packet.sender_mac,
+        packet.sender_ip,
+        packet.target_mac,
+        packet.target_ip,
+    )
+    return packed.ljust(60, b"\0")[: HEADER + packet.length]

@@ -13,8 +13,8 @@ import msgspec
 from strictarp.arp.announcing import sender_for
 from strictarp.arp.explaining import assumed_asker
 from strictarp.arp.facts import Device, Host, dotted
-from strictarp.arp.losses import Asked, Evidence, Loss, answered, is_enslaved, losses_on, targets_of
-from strictarp.arp.switching import Scope, switched, vips_of
+from strictarp.arp.losses import Asked, Evidence, Loss, answered, is_enslaved, losses_on
+from strictarp.arp.switching import Scope, switched
 from strictarp.arp.uplinks import uplinks_of
 from strictarp.sysctl.effective import strictarp_in_force
 
@@ -37,8 +37,19 @@ class Fewer(msgspec.Struct, frozen=True):
     after: tuple[str, ...]
 
 
+class Inherited(msgspec.Struct, frozen=True):
+    """What network namespaces that are made afterwards, those of pods, begin with."""
+
+    arp_ignore: int
+    arp_announce: int
+
+
 class Report(msgspec.Struct, frozen=True):
-    """ineffective: interfaces on which strictARP would not be in force, and why."""
+    """ineffective: interfaces on which strictARP would not be in force, and why.
+
+    unnoticed: addresses that an address probe (RFC 5227) on their own link would no longer find in use.
+    inherited: what later pods begin with, None where nothing changes for them.
+    """
 
     scope: Scope
     interfaces: tuple[str, ...]
@@ -46,6 +57,8 @@ class Report(msgspec.Struct, frozen=True):
     fewer: tuple[Fewer, ...]
     senders: tuple[SenderChange, ...]
     ineffective: tuple[str, ...]
+    unnoticed: int = 0
+    inherited: Inherited | None = None
 
     @property
     def harmful(self) -> tuple[Loss, ...]:
@@ -81,12 +94,42 @@ def preflight(
         fewer=tuple(_fewer(host, after, devices)),
         senders=tuple(change for device in covered for change in _sender_changes(host, after, device.name)),
         ineffective=() if scope is Scope.VIPS else tuple(_ineffective(after, covered)),
+        unnoticed=len({address for device in devices for address in _unnoticed(host, after, device.name)}),
+        inherited=_inherited(host, after),
     )
+
+
+def _unnoticed(host: Host, after: Host, device: str) -> Iterator[int]:
+    """Service IPs share one fate, and are judged by the first of them in a subnet."""
+    own = [each for each in host.on_device.get(device, ()) if each.prefix < 32]
+    vips = [vip for vip in sorted(host.vips) if any(each.covers(vip) for each in own)]
+    if vips and _probe_is_lost(host, after, device, vips[0]):
+        yield from vips
+    for address, prefix, _ in host.targets:
+        on_link = prefix == 32 and any(each.covers(address) for each in own)
+        if on_link and _probe_is_lost(host, after, device, address):
+            yield address
+
+
+def _probe_is_lost(host: Host, after: Host, device: str, target: int) -> bool:
+    return answered(host, device, target, 0) and not answered(after, device, target, 0)
+
+
+def _inherited(host: Host, after: Host) -> Inherited | None:
+    """A new namespace takes its `all` from the first one, unless devconf_inherit_init_net says otherwise.
+
+    After Linux net/ipv4/devinet.c devinet_init_net. Seen from another namespace nothing can be told.
+    """
+    if host.inherit not in (0, 1, 3):
+        return None
+    values = {key: after.own(key, "all") for key in ("arp_ignore", "arp_announce")}
+    same = all(host.own(key, "all") == value for key, value in values.items())
+    return None if same else Inherited(**values)
 
 
 def _fewer(host: Host, after: Host, devices: Sequence[Device]) -> Iterator[Fewer]:
     """Addresses for which several interfaces of one subnet answer, and fewer afterwards."""
-    for address, prefix, holder in targets_of(host):
+    for address, prefix, holder in host.targets:
         if prefix != 32:
             continue
         sharing = [each.name for each in devices if _shares(host, each.name, holder, address)]
@@ -108,8 +151,8 @@ def _shares(host: Host, device: str, holder: str, address: int) -> bool:
 
 
 def _sender_changes(host: Host, after: Host, device: str) -> Iterator[SenderChange]:
-    vips = sorted(vips_of(host))
-    sources = [address for address, prefix, _ in targets_of(host) if prefix == 32]
+    vips = sorted(host.vips)
+    sources = [address for address, prefix, _ in host.targets if prefix == 32]
     for source in [*sources, *vips[:1]]:
         target = assumed_asker(host, device, source)
         before, later = (sender_for(each, device, target, source) for each in (host, after))

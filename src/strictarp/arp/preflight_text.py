@@ -21,6 +21,7 @@ _ELSEWHERE = "put the address on the interface too, or route it to this host, or
 _MENDS = {
     Reason.POINT_TO_POINT: "give the interface an address whose prefix covers it, besides the peer",
     Reason.UNNUMBERED: "put the address on that interface too (as /32), or use --scope uplinks or vips",
+    Reason.LOOPBACK_NET: "give the service an address of the interface instead of 127.0.0.0/8",
     Reason.PREFIX: "route the prefix to this host, or use --scope vips",
     Reason.ON_LOOPBACK: _ELSEWHERE,
     Reason.ON_DUMMY: _ELSEWHERE,
@@ -57,6 +58,7 @@ def _lines(report: Report, listened: float) -> Iterator[str]:
     for (source, before, after), changes in groupby(sorted(report.senders, key=_change), key=_change):
         where = ", ".join(change.interface for change in changes)
         yield f"  packets from {source}: {before} -> {after}, on {where}"
+    yield from _consequences(report)
     if report.ineffective:
         yield ""
         yield "NOT in force afterwards:"
@@ -65,6 +67,21 @@ def _lines(report: Report, listened: float) -> Iterator[str]:
     yield _verdict(report)
     if not listened:
         yield "Nothing was listened to: `--watch 60` tells what is really asked for."
+
+
+def _consequences(report: Report) -> Iterator[str]:
+    if report.unnoticed:
+        yield ""
+        yield f"Address probes no longer find {report.unnoticed} address(es) in use:"
+        yield "  hosts and DHCP servers that test an address would take one: keep them out of DHCP's ranges"
+    if report.inherited is not None:
+        yield ""
+        yield (
+            f"Pods made afterwards begin with arp_ignore={report.inherited.arp_ignore}, "
+            f"arp_announce={report.inherited.arp_announce} (older ones keep theirs):"
+        )
+        yield "  one that answers for an address on another of its interfaces, or on lo, will not"
+        yield "  avoid: sysctl -w net.core.devconf_inherit_init_net=2, or --scope uplinks or vips"
 
 
 def _change(change: SenderChange) -> tuple[str, str, str]:

@@ -113,7 +113,8 @@ def _shared(host: Host, device: Device, packet: Packet, kind: str) -> Iterator[D
     if not is_group(packet.destination):
         chosen = _unicast_child(host, children, packet)
         if chosen is not None:
-            yield from _at(host, chosen, packet, "host")
+            # macvlan_handle_frame makes it a frame for this host, ipvlan_rcv_frame leaves it as it was.
+            yield from _at(host, chosen, packet, "host" if chosen.kind == "macvlan" else kind)
         else:
             yield decide(host, device.name, packet, kind=kind)
         return

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from strictarp.arp.facts import LOCAL, Address, Device, Hop, Host, Route, dotted
+from strictarp.arp.nft import Ruleset
 from strictarp.arp.packets import Packet
 from strictarp.arp.receiving import receive
 from strictarp.sysctl.effective import RULES, Rule
@@ -62,6 +63,8 @@ def _candidates(host: Host, nic: str, packet: Packet) -> Iterator[Remedy]:
         yield _with_address(host, device, packet.target_ip)
         yield _switched(host, host.by_name[device])
     yield from _without_address(host, packet.target_ip)
+    yield from _without_proxy(host, packet.target_ip)
+    yield from _without_tables(host)
 
 
 def with_conf(host: Host, device: str, key: str, number: int) -> Remedy:
@@ -111,6 +114,23 @@ def _without_address(host: Host, address: int) -> Iterator[Remedy]:
     kept = tuple(each for each in host.addresses if each.local != address)
     commands = tuple(f"ip addr del {dotted(address)}/{each.prefix} dev {each.device}" for each in holders)
     yield Remedy(commands, msgspec.structs.replace(host, addresses=kept, routes=routes))
+
+
+def _without_proxy(host: Host, address: int) -> Iterator[Remedy]:
+    for entry in host.proxy_neighbours:
+        if entry.address == address:
+            kept = tuple(each for each in host.proxy_neighbours if each != entry)
+            where = f" dev {entry.device}" if entry.device else ""
+            command = f"ip neigh del proxy {dotted(address)}{where}"
+            yield Remedy((command,), msgspec.structs.replace(host, proxy_neighbours=kept))
+
+
+def _without_tables(host: Host) -> Iterator[Remedy]:
+    """Which table of nftables decides is told by what happens without it."""
+    for table in host.nft.tables:
+        kept = Ruleset(tuple(each for each in host.nft.tables if each != table))
+        command = f"nft delete table {table.family} {table.name}"
+        yield Remedy((command,), msgspec.structs.replace(host, nft=kept))
 
 
 def _switched(host: Host, device: Device) -> Remedy:

@@ -6,17 +6,14 @@ actions drop and pass. After Linux net/sched/cls_*.c; a program sees the frame f
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
 from strictarp.arp.nft_rules import parse_range
-from strictarp.arp.packets import Packet
+from strictarp.arp.packets import HEADER, Packet, frame_of
 from strictarp.arp.unsupported import Unsupported
 
-_FRAME = struct.Struct("!6s6sHHHBBH6sI6sI")
-_HEADER = 14
 _DROPPED = 2
 """TC_ACT_SHOT."""
 _PASSES = ("ok", "pass", "continue", "pipe")
@@ -59,25 +56,6 @@ def passes(filters: Iterable[Filter], device: str, packet: Packet, *, ingress: b
         if fits:
             return not each.drops
     return True
-
-
-def frame_of(packet: Packet) -> bytes:
-    """The packet's bytes from the Ethernet header on, untagged as tc sees them."""
-    packed = _FRAME.pack(
-        packet.destination,
-        packet.source,
-        0x0806,
-        packet.hardware_type,
-        packet.protocol_type,
-        packet.hardware_length,
-        packet.protocol_length,
-        packet.operation,
-        packet.sender_mac,
-        packet.sender_ip,
-        packet.target_mac,
-        packet.target_ip,
-    )
-    return packed.ljust(60, b"\0")[: _HEADER + packet.length]
 
 
 def _load(frame: bytes, at: int, width: int) -> int:
@@ -174,7 +152,7 @@ def _u32(made: Filter, words: list[str]) -> Filter:
         width, value, mask, word, at = rest[start : start + 5]
         if width not in _WIDTHS or word != "at":
             raise Unsupported(f"tc u32: {width!r}")
-        fields.append((_HEADER + int(at, 0), _WIDTHS[width], int(mask, 16), int(value, 16) & int(mask, 16)))
+        fields.append((HEADER + int(at, 0), _WIDTHS[width], int(mask, 16), int(value, 16) & int(mask, 16)))
     return msgspec.structs.replace(made, fields=tuple(fields))
 
 

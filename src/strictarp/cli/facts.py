@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import click
+import msgspec
 
 from strictarp.arp.facts import Host
 from strictarp.arp.facts_text import FactsText, host_of, parse_facts, text_of
@@ -18,14 +19,16 @@ from strictarp.sysctl.files import SysctlError
 
 
 def read_node() -> tuple[Host, tuple[str, ...]]:
-    """The facts of the network namespace that this process is in, and names of nftables tables.
+    """The facts of the network namespace that this process is in, and filters that could not be read.
 
     Raises UserError.
     """
-    from strictarp.arp.collecting import collect, nft_tables
+    from strictarp.arp.collecting import collect, nft_rules, tc_filters
 
     async def read() -> tuple[Host, tuple[str, ...]]:
-        return await collect(), await nft_tables()
+        host = await collect()
+        rules, unread = await nft_rules()
+        return msgspec.structs.replace(host, nft=rules), unread + await tc_filters()
 
     try:
         return asyncio.run(read())
@@ -34,24 +37,23 @@ def read_node() -> tuple[Host, tuple[str, ...]]:
 
 
 def host_from(path: Path | None) -> tuple[Host, tuple[str, ...]]:
-    """The host in a file of facts, or this node without one; and nftables tables that were not read.
+    """The host in a file of facts, or this node without one; and filters that were not read.
 
     Raises UserError.
     """
     if path is None:
         return read_node()
     told = parse_facts(read_text(path), name=str(path))
-    return host_of(told, name=str(path)), () if told.nft else told.nft_tables
+    return host_of(told, name=str(path)), told.nft_tables
 
 
 @click.command(name="facts")
 @json_option
 def command(json_target: str | None) -> int:
-    """Collect what decides about ARP on this node: interfaces, addresses, routes, rules, sysctls, proxies.
+    """Collect what decides about ARP on this node: interfaces, addresses, routes, rules, sysctls, filters.
 
-    Read by netlink and from /proc, as any user. Of nftables only the names of tables are read; put the text
-    of `nft list ruleset` into the field `nft` to have its rules taken into account. `strictarp explain
-    --host` and `strictarp preflight --host` read the file, on any machine.
+    Read by netlink and from /proc, as any user; nftables as root only. `strictarp explain --host` and
+    `strictarp preflight --host` read the file, on any machine.
 
     \b
     Exit status: 0 collected    1 the node cannot be read
@@ -90,6 +92,9 @@ def summary(told: FactsText, seconds: float) -> str:
         f"{len(told.routes)} routes, {rules} policy rules, {len(told.proxy_neighbours)} proxy neighbours; "
         f"read in {seconds:.2f} s"
     )
+    if told.nft:
+        names = ", ".join(line[6:-2] for line in told.nft.splitlines() if line.startswith("table "))
+        lines.append(f"nftables tables that may meet ARP: {names}")
     if told.nft_tables:
-        lines.append(f"nftables tables that may meet ARP, not read: {', '.join(told.nft_tables)}")
+        lines.append(f"filters not read: {'; '.join(told.nft_tables)}")
     return "\n".join(lines)

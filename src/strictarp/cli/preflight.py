@@ -85,7 +85,7 @@ def command(
     else:
         click.echo(text(report, listened=seconds))
     if unread:
-        click.echo(f"note: nftables tables that may meet ARP were not read: {', '.join(unread)}", err=True)
+        click.echo(f"note: filters that were not read: {'; '.join(unread)}", err=True)
     return EXIT_HARMFUL if report.harmful or report.ineffective else 0
 
 
