@@ -170,6 +170,7 @@ class Builder:
         same = [each for each in held if same_subnet(each.spec, spec)]
         if any(each.spec.scope != spec.scope for each in same):
             raise Refused(f"ip addr add: another scope than that of {name}'s addresses in this subnet")
+        self._check_ipvlan(name, spec)
         secondary = bool(same)
         at = len(held)
         if not secondary:
@@ -179,6 +180,20 @@ class Builder:
             at = fitting[-1] + 1 if fitting else 0
         held.insert(at, Held(spec, secondary, self._tick()))
         self.conf.address_added(name)
+
+    def _check_ipvlan(self, name: str, spec: AddressSpec) -> None:
+        """The ipvlans of one parent take an address once, whatever its prefix (ipvlan_addr4_validator_event).
+
+        They tell their frames apart by it. Of a point-to-point address the peer's side counts.
+        """
+        device = self.device(name)
+        if device.kind != "ipvlan":
+            return
+        for other in self._devices.values():
+            if (other.kind, other.lower) != (device.kind, device.lower):
+                continue
+            if any(each.spec.peer == spec.peer for each in self._addresses[other.name]):
+                raise Refused(f"ip addr add: {dotted(spec.peer)} is on the ipvlan {other.name} already")
 
     def remove_address(self, name: str, spec: AddressSpec) -> None:
         """Delete an address; secondaries of its subnet go with it, or move up (promote_secondaries).
