@@ -1,11 +1,14 @@
 """Somebody else flushes or changes what is programmed: it is repaired soon, counted, and told."""
 
+from collections.abc import Callable
+
 import pytest
 
 from strictarp.netlink.ipvs import VirtualServer
 from strictarp.proxy.config import Config
 from strictarp.proxy.fields import parse_network
 from strictarp.proxy.operations import AddServer, RemoveServer
+from strictarp.proxy.seam import KernelView
 from strictarp.proxy.sync import WATCH_SECONDS
 from support.model_kernel import ModelKernel
 from support.proxy_objects import endpoint_slice, service
@@ -13,6 +16,19 @@ from support.syncing import Node, planned, programmed
 
 VIP = bytes([203, 0, 113, 10])
 OBJECTS = (service("a", "203.0.113.10"), endpoint_slice("a", ["198.51.100.1"]))
+
+
+class GoingTable(ModelKernel):
+    """Loses the table behind the back of the look that has just listed it; `on_view` is told of it."""
+
+    on_view: Callable[[], None] | None = None
+
+    async def view(self) -> KernelView:
+        told, self.on_view = self.on_view, None
+        if told is not None:
+            self.rules, self.elements = "", set()
+            told()
+        return await super().view()
 
 
 def _node(kernel: ModelKernel, config: Config | None = None) -> tuple[Node, list[int]]:
@@ -90,6 +106,18 @@ async def test_removals_that_wait_in_doubt_are_no_drift() -> None:
     other.syncer.look_soon()
     await other.turn(1.0)
     assert told == []
+
+
+async def test_a_table_that_goes_while_a_look_is_under_way_leads_to_another_look() -> None:
+    kernel = GoingTable()
+    node, _ = _node(kernel)
+    await node.turn()
+    kernel.on_view = node.syncer.look_soon
+    await node.turn(61.0)
+    assert not kernel.rules
+    await node.turn()
+    assert _as_planned(node)
+    assert kernel.rules
 
 
 async def test_a_tampered_table_is_drift() -> None:

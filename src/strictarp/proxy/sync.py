@@ -77,6 +77,7 @@ class Syncer:
         self._rules: Listing | None = None
         self._table_due = True
         self._look_at = 0.0
+        self._look_asked = False
         self._watch_at = 0.0
         self._retry_at: float | None = None
         self._retry_wait = FIRST_RETRY
@@ -102,8 +103,8 @@ class Syncer:
         self.wake()
 
     def look_soon(self) -> None:
-        """Compare everything with the kernel in the next turn."""
-        self._look_at = 0.0
+        """Compare everything with the kernel in the next turn, also when a look is under way now."""
+        self._look_asked = True
         self.wake()
 
     async def run(self) -> None:
@@ -174,7 +175,8 @@ class Syncer:
         doubt_over = self._caution.look_at()
         try:
             await self._watch(now)
-            if now >= self._look_at or (doubt_over is not None and now >= doubt_over):
+            due = self._look_asked or now >= self._look_at
+            if due or (doubt_over is not None and now >= doubt_over):
                 await self._whole(now, touched)
             elif self._started:
                 await self._carry_out(self.engine.steps(touched), touched)
@@ -223,6 +225,7 @@ class Syncer:
         """A full look at the kernel, and everything that differs. `touched`: what was to change anyhow."""
         engine = self.engine
         self._looked = True
+        self._look_asked = False
         self._look_at = 0.0  # what fails on the way leads to another look
         self._vanished = False
         drift = await self._look(touched)
