@@ -56,6 +56,7 @@ class Story:
         self.owner = ""
         self.before = Before()
         self.after = After()
+        self.doctored: tuple[int, list[str]] = (-1, [])
         self.requests = Requests()
         self.failover = Failover()
         self.nodes = cluster.network.nodes
@@ -171,19 +172,19 @@ class Story:
         return f"{distinct} MACs in {len(macs)} resolutions", distinct > 1
 
     async def fault_sender(self) -> Outcome:
-        """Without strictARP a node's own requests carry the VIP as sender."""
-        senders, asked = await self._speak_as_vip()
+        """Without strictARP a node's own requests carry the VIP as sender. The doctor looks meanwhile."""
+        (senders, asked), self.doctored = await asyncio.gather(self._speak_as_vip(), self._doctor())
         self.before = msgspec.structs.replace(self.before, vip_as_sender_seen=bool(senders))
         return f"{len(senders)} of {len(asked)} nodes asked as {self.vip}", bool(senders)
 
     async def fault_doctor(self) -> Outcome:
         """`strictarp doctor` names the cause alone: what the wire shows follows from it."""
-        code, errors = await self._doctor()
+        code, errors = self.doctored
         return f"exit {code}; errors: {_codes_text(errors)}", (code, errors) == (2, [STRICTARP_IS_OFF])
 
     async def cure_doctor(self) -> Outcome:
         """`strictarp doctor` finds no error any more."""
-        code, errors = await self._doctor()
+        code, errors = self.doctored
         return f"exit {code}; errors: {_codes_text(errors)}", code in {0, 1}
 
     async def _doctor(self) -> tuple[int, list[str]]:
@@ -301,7 +302,7 @@ class Story:
         return 1500 if self.cluster.settings.isolation == "vm" else 1000
 
     async def power_on(self) -> Outcome:
-        """The node comes back; nothing moves, nobody else answers."""
+        """The node comes back; nothing moves, nobody else answers. The doctor looks meanwhile."""
         witness, witnessed = await self._start_witness("return")
         self.progress(f"switching {self.owner} on again")
         await self.cluster.power_on(self.owner)
@@ -310,7 +311,7 @@ class Story:
             return self._programmed(self.owner)
 
         await self._until(f"{self.owner} programmed again", back)
-        await asyncio.sleep(WATCH_RETURN)
+        _, self.doctored = await asyncio.gather(asyncio.sleep(WATCH_RETURN), self._doctor())
         frames = _witnessed(await self._finish(witness, witnessed)).frames
         answered = figures.answerers(frames, self.vip)
         macs = {mac for each in answered.values() for mac in each}
