@@ -8,7 +8,7 @@ from strictarp.arp.facts import Host
 from strictarp.arp.losses import Asked, Evidence, Loss, Reason
 from strictarp.arp.preflight import Report, preflight
 from strictarp.arp.preflight_text import text
-from strictarp.arp.switching import Scope, vips_of
+from strictarp.arp.switching import Scope
 from support.command_hosts import IPVS, VIP, host, nic
 
 NODE = "addr add 192.0.2.11/24 dev eth0"
@@ -220,7 +220,7 @@ def test_scope_vips_silences_nothing_but_service_ips() -> None:
 
 def test_an_address_that_another_interface_holds_is_no_vip() -> None:
     made = host(NODE, VIP, "addr add 192.0.2.11/32 dev kube-ipvs0", devices=[nic(), IPVS])
-    assert vips_of(made) == {int(IPv4Address("192.0.2.100"))}
+    assert made.vips == {int(IPv4Address("192.0.2.100"))}
 
 
 def test_the_text_says_what_to_do_and_what_it_comes_to() -> None:

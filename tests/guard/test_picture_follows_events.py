@@ -2,8 +2,7 @@
 
 import pytest
 
-from strictarp.arp.facts import Address, Device, Hop, Host, Route
-from strictarp.arp.uplinks import VIP_DEVICE
+from strictarp.arp.facts import VIP_DEVICE, Address, Device, Hop, Host, Route
 from strictarp.guard.picture import Followed, follow, picture_of, uplinks_in
 from strictarp.netlink import rtnl
 from strictarp.netlink.rtnl import AddressEvent, Event, LinkEvent, RouteEvent

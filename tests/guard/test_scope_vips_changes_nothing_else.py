@@ -16,7 +16,7 @@ from strictarp.arp.frames import decode, encode
 from strictarp.arp.nft import Ruleset
 from strictarp.arp.nft_parse import parse_nft
 from strictarp.arp.preflight import receivers
-from strictarp.arp.switching import Scope, switched, vips_of
+from strictarp.arp.switching import Scope, switched
 from strictarp.guard import once, table
 from strictarp.guard.guardian import Guardian
 from strictarp.guard.settings import Settings
@@ -119,7 +119,7 @@ def test_random_hosts_answer_for_everything_else_as_before(tmp_path: Path) -> No
                 asyncio.run(_load(told))
             after_facts = facts_of(space, host, "strictarp")
             after = settled(host, wire)
-            vips = {dotted(vip) for vip in vips_of(before_facts)}
+            vips = {dotted(vip) for vip in before_facts.vips}
             model = [sorted(answers) for answers, _ in predict(host, after_facts)]
             again = [sorted(a) for a, _ in predict(host, switched(before_facts, Scope.VIPS, told.uplinks))]
             for frame, was, now, said, foreseen in zip(host.frames, before, after, model, again, strict=True):

@@ -10,12 +10,11 @@ from hypothesis import strategies as st
 from strictarp.arp.addresses import select
 from strictarp.arp.announcing import solicit
 from strictarp.arp.deciding import decide
-from strictarp.arp.facts import Address, Device, Host
+from strictarp.arp.facts import VIP_DEVICE, Address, Device, Host
 from strictarp.arp.nft import Ruleset
 from strictarp.arp.nft_parse import parse_nft
 from strictarp.arp.packets import Packet
 from strictarp.arp.switching import Scope, switched
-from strictarp.arp.uplinks import VIP_DEVICE, vips_of
 from strictarp.arp.vip_table import (
     Sender,
     VipTable,
@@ -99,7 +98,7 @@ def test_other_interfaces_and_other_addresses_are_not_touched() -> None:
 
 def test_replies_pass_and_an_address_that_is_the_nodes_own_too() -> None:
     host = host_of(address(0xC000020B, 24), address(VIPS[1], 32))
-    assert vips_of(host) == {VIPS[0]}
+    assert host.vips == {VIPS[0]}
     after = switched(host, Scope.VIPS, ["eth0"])
     for target, operation, silent in ((VIPS[0], 2, False), (VIPS[0], 1, True), (VIPS[1], 1, False)):
         packet = Packet(0xC0000201, target, ASKER, source=ASKER, operation=operation)

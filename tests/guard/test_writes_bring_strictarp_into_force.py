@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strictarp.arp.facts import Address, Device, Hop, Host, ProxyNeighbour, Route
+from strictarp.arp.facts import VIP_DEVICE, Address, Device, Hop, Host, ProxyNeighbour, Route
 from strictarp.arp.switching import Scope, switched
-from strictarp.arp.uplinks import VIP_DEVICE, uplinks_of
+from strictarp.arp.uplinks import uplinks_of
 from strictarp.guard.keys import KEYS, Key, Seen, Write
 from strictarp.guard.plan import by_numbers, guarded, writes
 from strictarp.guard.verdicts import in_force, sampled

@@ -10,11 +10,8 @@ import msgspec
 from strictarp.arp.facts import Host
 from strictarp.arp.nft import Ruleset
 from strictarp.arp.nft_parse import parse_nft
-from strictarp.arp.uplinks import VIP_DEVICE, vips_of
 from strictarp.arp.vip_table import TABLE, table_text, vip_table
 from strictarp.sysctl.effective import strictarp_writes
-
-__all__ = ["VIP_DEVICE", "Scope", "switched", "vips_of"]
 
 
 class Scope(StrEnum):

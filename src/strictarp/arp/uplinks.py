@@ -4,15 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from strictarp.arp.facts import LOOPBACK, UNICAST, Address, Device, Host
-
-VIP_DEVICE = "kube-ipvs0"
-
-
-def vips_of(host: Host) -> frozenset[int]:
-    """Addresses that kube-ipvs0 alone holds: one that is the node's own must keep answering."""
-    held = {each.local for each in host.on_device.get(VIP_DEVICE, ())}
-    return frozenset(held - {each.local for each in host.addresses if each.device != VIP_DEVICE})
+from strictarp.arp.facts import LOOPBACK, UNICAST, VIP_DEVICE, Address, Device, Host
 
 
 def uplinks_of(host: Host, others: Collection[int] = ()) -> tuple[str, ...]:
@@ -22,7 +14,7 @@ def uplinks_of(host: Host, others: Collection[int] = ()) -> tuple[str, ...]:
     others: further addresses that count like Service IPs, as those of the Node object.
     """
     chosen = set(default_route_devices(host))
-    chosen |= devices_covering(host, {*vips_of(host), *others})
+    chosen |= devices_covering(host, {*host.vips, *others})
     return tuple(device.name for device in host.devices if device.name in chosen and _may_be(host, device))
 
 

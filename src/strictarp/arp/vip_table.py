@@ -13,7 +13,6 @@ from collections.abc import Collection, Iterator
 import msgspec
 
 from strictarp.arp.facts import SCOPE_HOST, SCOPE_LINK, Host, dotted
-from strictarp.arp.uplinks import vips_of
 
 TABLE = "strictarp"
 _NAME = re.compile(r'[^\s"\\*{};,]+')
@@ -37,7 +36,7 @@ class VipTable(msgspec.Struct, frozen=True):
 
 def vip_table(host: Host, uplinks: Collection[str], *, name: str = TABLE) -> VipTable:
     """The table that this host needs on these interfaces. Names that nft cannot write are left out."""
-    vips = vips_of(host)
+    vips = host.vips
     named = [each for each in sorted(uplinks) if nameable(each)]
     return VipTable(vips, tuple((each, senders_on(host, each, vips)) for each in named), name)
 

@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
-from strictarp.arp.facts import LOOPBACK, Host
-from strictarp.arp.uplinks import VIP_DEVICE, uplinks_of
+from strictarp.arp.facts import LOOPBACK, VIP_DEVICE, Host
+from strictarp.arp.uplinks import uplinks_of
 from strictarp.netlink.rtnl import AddressEvent, Event, LinkEvent, RouteEvent
 
 

@@ -12,7 +12,6 @@ from strictarp.arp.deciding import decide
 from strictarp.arp.explaining import ASKER_MAC, assumed_asker
 from strictarp.arp.facts import Host, dotted
 from strictarp.arp.packets import Packet
-from strictarp.arp.uplinks import vips_of
 from strictarp.guard.keys import ALL
 from strictarp.sysctl.effective import Announce, Verdict, announce_level, strictarp_in_force
 
@@ -35,7 +34,7 @@ def in_force(host: Host, device: str, *, most: int = SAMPLE) -> Verdict:
         return by_sysctls(host, ALL)
     if device not in host.by_name:
         return Verdict(False, f"{device} is not there")
-    vips = vips_of(host)
+    vips = host.vips
     if not vips:
         return by_sysctls(host, device)
     asked = sampled(sorted(vips), most)

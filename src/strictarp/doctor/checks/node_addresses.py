@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from strictarp.arp.decision import Rule
-from strictarp.arp.facts import LOOPBACK, Address, dotted
+from strictarp.arp.facts import LOOPBACK, VIP_DEVICE, Address, dotted
 from strictarp.arp.frames import mac_text
 from strictarp.arp.losses import is_enslaved
-from strictarp.arp.switching import VIP_DEVICE
 from strictarp.doctor.check import NODES, Check, Severity, Sighting
 from strictarp.doctor.evidence import Evidence
 from strictarp.doctor.node.agents import BINDERS

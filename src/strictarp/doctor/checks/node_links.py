@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from strictarp.arp.facts import dotted
-from strictarp.arp.switching import VIP_DEVICE
+from strictarp.arp.facts import VIP_DEVICE, dotted
 from strictarp.doctor.check import Severity, Sighting
 from strictarp.doctor.node.agents import ANNOUNCERS, BINDERS
 from strictarp.doctor.node.knowing import entries, node_check, on, service_mode, uplinks

@@ -10,7 +10,6 @@ from strictarp.arp.facts import Host, dotted
 from strictarp.arp.losses import is_enslaved
 from strictarp.arp.packets import Packet
 from strictarp.arp.receiving import receive
-from strictarp.arp.switching import vips_of
 from strictarp.doctor.check import NODES, Check, Severity, Sighting
 from strictarp.doctor.evidence import Evidence
 from strictarp.doctor.node.agents import PROXIES
@@ -72,7 +71,7 @@ def enumerated(addresses: Iterable[int], most: int = 4) -> str:
 
 def local_vips(view: NodeView, scene: Scene) -> frozenset[int]:
     """Addresses that kube-ipvs0 alone holds here and that clients ask for by ARP."""
-    return vips_of(view.host) & scene.vips
+    return view.host.vips & scene.vips
 
 
 # --- interfaces --------------------------------------------------------------------------------------------

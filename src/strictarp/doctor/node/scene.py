@@ -8,9 +8,8 @@ from ipaddress import IPv4Address
 
 import msgspec
 
-from strictarp.arp.facts import LOOPBACK, Device, Host
+from strictarp.arp.facts import LOOPBACK, VIP_DEVICE, Device, Host
 from strictarp.arp.losses import is_enslaved
-from strictarp.arp.switching import VIP_DEVICE
 from strictarp.arp.uplinks import default_route_devices, devices_covering
 from strictarp.doctor.cluster_view import ClusterView
 from strictarp.doctor.node.view import NodeView
