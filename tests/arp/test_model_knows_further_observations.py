@@ -1,4 +1,4 @@
-"""Observations on Linux 6.18 that are not among the recorded files, written as cases."""
+"""Observations on Linux 6.18 and 6.1 that are not among the recorded files, written as cases."""
 
 import json
 from typing import Any
@@ -235,6 +235,16 @@ CASES: dict[str, tuple[list[dict[str, Any]], list[Any], dict[str, Any], dict[str
         {},
         {"sysctl": STRICT},
         [["e0", "10.0.0.1"]],
+    ),
+    "VRF: a gateway by the VRF leaves by the device that leads there": (
+        [
+            {"name": "vrf1", "kind": "vrf", "table": 10, "mac": "02:00:00:00:00:20"},
+            {**E0, "master": "vrf1"},
+        ],
+        [["e0", "10.0.0.1/16"]],
+        {"tip": "192.0.2.2"},
+        {"sysctl": FORWARD, "routes": ["default via 10.0.0.100 dev vrf1"]},
+        [],
     ),
     "VLAN: its own address, strict": (
         [E0, {"name": "e0.10", "kind": "vlan", "link": "e0", "id": 10, "mac": "02:00:00:00:00:20"}],

@@ -272,7 +272,10 @@ class Builder:
         return msgspec.structs.replace(route, table=self.device(vrf).table) if vrf else route
 
     def _resolved(self, hop: Hop, route: Route, *, onlink: bool) -> Hop:
-        """A hop with its device (fib_check_nh): that is up, and the gateway a neighbour on it."""
+        """A hop with its device (fib_check_nh): that is up, and the gateway a neighbour on it.
+
+        The device is that of the route to the gateway: for a VRF the one of its devices that leads there.
+        """
         if hop.device and not self.device(hop.device).up and route.kind != LOCAL:
             raise Refused(f"ip route: {hop.device} is down")
         if not hop.gateway:
@@ -291,7 +294,7 @@ class Builder:
             raise Refused("ip route: the gateway is not reachable")
         if any(each.gateway for each in found.route.hops):
             raise Refused("ip route: the gateway is no neighbour")
-        return Hop(hop.device or found.device, hop.gateway)
+        return Hop(found.device, hop.gateway)
 
     def remove_route(self, route: Route, *, vrf: str = "") -> None:
         """Delete the first route that fits (`same_route`), be it one that the kernel made."""
