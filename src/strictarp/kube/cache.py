@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Generic, TypeVar
 
@@ -32,8 +32,9 @@ class Cache(Generic[T]):
 
     `objects` always holds the last good state, under `namespace/name`. `on_delta` is called, in order, for
     everything that really changed, deletions during a gap included; it must not raise. An object that does
-    not decode leaves the last good version in place and calls `on_refused(key, reason)`; key "?" if it has no
-    readable name. `trouble` is the failure that currently keeps the copy from being fresh, or None.
+    not decode leaves the last good version in place, unless its resource mends what can be, and calls
+    `on_refused(key, reason)`; key "?" if it has no readable name. What is refused of an object is told once,
+    as long as it is so. `trouble` is the failure that currently keeps the copy from being fresh, or None.
 
     A list that has lost most of what was known is believed only when further lists agree (`Suspicion`); with
     `doubt_empty_start` so is a first list that is empty, for those who have state of an earlier life to lose.
@@ -56,6 +57,7 @@ class Cache(Generic[T]):
         random: Callable[[], float] = random.random,
     ) -> None:
         self._objects: dict[str, T] = {}
+        self._told: dict[str, frozenset[str]] = {}
         self.objects: Mapping[str, T] = self._objects
         self.synced = asyncio.Event()
         self.trouble: KubeError | None = None
@@ -78,12 +80,14 @@ class Cache(Generic[T]):
 
     def _take(self, notice: Notice[T]) -> None:
         match notice:
-            case Upsert(object=item):
+            case Upsert(object=item, faults=faults):
                 self._put(item)
+                self._refuse(item.key, faults)
             case Removed(key=key):
                 self._drop(key)
-            case Refused():
-                self._refuse(notice)
+                self._refuse(key, ())
+            case Refused(key=key, reason=reason):
+                self._refuse(key, (reason,))
             case Listed():
                 self.synced.set()
             case Alive():
@@ -98,8 +102,11 @@ class Cache(Generic[T]):
     def _take_list(self, listing: Listing[T]) -> Taken:
         """Take in what is there, and what is missing if it is believed."""
         listed = by_key(listing.items)
+        reasons: dict[str, list[str]] = {key: [] for key in self._told}
         for refused in listing.refused:
-            self._refuse(refused)
+            reasons.setdefault(refused.key, []).append(refused.reason)
+        for key, found in reasons.items():
+            self._refuse(key, found)
         gone = missing(self._objects, listed, {refused.key for refused in listing.refused})
         verdict = self._verdict(len(gone), empty=not listed)
         if verdict.believed:
@@ -148,9 +155,15 @@ class Cache(Generic[T]):
         if old is not None:
             self._on_delta(Delta(key, old, None))
 
-    def _refuse(self, refused: Refused) -> None:
-        self._warn("object refused", key=refused.key, reason=refused.reason)
-        self._on_refused(refused.key, refused.reason)
+    def _refuse(self, key: str, reasons: Sequence[str]) -> None:
+        """What is refused of an object now; none: nothing any more."""
+        known = self._told.pop(key, frozenset())
+        if reasons:
+            self._told[key] = frozenset(reasons)
+        for reason in dict.fromkeys(reasons):
+            if reason not in known:
+                self._warn("object refused", key=key, reason=reason)
+                self._on_refused(key, reason)
 
     # --- state --------------------------------------------------------------------------------------------
 
