@@ -62,6 +62,8 @@ def load(path: str | Path | None, context: str | None = None) -> ClientConfig:
         raise UserError(f"{file}: cannot read the kubeconfig: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{file}: not a kubeconfig: not UTF-8 text") from error
+    except ValueError as error:  # a NUL in the name
+        raise UserError(f"{str(file)!r}: cannot read the kubeconfig: {error}") from error
     return parse(text, file, context)
 
 
@@ -89,8 +91,10 @@ def parse(text: str, file: Path, context: str | None = None) -> ClientConfig:
     """A kubeconfig's text; relative paths in it are relative to the file's folder. Raises UserError."""
     try:
         document = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{file}: not a kubeconfig: {' '.join(str(error).split())}") from error
+    except (LookupError, AttributeError) as error:  # PyYAML, of `!!bool x` and the like
+        raise UserError(f"{file}: not a kubeconfig: a value is not what its tag says: {error}") from error
     if not isinstance(document, Mapping):
         raise UserError(f"{file}: not a kubeconfig: the document is no mapping")
     name = context or document.get("current-context")
