@@ -9,7 +9,7 @@ import copy
 import gc
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import looptime
@@ -24,6 +24,7 @@ from strictarp.proxy.engine import parts_of
 from strictarp.proxy.operations import Operation
 from strictarp.proxy.seam import HostLinks
 from strictarp.proxy.settings import Settings
+from strictarp.proxy.situation import NodeFacts, situation
 from support.api_bytes import ByteApi
 from support.model_kernel import ModelKernel
 from support.odd_objects import FULL_SERVICE, FULL_SLICE, places, put, values
@@ -138,7 +139,7 @@ def _of_others(operation: Operation) -> list[str]:
 def _good_keys() -> frozenset[object]:
     objects = Objects()
     parse_objects(json.dumps({"kind": "List", "items": [*GOOD_SERVICES, *GOOD_SLICES]}), "f", objects)
-    facts = Daemon().proxy.engine.facts
+    facts = situation(Config(), NodeFacts("node1", (HERE,)))
     return frozenset(server.key for server in planned(objects.services, objects.slices, facts)[0])
 
 
@@ -211,3 +212,39 @@ def test_other_services_keep_all_they_have_and_each_refused_part_is_told_once(sc
             runner.run(_play(script, told))
     finally:
         log.removeHandler(told)
+
+
+def _virtually(work: Callable[[Daemon], Awaitable[None]]) -> None:
+    async def play() -> None:
+        async with running() as daemon:
+            await work(daemon)
+
+    with asyncio.Runner(loop_factory=looptime.new_event_loop) as runner:
+        runner.run(play())
+
+
+def test_ten_thousand_ports_disturb_nobody() -> None:
+    async def work(daemon: Daemon) -> None:
+        daemon.kernel.log.clear()
+        numbers = range(1, 10_001)
+        service = {**FULL_SERVICE, "spec": {
+            "clusterIP": "203.0.113.10", "ports": [{"name": f"p{n}", "port": n} for n in numbers],
+        }}  # fmt: skip
+        piece = {**FULL_SLICE, "ports": [{"name": f"p{n}", "port": n} for n in numbers]}
+        for plural, body in (("services", service), ("endpointslices", piece)):
+            daemon.hold(plural, body)
+            daemon.api.send(plural, "MODIFIED", body)
+        await daemon.turns(1, 2000)
+        assert programmed(daemon.kernel) == daemon.planned()
+        assert len(daemon.kernel.servers) == 10_000 + len(GOOD_KEYS)
+        assert [what for operation in daemon.kernel.log for what in _of_others(operation)] == []
+
+    _virtually(work)
+
+
+def test_the_api_is_asked_for_what_is_no_other_proxys_and_not_headless() -> None:
+    async def work(daemon: Daemon) -> None:
+        wanted = {"!service.kubernetes.io/service-proxy-name,!service.kubernetes.io/headless"}
+        assert daemon.api.asked == {"services": wanted, "endpointslices": wanted, "nodes": {""}}
+
+    _virtually(work)

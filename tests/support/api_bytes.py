@@ -18,11 +18,11 @@ T = TypeVar("T", bound=KubeObject)
 
 
 class ByteApi:
-    """`items`: what the collections hold, under their plural. `lists`: how often they were read."""
+    """`items`: what the collections hold, under their plural. `asked`: with which selector of labels."""
 
     def __init__(self) -> None:
         self.items: dict[str, list[object]] = {}
-        self.lists: Counter[str] = Counter()
+        self.asked: dict[str, set[str]] = {}
         self.answers: Counter[tuple[str, str]] = Counter()
         self._lines: dict[str, asyncio.Queue[bytes]] = {}
 
@@ -41,8 +41,8 @@ class ByteApi:
         self, res: Resource[T], namespace: str = "", *, label_selector: str = "", field_selector: str = ""
     ) -> Listing[T]:
         """All objects."""
-        del namespace, label_selector, field_selector
-        self.lists[res.plural] += 1
+        del namespace, field_selector
+        self.asked.setdefault(res.plural, set()).add(label_selector)
         body = {"metadata": {"resourceVersion": "1"}, "items": self.items.get(res.plural, [])}
         page = Decoder(res).page(json.dumps(body).encode())
         return Listing(page.items, page.resource_version, page.refused)
@@ -59,7 +59,8 @@ class ByteApi:
         field_selector: str = "",
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """The lines as they are sent."""
-        del namespace, resource_version, timeout_seconds, label_selector, field_selector
+        del namespace, resource_version, timeout_seconds, field_selector
+        self.asked.setdefault(res.plural, set()).add(label_selector)
         yield self._chunks(self._queue(res.plural))
 
     async def _chunks(self, lines: asyncio.Queue[bytes]) -> AsyncGenerator[bytes, None]:
