@@ -42,6 +42,21 @@ def scope_option(name: str, help_text: str) -> Callable[[F], F]:
     )
 
 
+def access_options(function: F) -> F:
+    """Which API server, as the parameters `kubeconfig` and `context` (`kube.access.Access`)."""
+    for option in (
+        click.option("--context", default=None, metavar="NAME", help="A context of the kubeconfig."),
+        click.option(
+            "--kubeconfig",
+            default=None,
+            metavar="FILE",
+            help="Without it: KUBECONFIG, ~/.kube/config, or the service account of the pod.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
 def facts_option(function: F) -> F:
     """`--host FACTS` as the parameter `facts_file`."""
     return click.option(
