@@ -5,6 +5,7 @@ Annotations have MetalLB's names; `metallb.io/` wins over the old prefix when bo
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 
 import msgspec
@@ -137,6 +138,19 @@ def deprecated(service: Service) -> str:
     """The first annotation under the old prefix, empty without one."""
     old = PREFIXES[1].rstrip("/")
     return min((key for key in service.metadata.annotations or {} if key.startswith(old)), default="")
+
+
+def held(body: bytes) -> Iterator[Ip]:
+    """The addresses in the status of a Service that could not be decoded, as far as they can be made out."""
+    try:
+        entries = msgspec.json.decode(body)["status"]["loadBalancer"]["ingress"]
+        texts = [entry["ip"] for entry in entries if isinstance(entry, dict) and "ip" in entry]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, LookupError, TypeError):
+        return
+    for text in texts:
+        if isinstance(text, str):
+            with contextlib.suppress(ValueError):
+                yield parse_ip(text)
 
 
 def conflicts(found: Iterable[AddressConflict]) -> Iterator[Ip]:
