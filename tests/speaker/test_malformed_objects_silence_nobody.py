@@ -87,11 +87,12 @@ class Seen:
             each.key: each for each in listed(NODES, *(body(node(name)) for name in NAMES), odd["node"]).items
         }
         read = [read_pool(each) for each in listed(IPADDRESSPOOLS, body(pool()), odd["pool"]).items]
-        self.complaints = [error for _, errors in read for error in errors]
+        complaints = [error for _, errors in read for error in errors]
         pools = tuple(found for found, _ in read)
         advertisements = listed(
             L2ADVERTISEMENTS, body(advertisement("lab", ipAddressPools=["lab"])), odd["advertisement"]
         ).items
+        self.complaints = [*complaints, *advertising.faults(advertisements)]
         facts = Facts(
             pools,
             advertising.resolve(advertisements, pools, nodes),
@@ -129,7 +130,9 @@ def test_a_malformed_object_changes_nothing_for_another_service(odd: dict[str, B
         assert order == [each.node for each in before.order if each.node in NAMES]
     assert set(order) == set(NAMES)
     assert bytes((192, 0, 2, 100)) in seen.vips
-    assert all(each.startswith("IPAddressPool odd: spec.addresses: ") for each in seen.complaints)
+    told = ("IPAddressPool odd: spec.addresses: ", "L2Advertisement odd: spec.")
+    assert all(each.startswith(told) for each in seen.complaints)
+    assert len(set(seen.complaints)) == len(seen.complaints)
     for page in (listed(SERVICES, odd["service"]), listed(LEASES, odd["lease"])):
         assert all(each.told().partition(": ")[0] for each in page.refused)
     try:

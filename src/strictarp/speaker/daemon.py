@@ -327,7 +327,9 @@ class Speaker:
     def _facts(self, living: dict[str, Presence]) -> Facts:
         read = [read_pool(each) for _, each in sorted(self.pools.objects.items())]
         pools = tuple(pool for pool, _ in read)
-        complaints = frozenset(error for _, errors in read for error in errors)
+        complaints = frozenset(error for _, errors in read for error in errors).union(
+            advertising.faults(self.advertisements.objects.values())
+        )
         for error in sorted(complaints - self._complaints):
             log.error(error)
         self._complaints = complaints
