@@ -48,7 +48,7 @@ class Range:
             if each[12:14] == HELLO and (each[6:12] != dead or each[:6] == GROUP_MAC)
         ]
         self._table.after(10 * SECOND)  # until nothing of it is new, also to whom it was not sent
-        self._around = Surroundings(
+        self.around = Surroundings(
             [self._table.macs[name] for name in NAMES],
             (*NAMES, "d"),
             [*VIPS, GATEWAY, GATEWAY6, *NODES],
@@ -78,7 +78,7 @@ class Range:
     def _drawn(self, count: int) -> Iterator[tuple[str, bytes]]:
         for _ in range(count):
             self.fired += 1
-            yield draw(self._chance, self._around)
+            yield draw(self._chance, self.around)
             if self.fired % 8 == 0:
                 self._table.after(8 * _STEP)
             if self.fired % _TIDY == 0:

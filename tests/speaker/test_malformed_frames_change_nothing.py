@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fuzzing import oracle
+from fuzzing import oracle, parsers
 from fuzzing.range import NODES, Harm, Range, kept
 from strictarp.arp import frames as arp
 from strictarp.arp import ndp_frames as ndp
@@ -35,6 +35,15 @@ def test_frames_of_all_kinds_are_fired_and_none_does_harm() -> None:
     assert firing.results["arp_frame: answered"] > 100, "right questions are answered all the while"
     assert firing.results["ndp_frame: answered"] > 100
     assert firing.results["unproven: refused"] > 100
+
+
+def test_the_parsers_let_pass_what_the_rfcs_let_pass_and_nothing_else() -> None:
+    results = parsers.fire(1, 25_000)
+    for kind in ("arp", "ndp", "hello"):
+        assert results[f"{kind}: refused"] > 500, kind
+        assert results[f"{kind}: read"] > 50, kind
+    assert results["arp: answered"] > 50
+    assert results["ndp: answered"] > 50
 
 
 def test_a_harm_names_its_seed_and_shows_the_frame(monkeypatch: pytest.MonkeyPatch) -> None:
