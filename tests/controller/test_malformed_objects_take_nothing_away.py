@@ -184,6 +184,8 @@ def test_the_address_of_a_service_that_cannot_be_decoded_is_given_to_nobody() ->
     _, _, decisions = turn(Configuration(), Book(), ODD | {"service": odd})
     assert "default/odd" not in decisions
     assert decisions["default/waits"].ips == ("192.0.2.101",)
+    plan = make_plan(*decode([GOOD_POOL, *GOOD, odd], RESOURCES, namespace=NS))
+    assert plan.services["default/waits"].ips == ("192.0.2.101",)
 
 
 def test_a_service_of_an_unreadable_class_is_not_ours() -> None:

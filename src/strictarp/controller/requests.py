@@ -6,7 +6,8 @@ Annotations have MetalLB's names; `metallb.io/` wins over the old prefix when bo
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import msgspec
 
@@ -142,10 +143,16 @@ def deprecated(service: Service) -> str:
 
 def held(body: bytes) -> Iterator[Ip]:
     """The addresses in the status of a Service that could not be decoded, as far as they can be made out."""
+    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        yield from held_in(msgspec.json.decode(body))
+
+
+def held_in(document: Mapping[str, Any]) -> Iterator[Ip]:
+    """The same of one that is read already, whatever it holds."""
     try:
-        entries = msgspec.json.decode(body)["status"]["loadBalancer"]["ingress"]
+        entries = document["status"]["loadBalancer"]["ingress"]
         texts = [entry["ip"] for entry in entries if isinstance(entry, dict) and "ip" in entry]
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, LookupError, TypeError):
+    except (LookupError, TypeError):
         return
     for text in texts:
         if isinstance(text, str):
