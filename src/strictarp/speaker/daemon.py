@@ -242,12 +242,18 @@ class Speaker:
         self._wake.set()
 
     def _see_key(self) -> None:
-        """Take the key over; a Secret that became unusable leaves the last good key in force."""
+        """Take the key over; a Secret that became unusable, or is gone, leaves the last good key in force.
+
+        Else one deletion would silence all nodes at once, until the controller makes another key.
+        """
         secret = next(iter(self.secrets.objects.values()), None)
         try:
             keys = read_keys(secret)
         except UnusableSecret as error:
             log.error("hello key not usable", extra={"fields": {"reason": str(error)}})
+            return
+        if keys is None and self._keys is not None:
+            log.error("the hello key is gone from the API: the last one stays in force")
             return
         self.figures.has_key = keys is not None
         if keys is None:
