@@ -234,12 +234,18 @@ class Speaker:
         self._wake.set()
 
     def _see_key(self) -> None:
-        """Take the key over; a Secret that became unusable leaves the last good key in force."""
+        """Take the key over; a Secret that became unusable, or is gone, leaves the last good key in force.
+
+        Else one deletion would silence all nodes at once, until the controller makes another key.
+        """
         secret = next(iter(self.secrets.objects.values()), None)
         try:
             keys = read_keys(secret)
         except UnusableSecret as error:
             log.error("hello key not usable", extra={"fields": {"reason": str(error)}})
+            return
+        if keys is None and self._keys is not None:
+            log.error("the hello key is gone from the API: the last one stays in force")
             return
         self.figures.has_key = keys is not None
         if keys is None:
@@ -319,7 +325,9 @@ class Speaker:
     def _facts(self, living: dict[str, Presence]) -> Facts:
         read = [read_pool(each) for _, each in sorted(self.pools.objects.items())]
         pools = tuple(pool for pool, _ in read)
-        complaints = frozenset(error for _, errors in read for error in errors)
+        complaints = frozenset(error for _, errors in read for error in errors).union(
+            advertising.faults(self.advertisements.objects.values())
+        )
         for error in sorted(complaints - self._complaints):
             log.error(error)
         self._complaints = complaints
