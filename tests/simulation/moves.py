@@ -191,8 +191,6 @@ class Moves:
         self.given[vip] = target.label
         if not target.running or self.picture.conditions.bad or self.picture.conditions.reorders:
             return
-        if now - proc.woke_at < self.bounds.settings.accept:
-            return  # the ACCEPT waited for a process that was stopped: too late, the target claims
         lossy = self.picture.conditions.lossy
         bound = self.bounds.handover_lossy if lossy else self.bounds.handover
         self.handovers[vip] = (now, now + bound, target.label, proc.label)

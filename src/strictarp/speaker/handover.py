@@ -60,18 +60,17 @@ def _targets(core: Core, slot: Slot, cause: Cause, node: str | None) -> list[int
 def _say_offer(core: Core, slot: Slot, offering: Offering) -> None:
     """The next OFFER, to the next target after some; when none is left, nobody takes it."""
     if offering.sent == core.settings.offers_each:
-        del offering.targets[0]
-        offering.sent = 0
+        offering.next_target()
     peer = core.peers.live_seasoned(offering.targets[0], core.now) if offering.targets else None
     while offering.targets and peer is None:
-        del offering.targets[0]
-        offering.sent = 0
+        offering.next_target()
         peer = core.peers.live_seasoned(offering.targets[0], core.now) if offering.targets else None
     if peer is None:
         _nobody_takes(core, slot, offering.cause)
         return
     if not offering.sent:
         offering.nonce = core.chance.getrandbits(32)
+        offering.since = core.now
     offering.sent += 1
     core.say(Offer(slot.vip, offering.epoch, offering.nonce), to=peer.mac)
     core.agenda.set(Timer.SLOT, slot.vip, core.now + core.settings.offer)
@@ -138,7 +137,19 @@ def hear_accept(core: Core, peer: Peer, message: Accept) -> None:
         return
     if (message.epoch, message.nonce) != (offering.epoch, offering.nonce) or peer.node != offering.targets[0]:
         return
+    if core.now - offering.since > core.settings.accept - 2 * core.settings.delay:
+        # Read late by a process that was stopped: the target's time runs out before a RELEASE gets there.
+        _offer_anew(core, slot, offering)
+        return
     stop_and_release(core, slot, offering, peer)
+
+
+def _offer_anew(core: Core, slot: Slot, offering: Offering) -> None:
+    """With another nonce, which gives the target its whole time again; once, or a slow segment never ends."""
+    if not offering.anew:
+        offering.anew = True
+        offering.sent = 0
+        _say_offer(core, slot, offering)
 
 
 def stop_and_release(core: Core, slot: Slot, offering: Offering, peer: Peer) -> None:

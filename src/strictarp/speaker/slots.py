@@ -46,9 +46,11 @@ class Claiming:
 
 
 class Offering:
-    """An offer in progress: to targets[0], `sent` times so far."""
+    """An offer in progress: to targets[0], `sent` times so far, the first time at `since`. anew: said once more
+    from the beginning, because its answer was read too late.
+    """
 
-    __slots__ = ("cause", "epoch", "nonce", "sent", "targets")
+    __slots__ = ("anew", "cause", "epoch", "nonce", "sent", "since", "targets")
 
     def __init__(self, cause: Cause, targets: list[int], epoch: int) -> None:
         self.cause = cause
@@ -56,6 +58,14 @@ class Offering:
         self.epoch = epoch
         self.nonce = 0
         self.sent = 0
+        self.since = 0
+        self.anew = False
+
+    def next_target(self) -> None:
+        """The first target does not take it."""
+        del self.targets[0]
+        self.sent = 0
+        self.anew = False
 
 
 class Accepted:
