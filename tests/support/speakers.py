@@ -110,10 +110,18 @@ class Table:
         if view is not None:
             self.feed(name, ViewChanged(view))
 
-    def show(self, *names: str, scores: Mapping[str, int] | None = None, eligible: bool = True) -> None:
+    def show(
+        self,
+        *names: str,
+        scores: Mapping[str, int] | None = None,
+        eligible: bool = True,
+        wish: str = "",
+        drained: Iterable[str] = (),
+    ) -> None:
         """Tell these nodes, or all, that all machines are candidates. scores: of some of them."""
         for name in names or self.machines:
-            self.feed(name, ViewChanged(self.view(name, scores=scores, eligible=eligible)))
+            view = self.view(name, scores=scores, eligible=eligible, wish=wish, drained=drained)
+            self.feed(name, ViewChanged(view))
 
     def view(
         self,
@@ -122,6 +130,8 @@ class Table:
         scores: Mapping[str, int] | None = None,
         eligible: bool = True,
         members: Iterable[str] | None = None,
+        wish: str = "",
+        drained: Iterable[str] = (),
     ) -> View:
         """What `show` tells one node."""
         known = list(members if members is not None else self.machines)
@@ -131,9 +141,12 @@ class Table:
         vips = {
             vip: Vip(
                 vip,
-                order(every, str(ipaddress.ip_address(self.beside.get(vip, vip)))),
+                order(
+                    every, str(ipaddress.ip_address(self.beside.get(vip, vip))), drained=frozenset(drained)
+                ),
                 name in every,
                 self.beside.get(vip, b""),
+                wish=wish,
             )
             for vip in self.vips
         }

@@ -134,3 +134,11 @@ ADDRESSCONFLICTS = Resource("strictarp.io/v1alpha1", "addressconflicts", Address
 
 ANNOUNCE_AGAIN = "strictarp.io/announce-again"
 """Annotation of a Service: when its value changes, the owner announces the Service's addresses again."""
+
+MOVE_TO = "strictarp.io/move-to"
+"""Annotation of a Service: the node that its addresses are to be handed over to."""
+
+DRAIN = "strictarp.io/drain"
+"""Annotation of a Node: its speaker hands over what it owns, and owns nothing while another one can. Any
+value but `false`; `strictarp drain` writes the time.
+"""

@@ -71,8 +71,8 @@ class Core:
         """What became of a VIP lately, while the set does not fit into a hello; the longest untold first."""
         self.waiting: set[int] = set()
         """VIPs without a known owner that this node may claim."""
-        self.outscored: set[int] = set()
-        """Own VIPs for which the view names a candidate of higher score."""
+        self.misplaced: set[int] = set()
+        """Own VIPs that the view would rather have elsewhere: a wish, a drained node, a higher score."""
         self.beside: set[int] = set()
         """Own VIPs that are another address of a Service whose first one is on this segment, too."""
         self.looks: dict[int, None] = {}

@@ -57,6 +57,7 @@ from strictarp.speaker.silence import Silence
 from strictarp.speaker.statuses import Statuses
 from strictarp.speaker.telling import Saying, Teller
 from strictarp.speaker.view import View, Vip
+from strictarp.speaker.wishes import Wishes
 
 log = logging.getLogger(__name__)
 
@@ -126,10 +127,13 @@ class Speaker:
         self._wake = asyncio.Event()
         self._leaving = False
         self._silence = Silence()
+        self._wishes = Wishes()
+        self._shown_wishes: dict[str, str] = {}
+        self._assigned: frozenset[str] = frozenset()
         self._complaints: frozenset[str] = frozenset()
         self._noting = False
         self.figures = Figures(options.node, self._announced)
-        self._teller = Teller(client, options.node, self.figures, self._picture.services_of)
+        self._teller = Teller(client, options.node, self.figures)
         self.renewal = Renewal(
             client,
             options.namespace,
@@ -293,29 +297,34 @@ class Speaker:
             changed |= self._picture.judge(_PORTION)
         if self._leaving:
             return
-        self._explain_silence(living)
+        self._explain(living)
         self._follow_places(facts)
         places = tuple(segment.place for segment in self._segments.values())
         if changed:
             self._note_owned_soon()
-        if changed or places != self._shown_places:
-            self._shown_places = places
-            self._vips = picture.vips(self._picture.verdicts, places, self._options.node)
+        wishes = self._wishes.in_force(self._picture.verdicts, asyncio.get_running_loop().time())
+        if changed or places != self._shown_places or wishes != self._shown_wishes:
+            self._shown_places, self._shown_wishes = places, wishes
+            self._vips = picture.vips(self._picture.verdicts, places, self._options.node, wishes)
         api_alive = self.services.trouble is None
         for index, segment in self._segments.items():
             there = picture.members(living, self.nodes.objects, segment.place)
             addresses = picture.node_addresses(self.nodes.objects, segment.place)
             segment.show(View(self._vips[index], there, api_alive, addresses))
 
-    def _explain_silence(self, living: Iterable[str]) -> None:
-        """Say on a Service why nobody announces it. All speakers know it; the first by name says it."""
-        found = self._silence.news(self._picture.verdicts, asyncio.get_running_loop().time())
+    def _explain(self, living: Iterable[str]) -> None:
+        """Say on a Service why nobody announces it, or why not who is wished for. All speakers know it; the
+        first by name says it.
+        """
+        now, verdicts = asyncio.get_running_loop().time(), self._picture.verdicts
+        found = [("announceFailed", *each) for each in self._silence.news(verdicts, now)]
+        found += [("moveRefused", *each) for each in self._wishes.news(verdicts, now)]
         if self._options.node != min(living):
             return
-        for key, sentence in found:
+        for reason, key, sentence in found:
             service = self.services.objects.get(key)
             if service is not None:
-                self._teller.say(Saying(service, "announceFailed", sentence, "Warning"))
+                self._teller.say(Saying(service, reason, sentence, "Warning"))
 
     def _own_presence(self) -> Presence:
         return Presence(
@@ -402,7 +411,11 @@ class Speaker:
         self._noting = False
         owned = self._owned()
         verdicts = self._picture.verdicts_on(owned)
-        self._statuses.show(l2status.wanted(verdicts, owned, self._options.node))
+        announced = l2status.wanted(verdicts, owned, self._options.node)
+        self._statuses.show(announced)
+        for key in announced.keys() - self._assigned:
+            self._teller.assigned(self.services.objects.get(key))
+        self._assigned = frozenset(announced)
 
     def _owned(self) -> set[bytes]:
         return {address for segment in self._segments.values() for address in segment.machine.owned}

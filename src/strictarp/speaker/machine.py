@@ -161,7 +161,7 @@ def _handle(core: Core, event: Event) -> None:  # noqa: C901, PLR0912 - one case
         case MoveRequested(address=address, node=node):
             slot = ownership.leader(core, address)
             if slot is not None and slot.phase is Phase.OWN:
-                handover.offer(core, slot, Cause.REQUEST, node=node)
+                handover.offer(core, slot, Cause.REQUEST, to=None if node is None else (node,))
         case Resumed():
             if core.last_hello is not None:
                 presence.start_over(core, core.now - core.last_hello)
@@ -196,7 +196,7 @@ def _expire(core: Core, timer: Timer, number: int, due: int) -> None:
             auditing.tick(core)
             core.look(core.waiting)
             core.look([slot.vip for slot in core.owned.values()] if core.drain_until is not None else ())
-            core.look(core.outscored)
+            core.look(core.misplaced)
             core.look(core.beside)
             core.urgent_hello(at_once=True)
         case Timer.URGENT:

@@ -37,7 +37,7 @@ def start_over(core: Core, micros: int) -> None:
         slot.free_since = None
         slot.releasing = None
     core.owned.clear()
-    core.outscored.clear()
+    core.misplaced.clear()
     core.beside.clear()
     core.set_hash = 0
     core.set_version = 0

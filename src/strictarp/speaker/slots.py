@@ -30,6 +30,8 @@ class Cause(enum.StrEnum):
     INELIGIBLE = "no longer eligible"
     SCORE = "another node is preferred"
     REQUEST = "requested"
+    WISH = "its Service is wished to another node"
+    DRAINED = "its node is drained"
     TOGETHER = "its Service's first address is there"
 
 
@@ -46,8 +48,8 @@ class Claiming:
 
 
 class Offering:
-    """An offer in progress: to targets[0], `sent` times so far, the first time at `since`. anew: said once more
-    from the beginning, because its answer was read too late.
+    """An offer in progress: to targets[0], `sent` times so far, the first time at `since`. anew: said once
+    more from the beginning, because its answer was read too late.
     """
 
     __slots__ = ("anew", "cause", "epoch", "nonce", "sent", "since", "targets")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
 from ipaddress import ip_address
 
 import msgspec
@@ -13,7 +12,7 @@ from strictarp.arp.frames import mac_text
 from strictarp.kube.client import Client
 from strictarp.kube.events import EventType, emit
 from strictarp.kube.objects import Service
-from strictarp.speaker.actions import Kind, Owning, Report
+from strictarp.speaker.actions import Kind, Report
 from strictarp.speaker.exposition import Figures
 from strictarp.speaker.segment import Segment, Told
 
@@ -47,29 +46,27 @@ class Saying(msgspec.Struct, frozen=True):
 
 
 class Teller:
-    """services_of: the Services that are announced with an address (packed)."""
+    """Logs, counts, and writes Events in a task of its own."""
 
-    def __init__(
-        self, client: Client, node: str, figures: Figures, services_of: Callable[[bytes], Iterable[Service]]
-    ) -> None:
+    def __init__(self, client: Client, node: str, figures: Figures) -> None:
         self._client = client
         self._node = node
         self._figures = figures
-        self._services_of = services_of
         self._said: asyncio.Queue[Saying] = asyncio.Queue(_MOST_WAITING)
 
     def on_told(self, segment: Segment, told: Told) -> None:
         """What a machine has to say; returns at once."""
         match told:
-            case Owning(address=address):
-                services = self._services_of(address)
-                text = f'announcing from node "{self._node}" with protocol "layer2"'
-                for service in services:
-                    self.say(Saying(service, "nodeAssigned", text))
             case Report():
                 self._log(segment, told)
             case _:
                 pass
+
+    def assigned(self, service: Service | None) -> None:
+        """This node announces a Service from now on, with however many addresses."""
+        if service is not None:
+            text = f'announcing from node "{self._node}" with protocol "layer2"'
+            self.say(Saying(service, "nodeAssigned", text))
 
     def _log(self, segment: Segment, report: Report) -> None:
         self._figures.count(report)
