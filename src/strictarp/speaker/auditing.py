@@ -59,15 +59,18 @@ def _ask(core: Core, slot: Slot) -> None:
 def _is_runner_up(core: Core, slot: Slot) -> bool:
     """The first of the order, apart from the owner, of those alive is this node."""
     owner = core.peers.owner(slot.vip, core.now, isolated=core.isolated)
-    if owner is None:
-        return False
+    return owner is not None and runner_up(core, slot, owner.node) == core.node
+
+
+def runner_up(core: Core, slot: Slot, owner: int) -> str:
+    """The first candidate, this node or a live one, apart from the owner, by name; empty: none."""
     for candidate in slot.view.candidates:
-        if candidate.node == core.node:
-            return True
         node = ids.node_id(candidate.node)
-        if node != owner.node and core.peers.live_of(node, core.now) is not None:
-            return False
-    return False
+        if node == owner:
+            continue
+        if candidate.node == core.node or core.peers.live_of(node, core.now) is not None:
+            return candidate.node
+    return ""
 
 
 def _owner(core: Core, slot: Slot) -> tuple[int, int]:
@@ -83,15 +86,16 @@ def _count(core: Core, vip: int, asked: Asked) -> None:
     slot = core.slots.get(vip)
     if slot is None or asked.owner != _owner(core, slot) or slot.phase not in (Phase.OWN, Phase.FOREIGN):
         return
-    macs = asked.macs | ({core.mac} if slot.owned else set())
+    macs = frozenset(asked.macs | ({core.mac} if slot.owned else set()))
     if not macs and asked.questions < QUESTIONS:
         asked.questions += 1
         asked.at = core.now
         core.asked[vip] = asked
         core.probes.append(resolution.probe(core.mac, slot.address))
         return
-    before, count = core.answerers.get(slot.address), len(macs)
-    core.answerers[slot.address] = count
+    known, count = core.answerers.get(slot.address), len(macs)
+    before = len(known) if known is not None else None
+    core.answerers[slot.address] = macs
     if count > 1:
         core.urgent_hello()
     if count not in (1, before):

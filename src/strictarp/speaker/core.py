@@ -95,8 +95,8 @@ class Core:
         """VIP → the audit's question that is on the wire."""
         self.to_audit: list[int] = []
         self.audited_at: int | None = None
-        self.answerers: dict[bytes, int] = {}
-        """VIP's address → how many MACs answered at its last audit."""
+        self.answerers: dict[bytes, frozenset[bytes]] = {}
+        """VIP's address → the MACs that answered at its last audit."""
         self.hellos: Counter[int] = Counter()
         """Node → hellos heard of it; `hellos_lost`: those that must have come in between."""
         self.hellos_lost: Counter[int] = Counter()

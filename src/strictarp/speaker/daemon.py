@@ -3,19 +3,18 @@
 Capabilities: CAP_NET_RAW (packet sockets); CAP_SYS_NICE is used where it is given. RBAC: list and watch
 services, endpointslices, nodes, namespaces, ipaddresspools, l2advertisements; in its namespace list, watch
 the Secret strictarp-hello and leases; create, patch and delete its own Lease; create, list and delete
-servicel2statuses, patch servicel2statuses/status; create, get and patch events.
+servicel2statuses, patch servicel2statuses/status; create, get, list, patch and delete announcedaddresses;
+create, get and patch events.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import logging
 import random
 import signal
 from collections.abc import Iterable
-from ipaddress import ip_address
 
 import msgspec
 from prometheus_client import CollectorRegistry
@@ -38,7 +37,7 @@ from strictarp.kube.objects import (
     Lease,
     Service,
 )
-from strictarp.speaker import advertising, l2status, picture
+from strictarp.speaker import advertising, picture
 from strictarp.speaker.actions import Disowned, Owning
 from strictarp.speaker.candidates import Facts, standings
 from strictarp.speaker.candidates import Options as Judging
@@ -48,13 +47,13 @@ from strictarp.speaker.host import Host, HostUnreadable
 from strictarp.speaker.links import Place
 from strictarp.speaker.machine import Machine
 from strictarp.speaker.membership import SELECTOR, Membership, Presence, segments
+from strictarp.speaker.noting import Notes
 from strictarp.speaker.pools import read_pool
 from strictarp.speaker.priority import go_first
 from strictarp.speaker.renewal import Renewal
 from strictarp.speaker.segment import Segment, Told
 from strictarp.speaker.settings import SECOND, Settings
 from strictarp.speaker.silence import Silence
-from strictarp.speaker.statuses import Statuses
 from strictarp.speaker.telling import Saying, Teller
 from strictarp.speaker.view import View, Vip
 from strictarp.speaker.wishes import Wishes
@@ -65,8 +64,6 @@ JOIN_BURST = 0.005
 """Seconds that a change of objects waits for the ones that come with it."""
 LOOK_AGAIN = 1.0
 """Seconds between looks at what changes by itself: Leases that expire, an API that falls silent."""
-NOTE_OWNED = 0.5
-"""Seconds after which statuses follow what is owned: a hand-over to and fro writes nothing."""
 _PORTION = 50
 """Services judged in one turn of the loop: a few milliseconds."""
 
@@ -129,10 +126,8 @@ class Speaker:
         self._silence = Silence()
         self._wishes = Wishes()
         self._shown_wishes: dict[str, str] = {}
-        self._assigned: frozenset[str] = frozenset()
         self._complaints: frozenset[str] = frozenset()
-        self._noting = False
-        self.figures = Figures(options.node, self._announced)
+        self.figures = Figures(options.node, lambda: self._notes.announced())  # noqa: PLW0108 - below
         self._teller = Teller(client, options.node, self.figures)
         self.renewal = Renewal(
             client,
@@ -142,7 +137,15 @@ class Speaker:
             on_failure=self._count_failure,
         )
         namespace = options.namespace
-        self._statuses = Statuses(client, namespace, options.node, on_failure=self._count_status_failure)
+        self._notes = Notes(
+            client,
+            namespace,
+            options.node,
+            self._picture,
+            segments=self._segments.values,
+            on_assigned=self._teller.assigned,
+            on_failure=self._count_status_failure,
+        )
         self.services = Cache(client, SERVICES, on_delta=self._on_service)
         self.slices = Cache(client, ENDPOINTSLICES, on_delta=self._on_slice)
         self.nodes = Cache(client, NODES, on_delta=self._on_other)
@@ -187,7 +190,7 @@ class Speaker:
                 group.create_task(self.renewal.run())
                 group.create_task(self._follow_host())
                 group.create_task(self._teller.run())
-                group.create_task(self._statuses.run())
+                group.create_task(self._notes.run())
                 if self._options.metrics_port:
                     group.create_task(self._serve())
                 for cache in caches:
@@ -213,10 +216,7 @@ class Speaker:
                     await segment.finished.wait()
         except TimeoutError:
             log.warning("not everything was handed over", extra={"fields": {"after": limit}})
-        self._note_owned()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(1.0):
-                await self._statuses.settled()
+        await self._notes.finish()
         await self.renewal.withdraw()
 
     # --- objects ------------------------------------------------------------------------------------------
@@ -301,7 +301,8 @@ class Speaker:
         self._follow_places(facts)
         places = tuple(segment.place for segment in self._segments.values())
         if changed:
-            self._note_owned_soon()
+            self._notes.soon()
+        self._notes.now_and_then()
         wishes = self._wishes.in_force(self._picture.verdicts, asyncio.get_running_loop().time())
         if changed or places != self._shown_places or wishes != self._shown_wishes:
             self._shown_places, self._shown_wishes = places, wishes
@@ -394,37 +395,14 @@ class Speaker:
             chance=random.SystemRandom(),
         )
 
-    # --- what is owned ------------------------------------------------------------------------------------
+    # --- what machines tell -------------------------------------------------------------------------------
 
     def _on_told(self, segment: Segment, told: Told) -> None:
         self._teller.on_told(segment, told)
+        if isinstance(told, Owning):
+            self._notes.took(told.address)
         if isinstance(told, Owning | Disowned):
-            self._note_owned_soon()
-
-    def _note_owned_soon(self) -> None:
-        """Once for all the addresses that come or go together."""
-        if not self._noting:
-            self._noting = True
-            asyncio.get_running_loop().call_later(NOTE_OWNED, self._note_owned)
-
-    def _note_owned(self) -> None:
-        self._noting = False
-        owned = self._owned()
-        verdicts = self._picture.verdicts_on(owned)
-        announced = l2status.wanted(verdicts, owned, self._options.node)
-        self._statuses.show(announced)
-        for key in announced.keys() - self._assigned:
-            self._teller.assigned(self.services.objects.get(key))
-        self._assigned = frozenset(announced)
-
-    def _owned(self) -> set[bytes]:
-        return {address for segment in self._segments.values() for address in segment.machine.owned}
-
-    def _announced(self) -> dict[str, list[str]]:
-        return {
-            str(ip_address(address)): [each.key for each in self._picture.services_of(address)]
-            for address in self._owned()
-        }
+            self._notes.soon()
 
     # --- figures -----------------------------------------------------------------------------------------
 

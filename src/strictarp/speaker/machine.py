@@ -39,7 +39,7 @@ from strictarp.speaker.events import (
     ViewChanged,
 )
 from strictarp.speaker.looking import look_at_all
-from strictarp.speaker.observing import Sight
+from strictarp.speaker.observing import Holding, Sight
 from strictarp.speaker.settings import Settings
 from strictarp.speaker.slots import Cause, Phase
 
@@ -76,7 +76,12 @@ class Machine:
     @property
     def answerers(self) -> dict[bytes, int]:
         """Of the VIPs that this node has audited lately: how many MACs answered."""
-        return self._core.answerers
+        return {address: len(macs) for address, macs in self._core.answerers.items()}
+
+    @property
+    def holdings(self) -> dict[bytes, Holding]:
+        """What there is to say of each VIP that this node owns."""
+        return observing.holdings(self._core)
 
     @property
     def unheard(self) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from strictarp.hello import ids
+from strictarp.speaker import auditing
 from strictarp.speaker.core import Core
 
 
@@ -46,3 +47,23 @@ def unheard(core: Core) -> list[str]:
         for name in candidates & core.view.members.keys() - {core.node}
         if ids.node_id(name) not in core.heard_ever
     )
+
+
+class Holding(msgspec.Struct, frozen=True, gc=False):
+    """A VIP that this node owns. runner_up: who would go on, empty without one. answerers: MACs that answered
+    at its last audit since this node owns it; None before the first.
+    """
+
+    runner_up: str
+    answerers: frozenset[bytes] | None
+
+
+def holdings(core: Core) -> dict[bytes, Holding]:
+    """What there is to say of each own VIP."""
+    return {
+        address: Holding(
+            auditing.runner_up(core, slot, core.sender.node),
+            core.answerers.get(address) if core.mac in core.answerers.get(address, ()) else None,
+        )
+        for address, slot in core.owned.items()
+    }

@@ -103,6 +103,10 @@ class Picture:
         keys = {key for address in addresses for key in self._announced.get(address, ())}
         return [self.verdicts[key] for key in sorted(keys)]
 
+    def service(self, key: str) -> Service | None:
+        """A Service by `namespace/name`."""
+        return self._services.get(key)
+
     def services_of(self, address: bytes) -> list[Service]:
         """The Services that are announced with this address (packed), without those just deleted."""
         keys = sorted(self._announced.get(address, ()))

@@ -62,11 +62,10 @@ class Teller:
             case _:
                 pass
 
-    def assigned(self, service: Service | None) -> None:
+    def assigned(self, service: Service) -> None:
         """This node announces a Service from now on, with however many addresses."""
-        if service is not None:
-            text = f'announcing from node "{self._node}" with protocol "layer2"'
-            self.say(Saying(service, "nodeAssigned", text))
+        text = f'announcing from node "{self._node}" with protocol "layer2"'
+        self.say(Saying(service, "nodeAssigned", text))
 
     def _log(self, segment: Segment, report: Report) -> None:
         self._figures.count(report)
