@@ -13,8 +13,10 @@ import msgspec
 
 from strictarp.arp.frames import mac_text
 from strictarp.kube.custom import AddressState, Audited
+from strictarp.speaker.l2status import label_value
 from strictarp.speaker.observing import Holding
 
+NODE_LABEL = "strictarp.io/node"
 _MOST_SERVICES = 1024
 _MOST_ANSWERERS = 64
 
@@ -78,13 +80,13 @@ class Ledger:
 def document(state: AddressState) -> dict[str, object]:
     """What to merge into the object: all fields of the status, those without a value removed."""
     fields: dict[str, object] = dict.fromkeys(_FIELDS)
-    return {"status": fields | msgspec.to_builtins(state)}
+    return {"metadata": {"labels": _labels(state)}, "status": fields | msgspec.to_builtins(state)}
 
 
 def body(address: str, state: AddressState) -> dict[str, object]:
     """The object to create."""
     return {
-        "metadata": {"name": object_name(address)},
+        "metadata": {"name": object_name(address), "labels": _labels(state)},
         "spec": {"address": address},
         "status": msgspec.to_builtins(state),
     }
@@ -92,8 +94,17 @@ def body(address: str, state: AddressState) -> dict[str, object]:
 
 def nobody(version: str, now: str) -> dict[str, object]:
     """What to merge once this node has let the address go, unless somebody wrote since that version."""
-    cleared = document(AddressState(since=now))
-    return {"metadata": {"resourceVersion": version}, **cleared}
+    state = AddressState(since=now)
+    return {**document(state), "metadata": {"resourceVersion": version, "labels": _labels(state)}}
+
+
+def selector_of_node(node: str) -> str:
+    """The objects that name a node."""
+    return f"{NODE_LABEL}={label_value(node)}"
+
+
+def _labels(state: AddressState) -> dict[str, str | None]:
+    return {NODE_LABEL: label_value(state.node) if state.node else None}
 
 
 _FIELDS = tuple(field.encode_name for field in msgspec.structs.fields(AddressState))

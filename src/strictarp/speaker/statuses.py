@@ -41,7 +41,7 @@ class Statuses:
 
     async def _sweep(self) -> None:
         """Nothing is written yet, so no object of this node is true."""
-        selector = f"{l2status.NODE_LABEL}={l2status.label_value(self._node)}"
+        selector = l2status.selector_of_node(self._node)
         found = await self._client.list(SERVICEL2STATUSES, self._namespace, label_selector=selector)
         for each in found.items:
             await self._delete(each.metadata.name)
