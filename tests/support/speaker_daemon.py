@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
+from strictarp.kube.client import Client
 from strictarp.kube.custom import IPADDRESSPOOLS, L2ADVERTISEMENTS
+from strictarp.kube.model import Resource
 from strictarp.kube.objects import ENDPOINTSLICES, NODES, SECRETS, SERVICES
 from strictarp.lab import namespaces
 from support.api import Api
@@ -14,27 +18,60 @@ NS = "metallb-system"
 FOUR, SIX = "192.0.2.100", "2001:db8::64"
 
 
-async def furnish(api: Api) -> None:
-    async def make(resource: object, name: str, namespace: str, **rest: object) -> None:
-        metadata = {"name": name, "namespace": namespace, **rest.pop("metadata", {})}
-        await api.client.create(resource, {"metadata": metadata, **rest}, namespace)
+PORTS = [{"name": "http", "port": 80, "protocol": "TCP"}]
 
-    await make(NODES, "node1", "")
-    await make(SECRETS, "strictarp-hello", NS, data={"key": base64.b64encode(b"k" * 32).decode()})
-    await make(IPADDRESSPOOLS, "lab", NS, spec={"addresses": ["192.0.2.100/32", "2001:db8::64/128"]})
-    await make(L2ADVERTISEMENTS, "lab", NS, spec={"interfaces": ["eth0"]})
-    ports = [{"name": "http", "port": 80, "protocol": "TCP"}]
-    await make(SERVICES, "web", "default", spec={"type": "LoadBalancer", "ports": ports})
-    status = {"status": {"loadBalancer": {"ingress": [{"ip": FOUR}, {"ip": SIX}]}}}
-    await api.client.merge_patch(SERVICES, "web", status, "default", subresource="status")
+
+async def make(
+    client: Client,
+    resource: Resource[Any],
+    name: str,
+    namespace: str,
+    *,
+    metadata: Mapping[str, object] | None = None,
+    **rest: object,
+) -> None:
+    metadata = {"name": name, "namespace": namespace, **(metadata or {})}
+    await client.create(resource, {"metadata": metadata, **rest}, namespace)
+
+
+async def furnish(api: Api) -> None:
+    """One node, and a Service `web` with both addresses."""
+    await furnish_services(api.client, ["node1"], [], pool=[f"{FOUR}/32", f"{SIX}/128"])
+    await make_service(api.client, "web", FOUR, SIX)
+
+
+async def furnish_services(
+    client: Client,
+    nodes: Iterable[str],
+    ips: Sequence[str],
+    pool: Sequence[str] = ("192.0.2.100-192.0.2.119",),
+) -> None:
+    """Nodes, the key, a pool that is announced on eth0, and Services `web0`, `web1` … with one address each.
+    """
+    for number, name in enumerate(nodes):
+        internal = [{"type": "InternalIP", "address": f"192.0.2.{11 + number}"}]
+        await make(client, NODES, name, "", status={"addresses": internal})
+    await make(client, SECRETS, "strictarp-hello", NS, data={"key": base64.b64encode(b"k" * 32).decode()})
+    await make(client, IPADDRESSPOOLS, "lab", NS, spec={"addresses": list(pool)})
+    await make(client, L2ADVERTISEMENTS, "lab", NS, spec={"interfaces": ["eth0"]})
+    for number, ip in enumerate(ips):
+        await make_service(client, f"web{number}", ip)
+
+
+async def make_service(client: Client, name: str, *ips: str) -> None:
+    """A Service with these addresses and an endpoint."""
+    await make(client, SERVICES, name, "default", spec={"type": "LoadBalancer", "ports": PORTS})
+    status = {"status": {"loadBalancer": {"ingress": [{"ip": ip} for ip in ips]}}}
+    await client.merge_patch(SERVICES, name, status, "default", subresource="status")
     await make(
+        client,
         ENDPOINTSLICES,
-        "web-1",
+        f"{name}-1",
         "default",
-        metadata={"labels": {"kubernetes.io/service-name": "web"}},
+        metadata={"labels": {"kubernetes.io/service-name": name}},
         addressType="IPv4",
         endpoints=[{"addresses": ["203.0.113.9"], "conditions": {"ready": True}}],
-        ports=ports,
+        ports=PORTS,
     )
 
 
