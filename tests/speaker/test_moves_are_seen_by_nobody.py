@@ -4,17 +4,15 @@ hears one node answer, then another one, never two in turn, and hardly misses an
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from strictarp.cli.main import main
 from strictarp.kube.client import Client
-from strictarp.kube.config import ClientConfig
 from strictarp.kube.custom import ANNOUNCEDADDRESSES
 from strictarp.kube.objects import EVENTS, NAMESPACES, SERVICES
 from strictarp.lab import namespaces
@@ -36,8 +34,8 @@ MOST = 0.15
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with cluster(tmp_path_factory.mktemp("speakers"), *NODES) as found:
         with namespaces.entered(found.wire.switch):
-            until(lambda: ask(found, lambda client: client.version()), 10, "the API")
-            ask(found, _furnish)
+            until(lambda: found.ask(lambda client: client.version()), 10, "the API")
+            found.ask(_furnish)
         for node in NODES:
             found.start(node)
         with namespaces.entered(found.wire.switch):
@@ -51,19 +49,8 @@ async def _furnish(client: Client) -> None:
     await furnish_services(client, NODES, IPS)
 
 
-def ask(found: Cluster, work: Callable[[Client], object]) -> object:
-    async def run() -> object:
-        async with Client(ClientConfig(server=found.url)) as client:
-            return await work(client)
-
-    try:
-        return asyncio.run(run())
-    except Exception as error:
-        raise OSError(str(error)) from error
-
-
 def owners(found: Cluster) -> dict[str, str]:
-    listing = ask(found, lambda client: client.list(ANNOUNCEDADDRESSES, NS))
+    listing = found.ask(lambda client: client.list(ANNOUNCEDADDRESSES, NS))
     return {each.spec.address: each.status.node for each in listing.items if each.status.node}
 
 
@@ -102,7 +89,7 @@ def test_a_move_is_seen_by_no_client(made: Cluster, listener: Listener) -> None:
     assert listener.longest_silence(ip, began) < MOST
     for other in IPS[1:]:
         assert len(listener.turns(other)) == 1
-    service = ask(made, lambda client: client.get(SERVICES, "web0", "default"))
+    service = made.ask(lambda client: client.get(SERVICES, "web0", "default"))
     assert "strictarp.io/move-to" not in (service.metadata.annotations or {}), "the wish is taken back"
     assert run(made, "move", ip, "--to", after)[1]["result"] == "unchanged"
 
@@ -160,10 +147,10 @@ def test_a_wish_for_no_candidate_is_refused_also_by_the_speakers(made: Cluster) 
     with namespaces.entered(made.wire.switch):
         assert run(made, "move", "web1", "--to", "node9") == (1, {})
         wish = {"metadata": {"annotations": {"strictarp.io/move-to": "node9"}}}
-        ask(made, lambda client: client.merge_patch(SERVICES, "web1", wish, "default"))
+        made.ask(lambda client: client.merge_patch(SERVICES, "web1", wish, "default"))
 
         def told() -> list[str]:
-            events = ask(made, lambda client: client.list(EVENTS, "default")).items
+            events = made.ask(lambda client: client.list(EVENTS, "default")).items
             return [each.message for each in events if each.reason == "moveRefused"]
 
         until(told, 10, "an Event")

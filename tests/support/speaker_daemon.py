@@ -46,8 +46,7 @@ async def furnish_services(
     ips: Sequence[str],
     pool: Sequence[str] = ("192.0.2.100-192.0.2.119",),
 ) -> None:
-    """Nodes, the key, a pool that is announced on eth0, and Services `web0`, `web1` … with one address each.
-    """
+    """Nodes, the key, a pool that is announced on eth0, and Services `web0`, `web1` … with one address each."""
     for number, name in enumerate(nodes):
         internal = [{"type": "InternalIP", "address": f"192.0.2.{11 + number}"}]
         await make(client, NODES, name, "", status={"addresses": internal})
@@ -63,6 +62,11 @@ async def make_service(client: Client, name: str, *ips: str) -> None:
     await make(client, SERVICES, name, "default", spec={"type": "LoadBalancer", "ports": PORTS})
     status = {"status": {"loadBalancer": {"ingress": [{"ip": ip} for ip in ips]}}}
     await client.merge_patch(SERVICES, name, status, "default", subresource="status")
+    await make_endpoints(client, name)
+
+
+async def make_endpoints(client: Client, name: str) -> None:
+    """One endpoint of a Service, which serves."""
     await make(
         client,
         ENDPOINTSLICES,

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from strictarp.arp import frames
 from strictarp.arp.frames import mac_text, parse_mac
+from strictarp.kube.client import Client
+from strictarp.kube.config import ClientConfig
+from strictarp.kube.errors import KubeError
 from strictarp.lab import namespaces
 from strictarp.lab.apiserver.server import Server, serve
 from support.forked import Child
@@ -23,13 +28,12 @@ from support.segment import Segment, build
 API = "192.0.2.1:6443"
 MARGINS = ("--hello-ms", "200", "--claim-ms", "200", "--late-ms", "90")
 """Wide enough for two busy cores."""
+T = TypeVar("T")
 SETTINGS = {"settle": 1_000_000, "season": 1_500_000}
 
 
 def run_api(folder: str) -> None:
     """The API server, until killed."""
-    import asyncio
-
     from strictarp.lab.apiserver.engine import Engine
     from strictarp.lab.apiserver.journal import Journal
 
@@ -121,6 +125,30 @@ class Cluster:
         self.kubeconfig.write_text(kubeconfig(self.url))
         self.api = Child(wire.switch, lambda: run_api(str(folder)), str(folder / "api.log"))
         self.speakers: dict[str, Child] = {}
+        self.more: list[Child] = []
+
+    def start_controller(self) -> None:
+        """In the namespace of the API server."""
+
+        def work() -> int:
+            from strictarp.cli.main import main
+
+            options = ["--identity", "one", "--port", "0", "--health-probe-port", "0"]
+            return main(["controller", "--kubeconfig", str(self.kubeconfig), *options])
+
+        self.more.append(Child(self.wire.switch, work, str(self.folder / "controller.log")))
+
+    def ask(self, work: Callable[[Client], Awaitable[T]]) -> T:
+        """Ask the API something. Raises OSError for whatever it answers: not yet, in `until`."""
+
+        async def run() -> T:
+            async with Client(ClientConfig(server=self.url)) as client:
+                return await work(client)
+
+        try:
+            return asyncio.run(run())
+        except KubeError as error:
+            raise OSError(str(error)) from error
 
     def start(self, node: str) -> None:
         def work() -> int:
@@ -136,13 +164,13 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def cluster(folder: Path, *nodes: str) -> Iterator[Cluster]:
-    """The API server runs; speakers are started by the test."""
-    with build([*nodes, "client"]) as wire:
+def cluster(folder: Path, *nodes: str, others: Sequence[str] = ()) -> Iterator[Cluster]:
+    """The API server runs; speakers are started by the test. others: hosts that are no nodes."""
+    with build([*nodes, "client", *others]) as wire:
         namespaces.ip(wire.switch, "addr add 192.0.2.1/24 dev br0")
         made = Cluster(wire, folder)
         try:
             yield made
         finally:
-            for each in (*made.speakers.values(), made.api):
+            for each in (*made.speakers.values(), *made.more, made.api):
                 each.kill(signal.SIGKILL)

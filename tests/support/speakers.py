@@ -15,7 +15,7 @@ from strictarp.arp import ndp_frames as ndp
 from strictarp.hello import frames, ids
 from strictarp.hello.auth import Keys
 from strictarp.hello.messages import Hello, Message
-from strictarp.speaker.actions import Action, Answer, Disowned, Kind, Owning, Report, Send
+from strictarp.speaker.actions import Action, Answer, Disowned, Kind, Owning, Report, Send, Taken
 from strictarp.speaker.election import order
 from strictarp.speaker.events import (
     Event,
@@ -78,6 +78,8 @@ class Table:
         self.queues: dict[str, list[bytes]] = {}
         self.reports: list[tuple[int, str, Report]] = []
         self.said: list[tuple[int, str, Message]] = []
+        self.taken: list[tuple[int, str, Taken]] = []
+        """Addresses that were found taken: when, and by whom."""
         self.answers: list[tuple[int, str, bytes]] = []
         self.sent: list[bytes] = []
         self.cut: set[tuple[str, str]] = set()
@@ -247,6 +249,8 @@ class Table:
                     self.owned[name].discard(vip)
                 case Report():
                     self.reports.append((self.now, name, action))
+                case Taken():
+                    self.taken.append((self.now, name, action))
                 case _:
                     pass
         due = machine.next_deadline()

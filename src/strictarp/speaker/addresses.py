@@ -47,14 +47,6 @@ class Addresses:
             self._wanted = wanted
             self._persisting.wake()
 
-    async def known(self, address: str) -> bool:
-        """Whether anybody has ever announced it. Raises KubeError."""
-        try:
-            await self._client.get(ANNOUNCEDADDRESSES, announced.object_name(address), self._namespace)
-        except NotFound:
-            return False
-        return True
-
     async def _write_all(self) -> None:
         """Until what is written is what is wanted, which may change meanwhile."""
         if self._wanted is None:

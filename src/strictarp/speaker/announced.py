@@ -86,16 +86,20 @@ def document(state: AddressState) -> dict[str, object]:
 def body(address: str, state: AddressState) -> dict[str, object]:
     """The object to create."""
     return {
-        "metadata": {"name": object_name(address), "labels": _labels(state)},
+        "metadata": {"name": object_name(address), "labels": _labels(state) if state.node else {}},
         "spec": {"address": address},
         "status": msgspec.to_builtins(state),
     }
 
 
 def nobody(version: str, now: str) -> dict[str, object]:
-    """What to merge once this node has let the address go, unless somebody wrote since that version."""
+    """What to merge once this node has let the address go, unless somebody wrote since that version. Its
+    Services stay: they have been announced with it.
+    """
     state = AddressState(since=now)
-    return {**document(state), "metadata": {"resourceVersion": version, "labels": _labels(state)}}
+    status = dict.fromkeys(_FIELDS) | {"since": now}
+    del status["services"]
+    return {"metadata": {"resourceVersion": version, "labels": _labels(state)}, "status": status}
 
 
 def selector_of_node(node: str) -> str:

@@ -4,7 +4,7 @@ Capabilities: CAP_NET_RAW (packet sockets); CAP_SYS_NICE is used where it is giv
 services, endpointslices, nodes, namespaces, ipaddresspools, l2advertisements; in its namespace list, watch
 the Secret strictarp-hello and leases; create, patch and delete its own Lease; create, list and delete
 servicel2statuses, patch servicel2statuses/status; create, get, list, patch and delete announcedaddresses;
-create, get and patch events.
+create addressconflicts; create, get and patch events.
 """
 
 from __future__ import annotations
@@ -38,9 +38,10 @@ from strictarp.kube.objects import (
     Service,
 )
 from strictarp.speaker import advertising, picture
-from strictarp.speaker.actions import Disowned, Owning
+from strictarp.speaker.actions import Disowned, Owning, Taken
 from strictarp.speaker.candidates import Facts, standings
 from strictarp.speaker.candidates import Options as Judging
+from strictarp.speaker.conflicting import Conflicts, Found
 from strictarp.speaker.events import DrainRequested, KeysChanged
 from strictarp.speaker.exposition import Figures
 from strictarp.speaker.host import Host, HostUnreadable
@@ -128,7 +129,7 @@ class Speaker:
         self._shown_wishes: dict[str, str] = {}
         self._complaints: frozenset[str] = frozenset()
         self.figures = Figures(options.node, lambda: self._notes.announced())  # noqa: PLW0108 - below
-        self._teller = Teller(client, options.node, self.figures)
+        self._teller = Teller(client, options.node, self.figures, self._picture.services_of)
         self.renewal = Renewal(
             client,
             options.namespace,
@@ -144,6 +145,14 @@ class Speaker:
             self._picture,
             segments=self._segments.values,
             on_assigned=self._teller.assigned,
+            on_failure=self._count_status_failure,
+        )
+        self._conflicts = Conflicts(
+            client,
+            namespace,
+            options.node,
+            services_of=self._picture.services_of,
+            on_written=self._teller.conflict,
             on_failure=self._count_status_failure,
         )
         self.services = Cache(client, SERVICES, on_delta=self._on_service)
@@ -191,6 +200,7 @@ class Speaker:
                 group.create_task(self._follow_host())
                 group.create_task(self._teller.run())
                 group.create_task(self._notes.run())
+                group.create_task(self._conflicts.run())
                 if self._options.metrics_port:
                     group.create_task(self._serve())
                 for cache in caches:
@@ -399,7 +409,10 @@ class Speaker:
 
     def _on_told(self, segment: Segment, told: Told) -> None:
         self._teller.on_told(segment, told)
+        if isinstance(told, Taken):
+            self._conflicts.found(Found(told.address, told.mac, segment.place.name))
         if isinstance(told, Owning):
+            self._conflicts.forget(told.address)
             self._notes.took(told.address)
         if isinstance(told, Owning | Disowned):
             self._notes.soon()

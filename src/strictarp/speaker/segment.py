@@ -29,6 +29,7 @@ from strictarp.speaker.actions import (
     Owning,
     Report,
     Send,
+    Taken,
 )
 from strictarp.speaker.events import Event, FrameReceived, GatewayKnown, LinkChanged, TimerDue, ViewChanged
 from strictarp.speaker.links import Place
@@ -50,7 +51,7 @@ class Traffic:
         self.requests = self.answers = self.announcements = 0
 
 
-Told = Owning | Disowned | Report | Finished
+Told = Owning | Disowned | Taken | Report | Finished
 """Actions that are not about frames: for whoever keeps logs, metrics and events."""
 
 

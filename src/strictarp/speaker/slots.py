@@ -125,6 +125,7 @@ class Slot:
         "previous",
         "releasing",
         "spoke",
+        "taken",
         "took",
         "view",
         "vip",
@@ -154,6 +155,8 @@ class Slot:
         self.askers: dict[bytes, bytes] = {}
         self.spoke: dict[bytes, int] = {}
         """Other MAC that spoke for this IP → when that was reported."""
+        self.taken: tuple[bytes, int] = (b"", 0)
+        """The foreign MAC that answered the last claims, and how many of them."""
 
     @property
     def owned(self) -> bool:
