@@ -204,7 +204,7 @@ async def test_two_that_write_at_once_leave_the_owner_standing(tmp_path: Path) -
 
 QUICK = Settings(hello=200 * MS, claim=200 * MS, late=90 * MS, accept=120 * MS, settle=SECOND, audit=700 * MS)
 RENEW = 0.5
-SECONDS = float(os.environ.get("STRICTARP_STEADY_SECONDS", "3"))
+SECONDS = float(os.environ.get("STRICTARP_STEADY_SECONDS", "2"))
 
 
 @pytest.mark.netns

@@ -55,6 +55,17 @@ async def test_a_dual_stack_service_is_announced_measured_and_given_up(tmp_path:
                         labels = f'ip="{ip}",node="node1",protocol="layer2",service="default/web"'
                         assert f"metallb_speaker_announced{{{labels}}} 1.0" in text
                     assert 'strictarp_speaker_takeovers_total{cause="no owner known"} 2.0' in text
+                    latency = "strictarp_speaker_answer_seconds"
+                    answers = value(text, f"{latency}_count", "eth0", label="link")
+                    assert answers >= 2
+                    assert 0 < value(text, f"{latency}_sum", "eth0", label="link") / answers < 0.1
+                    assert f'{latency}_bucket{{le="+Inf",link="eth0"}} {answers}' in text
+                    for name in (
+                        "config_loaded_bool 1.0",
+                        "config_stale_bool 0.0",
+                        "update_errors_total 0.0",
+                    ):
+                        assert f"metallb_k8s_client_{name}" in text
                     events = (await api.client.list(EVENTS, "default")).items
                     told = [(each.reason, each.count) for each in events]
                     assert told == [("nodeAssigned", 1)], "once for both addresses"
@@ -89,7 +100,7 @@ def exposed(speaker: Speaker) -> str:
     return generate_latest(registry).decode()
 
 
-def value(text: str, name: str, ip: str) -> float:
-    """The sample with exactly MetalLB's name."""
-    line = next(line for line in text.splitlines() if line.startswith(f'{name}{{ip="{ip}"}} '))
+def value(text: str, name: str, of: str, *, label: str = "ip") -> float:
+    """The sample with exactly this name."""
+    line = next(line for line in text.splitlines() if line.startswith(f'{name}{{{label}="{of}"}} '))
     return float(line.rsplit(" ", 1)[1])

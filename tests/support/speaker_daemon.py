@@ -46,7 +46,7 @@ async def furnish_services(
     ips: Sequence[str],
     pool: Sequence[str] = ("192.0.2.100-192.0.2.119",),
 ) -> None:
-    """Nodes, the key, a pool that is announced on eth0, and Services `web0`, `web1` … with one address each."""
+    """Nodes, the key, a pool announced on eth0, and Services `web0`, `web1` … of one address each."""
     for number, name in enumerate(nodes):
         internal = [{"type": "InternalIP", "address": f"192.0.2.{11 + number}"}]
         await make(client, NODES, name, "", status={"addresses": internal})

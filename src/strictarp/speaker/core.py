@@ -97,6 +97,11 @@ class Core:
         self.audited_at: int | None = None
         self.answerers: dict[bytes, frozenset[bytes]] = {}
         """VIP's address → the MACs that answered at its last audit."""
+        self.unanswered_since: dict[bytes, int] = {}
+        """VIP's address → since when nobody answers for it, though its owner lives: as the runner-up finds.
+        """
+        self.unanswered: Counter[bytes] = Counter()
+        """VIP's address → µs that this lasted, of the times that are over."""
         self.hellos: Counter[int] = Counter()
         """Node → hellos heard of it; `hellos_lost`: those that must have come in between."""
         self.hellos_lost: Counter[int] = Counter()
@@ -223,12 +228,14 @@ class Core:
 
 
 class Asked:
-    """A question of the audit: when, who owned the IP (node and epoch), and the MACs that answered so far."""
+    """A question of the audit: when, and when first; who owned the IP (node and epoch), and the MACs that
+    answered so far.
+    """
 
-    __slots__ = ("at", "macs", "owner", "questions")
+    __slots__ = ("at", "began", "macs", "owner", "questions")
 
     def __init__(self, at: int, owner: tuple[int, int]) -> None:
-        self.at = at
+        self.at = self.began = at
         self.owner = owner
         self.questions = 1
         self.macs: set[bytes] = set()

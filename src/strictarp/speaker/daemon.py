@@ -233,6 +233,7 @@ class Speaker:
 
     def _on_service(self, delta: Delta[Service]) -> None:
         self._picture.put_service(delta.key, delta.new)
+        self.figures.updates += 1
         self._wake.set()
 
     def _on_slice(self, delta: Delta[EndpointSlice]) -> None:
@@ -351,6 +352,7 @@ class Speaker:
         for error in sorted(complaints - self._complaints):
             log.error(error)
         self._complaints = complaints
+        self.figures.loaded, self.figures.stale = bool(pools), bool(complaints)
         nodes = self.nodes.objects
         return Facts(
             pools,

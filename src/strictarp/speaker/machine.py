@@ -84,6 +84,11 @@ class Machine:
         return observing.holdings(self._core)
 
     @property
+    def unanswered(self) -> dict[bytes, int]:
+        """VIP → µs in all that nobody answered for it though its owner lived, as this node's audit saw."""
+        return observing.unanswered(self._core)
+
+    @property
     def unheard(self) -> list[str]:
         """Names of candidates that live by the API and were never heard on this segment."""
         return observing.unheard(self._core)

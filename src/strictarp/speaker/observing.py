@@ -67,3 +67,11 @@ def holdings(core: Core) -> dict[bytes, Holding]:
         )
         for address, slot in core.owned.items()
     }
+
+
+def unanswered(core: Core) -> dict[bytes, int]:
+    """µs, of the outages that are over and of the present one."""
+    found = dict(core.unanswered)
+    for address, since in core.unanswered_since.items():
+        found[address] = found.get(address, 0) + core.now - since
+    return found

@@ -40,8 +40,8 @@ _SENTENCES = {
     Kind.ADDRESS_CONFLICT: ("addressConflict", "{mac}, which is no node's, speaks for {ip} on {link}"),
     Kind.KERNEL_ANSWERS: (
         "kernelAnswers",
-        "the kernel of node {node} ({mac}) speaks for {ip} on {link}, which that node does not own: strictARP "
-        "is off there",
+        "the kernel of node {node} ({mac}) speaks for {ip} on {link}, though the node does not own it: "
+        "strictARP is off there",
     ),
     Kind.SEVERAL_ANSWER: ("severalAnswer", "several answer for {ip} on {link}: {detail}"),
     Kind.NOBODY_ANSWERS: ("nobodyAnswers", "nobody answers for {ip} on {link}, though node {node} owns it"),
