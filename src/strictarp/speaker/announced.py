@@ -41,40 +41,45 @@ class Ledger:
 
     def __init__(self, node: str) -> None:
         self._node = node
-        self._since: dict[bytes, str] = {}
-        self._audits: dict[bytes, Audited] = {}
+        self._took: dict[bytes, str] = {}
+        self._known: dict[bytes, tuple[Seen, str, AddressState]] = {}
+        """What was seen last of each address, the address as text, and what was made of it."""
 
     def took(self, address: bytes, now: str) -> None:
         """This node has taken an address (packed) over."""
-        self._since[address] = now
-        self._audits.pop(address, None)
+        self._took[address] = now
+        self._known.pop(address, None)
 
     def states(self, owned: Mapping[bytes, Seen], now: str) -> dict[str, AddressState]:
         """What the objects about these addresses are to say."""
-        self._since = {address: self._since.get(address, now) for address in owned}
-        self._audits = {
-            address: self._audit(address, answerers, now)
-            for address, seen in owned.items()
-            if (answerers := seen.holding.answerers) is not None
-        }
-        return {
-            str(ipaddress.ip_address(address)): AddressState(
-                node=self._node,
-                mac=mac_text(seen.mac),
-                interface=seen.interface,
-                since=self._since[address],
-                services=seen.services[:_MOST_SERVICES],
-                runner_up=seen.holding.runner_up or None,
-                audit=self._audits.get(address),
-            )
-            for address, seen in owned.items()
-        }
+        self._known = {address: self._look(address, seen, now) for address, seen in owned.items()}
+        self._took = {}
+        return {text: state for _, text, state in self._known.values()}
 
-    def _audit(self, address: bytes, answerers: frozenset[bytes], now: str) -> Audited:
-        """The same result again is what was first seen then."""
-        found = tuple(sorted(map(mac_text, answerers)))[:_MOST_ANSWERERS]
-        before = self._audits.get(address)
-        return before if before is not None and before.answerers == found else Audited(found, now)
+    def _look(self, address: bytes, seen: Seen, now: str) -> tuple[Seen, str, AddressState]:
+        known = self._known.get(address)
+        if known is not None and known[0] == seen:
+            return known  # nearly always: thousands of addresses are looked at again and again
+        before = known[2] if known is not None else None
+        state = AddressState(
+            node=self._node,
+            mac=mac_text(seen.mac),
+            interface=seen.interface,
+            since=before.since if before is not None else self._took.get(address, now),
+            services=seen.services[:_MOST_SERVICES],
+            runner_up=seen.holding.runner_up or None,
+            audit=_audit(before, seen.holding.answerers, now),
+        )
+        return seen, str(ipaddress.ip_address(address)), state
+
+
+def _audit(before: AddressState | None, answerers: frozenset[bytes] | None, now: str) -> Audited | None:
+    """The same result again is what was first seen then."""
+    if answerers is None:
+        return None
+    found = tuple(sorted(map(mac_text, answerers)))[:_MOST_ANSWERERS]
+    last = before.audit if before is not None else None
+    return last if last is not None and last.answerers == found else Audited(found, now)
 
 
 def document(state: AddressState) -> dict[str, object]:

@@ -64,18 +64,15 @@ def _ask(core: Core, slot: Slot) -> None:
 def _is_runner_up(core: Core, slot: Slot) -> bool:
     """The first of the order, apart from the owner, of those alive is this node."""
     owner = core.peers.owner(slot.vip, core.now, isolated=core.isolated)
-    return owner is not None and runner_up(core, slot, owner.node) == core.node
-
-
-def runner_up(core: Core, slot: Slot, owner: int) -> str:
-    """The first candidate, this node or a live one, apart from the owner, by name; empty: none."""
+    if owner is None:
+        return False
     for candidate in slot.view.candidates:
+        if candidate.node == core.node:
+            return True
         node = ids.node_id(candidate.node)
-        if node == owner:
-            continue
-        if candidate.node == core.node or core.peers.live_of(node, core.now) is not None:
-            return candidate.node
-    return ""
+        if node != owner.node and core.peers.live_of(node, core.now) is not None:
+            return False
+    return False
 
 
 def _owner(core: Core, slot: Slot) -> tuple[int, int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgspec
 
 from strictarp.hello import ids
-from strictarp.speaker import auditing
 from strictarp.speaker.core import Core
 
 
@@ -60,9 +59,10 @@ class Holding(msgspec.Struct, frozen=True, gc=False):
 
 def holdings(core: Core) -> dict[bytes, Holding]:
     """What there is to say of each own VIP."""
+    live = {core.name_of(node) for node in core.peers.live_nodes(core.now)}
     return {
         address: Holding(
-            auditing.runner_up(core, slot, core.sender.node),
+            next((each.node for each in slot.view.candidates if each.node in live), ""),
             core.answerers.get(address) if core.mac in core.answerers.get(address, ()) else None,
         )
         for address, slot in core.owned.items()
