@@ -148,7 +148,7 @@ def hear_hello(core: Core, peer: Peer, frame: Frame, hello: Hello) -> None:
     if peer.isolated != was_isolated:
         core.look(peer.owned)
     if peer.state is State.SEASONED and before is not State.SEASONED:
-        core.look(core.outscored)
+        core.look(core.misplaced)
     _meet_list(core, peer)
 
 
