@@ -172,8 +172,9 @@ class Proxy:
             kernel,
             node_id(self._node),
             self._vip,
-            lambda node, link: self._hearing.reachable(node, link) if self._hearing else None,
+            lambda node, link, vip: self._hearing.reachable(node, link, vip) if self._hearing else None,
             links=lambda: {link.index: link.name for link in self._host.links},
+            families=self._families,
         )
         self._hand_over = options.settings.hand_over
         self._hearing: Hearing | None = None
@@ -391,8 +392,8 @@ class Proxy:
         self.syncer.wake()
 
     def _vip(self, number: int) -> bytes | None:
-        """The IPv4 address that is bound here with this id in hellos."""
-        return next((a for a in self.engine.desired.bound if len(a) == 4 and _vip_id(a) == number), None)
+        """The address that is bound here with this id in hellos."""
+        return next((a for a in self.engine.desired.bound if _vip_id(a) == number), None)
 
     # --- events -------------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from strictarp.hello.frames import Frame
 from strictarp.proxy import moves
@@ -17,20 +17,25 @@ log = logging.getLogger(__name__)
 
 
 class HandingOver:
-    """`own`, `find`, `find_old`: as of `Moves`. `links`: names of this node's links by index, now."""
+    """`own`, `find`, `find_old`: as of `Moves`. `links`: names of this node's links by index, now.
+
+    `families`: widths of the addresses of those that the kernel has.
+    """
 
     def __init__(
         self,
         kernel: Kernel,
         own: int,
         find: Callable[[int], bytes | None],
-        find_old: Callable[[int, int], Member | None],
+        find_old: Callable[[int, int, bytes], Member | None],
         *,
         links: Callable[[], Mapping[int, str]],
+        families: Sequence[int],
     ) -> None:
         self.moves = Moves(own, find, find_old)
         self._kernel = kernel
         self._links = links
+        self._families = families
         self._changed = asyncio.Event()
 
     def hear(self, frame: Frame, link: int) -> None:
@@ -59,7 +64,9 @@ class HandingOver:
     async def _load(self) -> None:
         moved = self.moves.moved
         try:
-            await self._kernel.load_rules(moves.script(moved, self._links(), time.monotonic()))
+            await self._kernel.load_rules(
+                moves.script(moved, self._links(), time.monotonic(), self._families)
+            )
         except (KernelRefused, OSError) as refused:
             log.warning(
                 "connections of moved IPs are not passed on",

@@ -62,7 +62,7 @@ def places(host: HostLinks, members: Iterable[Member]) -> dict[int, Place]:
         own = tuple(
             (entry.address, entry.prefix)
             for entry in host.addresses
-            if entry.index == link.index and len(entry.address) == 4 and entry.scope == SCOPE_GLOBAL
+            if entry.index == link.index and entry.scope == SCOPE_GLOBAL
         )
         place = Place(link.index, link.mac, own)
         if link.carrier and len(link.mac) == 6 and any(place.source_for(target) for target in targets):
@@ -114,7 +114,8 @@ class Hearing:
         self._keys = keys
         self._cluster = cluster or 0
         wanted = places(host, members.values()) if keys is not None and cluster is not None else {}
-        for index in [i for i, s in self._hellos.items() if wanted.get(i) != self._places.get(i) or s.broken]:
+        before, after = ({i: place.mac for i, place in some.items()} for some in (self._places, wanted))
+        for index in [i for i, s in self._hellos.items() if after.get(i) != before.get(i) or s.broken]:
             self._close(self._hellos, index)
             self._close(self._answers, index)
         self._places = wanted
@@ -168,10 +169,12 @@ class Hearing:
             self._on_frame(spoken, index)
         return False
 
-    def reachable(self, node: int, link: int) -> Member | None:
-        """A node that this one can ask on a link; None when their addresses there share no subnet."""
+    def reachable(self, node: int, link: int, destination: bytes) -> Member | None:
+        """A node that can be the next hop to `destination` on a link; None when no address of that family
+        there is in a subnet of this node.
+        """
         member, place = self._members.get(node), self._places.get(link)
-        return member if member and place and place.source_for(member.address) else None
+        return member if member and place and place.source_for(member.next_hop(destination)) else None
 
     def _on_answer(self, _index: int, frame: bytes) -> bool:
         """Any ARP packet of the node's kernel shows that it lives: answers, and its own questions."""

@@ -8,13 +8,14 @@ authenticated and names the next owner; and before that its OFFER, so that the r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 
 import msgspec
 
 from strictarp.hello.frames import Frame
 from strictarp.hello.messages import Accept, Offer, Release
 from strictarp.hello.replay import Window
+from strictarp.proxy import nftables
 from strictarp.proxy.addresses import show
 from strictarp.proxy.liveness import Member
 
@@ -39,15 +40,15 @@ class Moved(msgspec.Struct, frozen=True, gc=False):
 class Moves:
     """Feed `hear`, `give_up` and `expire`; read `moved` when they say that it has changed.
 
-    `own`: this node's id. `find`: id of a VIP → its address, None unless it is IPv4 and served here.
-    `find_old`: node and link of a frame → the node, if it can be reached on that link.
+    `own`: this node's id. `find`: id of a VIP → its address, None unless it is served here.
+    `find_old`: node and link of a frame, and a VIP → the node, if it can be the next hop there on that link.
     """
 
     def __init__(
         self,
         own: int,
         find: Callable[[int], bytes | None],
-        find_old: Callable[[int, int], Member | None],
+        find_old: Callable[[int, int, bytes], Member | None],
     ) -> None:
         self.moved: dict[bytes, Moved] = {}
         self.too_many = 0
@@ -83,7 +84,7 @@ class Moves:
         return window.accept(frame.seq)
 
     def _begin(self, vip: bytes, node: int, link: int, until: float) -> bool:
-        old = self._find_old(node, link)
+        old = self._find_old(node, link, vip)
         before = self.moved.get(vip)
         if old is None:
             return False
@@ -113,37 +114,46 @@ class Moves:
         return bool(vips)
 
 
-def script(moved: Mapping[bytes, Moved], links: Mapping[int, str], now: float) -> str:
+def script(
+    moved: Mapping[bytes, Moved], links: Mapping[int, str], now: float, families: Iterable[int] = (4, 16)
+) -> str:
     """The nftables script that passes exactly these on. `links`: names of links by index.
 
-    The kernel forgets each element by itself when its time is over, also without this process. In the hook
-    after connection tracking; a copy goes out untracked, with its time to live one less (nf_dup_ipv4).
+    `families`: widths of the addresses of those that this kernel has.
     """
-    lines = [f"add table ip {TABLE}", f"delete table ip {TABLE}"]
+    lasting = [each for each in moved.values() if each.link in links and each.until > now]
+    lines: list[str] = []
+    for width in families:
+        family = nftables.FAMILIES[width]
+        lines += [f"add table {family} {TABLE}", f"delete table {family} {TABLE}"]
+        some = [each for each in lasting if len(each.vip) == width]
+        if some:
+            lines += _table(family, some, links, now)
+    return "\n".join([*lines, ""])
+
+
+def _table(family: str, moved: Iterable[Moved], links: Mapping[int, str], now: float) -> list[str]:
+    """The table of one family.
+
+    The kernel forgets each element by itself when its time is over, also without this process. In the hook
+    after connection tracking; a copy goes out untracked, with its time to live one less (nf_dup_ipv4,
+    nf_dup_ipv6).
+    """
+    kind = {"ip": "ipv4_addr", "ip6": "ipv6_addr"}[family]
     by_link: dict[int, list[Moved]] = {}
-    for each in moved.values():
-        if each.link in links and each.until > now:
-            by_link.setdefault(each.link, []).append(each)
-    if not by_link:
-        return "\n".join([*lines, ""])
-    rules = []
-    lines.append(f"table ip {TABLE} {{")
-    for link, some in sorted(by_link.items()):
+    for each in sorted(moved, key=lambda each: (each.link, each.vip)):
+        by_link.setdefault(each.link, []).append(each)
+    maps, rules = [], []
+    for link, some in by_link.items():
         elements = ", ".join(
-            f"{show(each.vip)} timeout {max(1, round(each.until - now))}s : {show(each.to.address)}"
-            for each in sorted(some, key=lambda each: each.vip)
+            f"{show(each.vip)} timeout {max(1, round(each.until - now))}s"
+            f" : {show(each.to.next_hop(each.vip))}"
+            for each in some
         )
-        kind = "type ipv4_addr : ipv4_addr; flags timeout;"
-        lines.append(f"  map to{link} {{ {kind} elements = {{ {elements} }}; }}")
+        maps.append(f"  map to{link} {{ type {kind} : {kind}; flags timeout; elements = {{ {elements} }}; }}")
         rules.append(
             "    meta l4proto tcp tcp flags & (syn | rst) == 0 ct state new "
-            f'dup to ip daddr map @to{link} device "{links[link]}" drop'
+            f'dup to {family} daddr map @to{link} device "{links[link]}" drop'
         )
-    lines += [
-        "  chain pass {",
-        "    type filter hook prerouting priority mangle; policy accept;",
-        *rules,
-        "  }",
-        "}",
-    ]
-    return "\n".join([*lines, ""])
+    hook = "    type filter hook prerouting priority mangle; policy accept;"
+    return [f"table {family} {TABLE} {{", *maps, "  chain pass {", hook, *rules, "  }", "}"]
