@@ -62,6 +62,8 @@ from strictarp.sysctl.files import ensure
 
 log = logging.getLogger(__name__)
 
+READ_ONLY = "readOnlySysFS"
+"""kube-proxy's reason of an Event for a /sys that is read-only; here for /proc/sys too."""
 WITHOUT_OTHER_PROXY = "!service.kubernetes.io/service-proxy-name,!service.kubernetes.io/headless"
 
 
@@ -208,7 +210,12 @@ class Proxy:
 
     async def _run(self) -> None:
         await self._kernel.prepare()
-        await self._prepare(self._config)
+        try:
+            await self._prepare(self._config)
+        except host.ReadOnlyHost as error:
+            self.say(READ_ONLY, str(error), warning=True)
+            await self._telling.sent(2.0)
+            raise
         await self.syncer.skeleton()
         await self._look_at_host()
         async with asyncio.TaskGroup() as group:
@@ -259,7 +266,10 @@ class Proxy:
     # --- the kernel ---------------------------------------------------------------------------------------
 
     async def _prepare(self, config: Config) -> None:
-        host.prepare(config, self._ensure)
+        left = host.prepare(config, self._ensure)
+        if left:
+            message = f"limits of connection tracking stay as they are, mounted read-only: {', '.join(left)}"
+            self.say(READ_ONLY, message, warning=True)
         await self.strictarp.want(strict=config.strict_arp)
         host.set_oom_score(config.oom_score_adj)
         timeouts = Timeouts(int(config.tcp_timeout), int(config.tcp_fin_timeout), int(config.udp_timeout))
