@@ -226,6 +226,7 @@ class Proxy:
             group.create_task(self._follow_host())
             group.create_task(self.strictarp.run())
             await self._synced()
+            self._warn_of_families()
             self.say("Starting", f"strictarp {__version__}")
             self._telling.release()
             group.create_task(self.syncer.run())
@@ -262,6 +263,12 @@ class Proxy:
             extra={"fields": {"services": len(self.services.objects), "slices": len(self.slices.objects)}},
         )
         gc.freeze()
+
+    def _warn_of_families(self) -> None:
+        node = self.nodes.objects.get(self._node)
+        facts = node_facts(self._node, self._host, node, self._families)
+        for warning in situations.odd_families(self._config, facts):
+            log.warning(warning)
 
     # --- the kernel ---------------------------------------------------------------------------------------
 
