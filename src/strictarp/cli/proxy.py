@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from strictarp.arp.switching import Scope
+from strictarp.cli.options import scope_option
 from strictarp.errors import UserError
 from strictarp.guard.settings import PROXY
 from strictarp.guard.settings import Settings as GuardSettings
@@ -22,13 +23,9 @@ _FILE = click.Path(path_type=Path)
 _CONFIG = click.option("--config", "config_file", type=_FILE, help="KubeProxyConfiguration (YAML or JSON).")
 _SETTINGS = click.option("--settings", "settings_file", type=_FILE, help="ProxySettings of strictarp.")
 
-_SCOPE = click.option(
+_SCOPE = scope_option(
     "--strictarp-scope",
-    "scope",
-    type=click.Choice([scope.value for scope in Scope]),
-    default=Scope.ALL.value,
-    show_default=True,
-    help="Where ipvs.strictARP holds: everywhere, on uplinks alone, or by nftables for Service IPs alone.",
+    "Where ipvs.strictARP holds: everywhere, on uplinks alone, or by nftables for Service IPs alone.",
 )
 _STATE = click.option(
     "--strictarp-state",
