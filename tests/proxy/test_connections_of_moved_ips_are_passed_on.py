@@ -55,7 +55,9 @@ def test_a_release_to_this_node_passes_on_for_a_bounded_time() -> None:
     machine = _moves()
     wire = Wire(machine)
     assert wire.say(2, Release(100, 5, 0, OWN), 10.0)
-    assert machine.moved == {_vip(100): Moved(bytes([192, 0, 2, 100]), 2, MEMBERS[2], LINK, 10.0 + SECONDS)}
+    assert machine.moved == {
+        _vip(100): Moved(bytes([192, 0, 2, 100]), 2, MEMBERS[2], LINK, 10.0 + SECONDS, (5, 0))
+    }
     assert machine.next_at() == 10.0 + SECONDS
     assert not wire.say(2, Release(100, 5, 0, OWN), 10.01)
     assert not machine.expire(10.0 + SECONDS - 0.1)

@@ -47,6 +47,7 @@ from strictarp.proxy.endpoints import WRONG_VERSION
 from strictarp.proxy.engine import Engine
 from strictarp.proxy.fields import Network, parse_network
 from strictarp.proxy.foreign_rules import ForeignRules
+from strictarp.proxy.given import Telling as SpentTelling
 from strictarp.proxy.handing_over import HandingOver
 from strictarp.proxy.health_ports import HealthPorts, Wanted
 from strictarp.proxy.hearing import Hearing
@@ -175,8 +176,9 @@ class Proxy:
             node_id(self._node),
             self._vip,
             lambda node, link, vip: self._hearing.reachable(node, link, vip) if self._hearing else None,
-            links=lambda: {link.index: link.name for link in self._host.links},
+            links=lambda: {link.index: link for link in self._host.links},
             families=self._families,
+            say=self._tell_next_owner,
         )
         self._hand_over = options.settings.hand_over
         self._hearing: Hearing | None = None
@@ -407,6 +409,10 @@ class Proxy:
         self.engine.see(msgspec.structs.replace(before, dead=dead))
         self._handing.give_up(dead)
         self.syncer.wake()
+
+    def _tell_next_owner(self, telling: SpentTelling) -> None:
+        if self._hearing is not None:
+            self._hearing.say(telling.message, node_id(self._node), link=telling.link, to=telling.to)
 
     def _vip(self, number: int) -> bytes | None:
         """The address that is bound here with this id in hellos."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Set
 import msgspec
 
 from strictarp.hello.frames import Frame
-from strictarp.hello.messages import Accept, Offer, Release
+from strictarp.hello.messages import Accept, Offer, Release, Spent
 from strictarp.hello.replay import Window
 from strictarp.proxy import nftables
 from strictarp.proxy.addresses import show
@@ -25,16 +25,25 @@ OFFERED_SECONDS = 2.0
 MOST = 256
 """IPs at a time; the connections of others are reset, as without this."""
 TABLE = "strictarp-moved"
+_UNKNOWN = (
+    "tcp flags & (syn | rst) == 0 ct state new",
+    "tcp flags & (fin | syn | rst) == fin ct state invalid",
+)
+"""Packets of no connection here: connection tracking takes any up from the middle but a FIN (tcp_new)."""
 
 
 class Moved(msgspec.Struct, frozen=True, gc=False):
-    """An IP, and until when packets of unknown connections go to `to`, the node that had it, on a link."""
+    """An IP, and until when packets of unknown connections go to `to`, the node that had it, on a link.
+
+    offer: epoch and nonce of the offer by which it came.
+    """
 
     vip: bytes
     node: int
     to: Member
     link: int
     until: float
+    offer: tuple[int, int] = (0, 0)
 
 
 class Moves:
@@ -60,15 +69,18 @@ class Moves:
     def hear(self, frame: Frame, link: int, now: float) -> bool:
         """An authenticated frame of a node's present incarnation came; whether `moved` has changed."""
         message = frame.message
+        if isinstance(message, Spent):
+            return self._spent(frame.node, message)
         if not isinstance(message, Offer | Accept | Release) or not self._is_new(frame):
             return False
         vip = self._find(message.vip)
         if vip is None:
             return False
+        offer = (message.epoch, message.nonce)
         if isinstance(message, Offer):
-            return self._begin(vip, frame.node, link, now + OFFERED_SECONDS)
+            return self._begin(vip, frame.node, link, now + OFFERED_SECONDS, offer)
         if isinstance(message, Release) and message.to == self._own:
-            return self._begin(vip, frame.node, link, now + SECONDS)
+            return self._begin(vip, frame.node, link, now + SECONDS, offer)
         # It goes to the node that packets of it are passed to, from here or from a third one: round in a ring
         # they would go until their time to live is over.
         goes_to = message.to if isinstance(message, Release) else frame.node
@@ -83,7 +95,14 @@ class Moves:
         self._windows[frame.node] = (frame.incarnation, window)
         return window.accept(frame.seq)
 
-    def _begin(self, vip: bytes, node: int, link: int, until: float) -> bool:
+    def _spent(self, node: int, message: Spent) -> bool:
+        """No window counts here: it comes from a proxy, and a recorded one names an offer of the past."""
+        vip, offer = self._find(message.vip), (message.epoch, message.nonce)
+        return self._drop(
+            {v for v, m in self.moved.items() if v == vip and m.node == node and m.offer == offer}
+        )
+
+    def _begin(self, vip: bytes, node: int, link: int, until: float, offer: tuple[int, int]) -> bool:
         old = self._find_old(node, link, vip)
         before = self.moved.get(vip)
         if old is None:
@@ -93,7 +112,7 @@ class Moves:
         if before is None and len(self.moved) >= MOST:
             self.too_many += 1
             return False
-        self.moved[vip] = Moved(vip, node, old, link, until)
+        self.moved[vip] = Moved(vip, node, old, link, until, offer)
         return True
 
     def give_up(self, dead: Set[str]) -> bool:
@@ -151,9 +170,7 @@ def _table(family: str, moved: Iterable[Moved], links: Mapping[int, str], now: f
             for each in some
         )
         maps.append(f"  map to{link} {{ type {kind} : {kind}; flags timeout; elements = {{ {elements} }}; }}")
-        rules.append(
-            "    meta l4proto tcp tcp flags & (syn | rst) == 0 ct state new "
-            f'dup to {family} daddr map @to{link} device "{links[link]}" drop'
-        )
+        passing = f'dup to {family} daddr map @to{link} device "{links[link]}" drop'
+        rules += [f"    meta l4proto tcp {match} {passing}" for match in _UNKNOWN]
     hook = "    type filter hook prerouting priority mangle; policy accept;"
     return [f"table {family} {TABLE} {{", *maps, "  chain pass {", hook, *rules, "  }", "}"]
