@@ -3,7 +3,6 @@
 The rules are what kube-proxy's ipvs mode loads, through the same programs: ipset and iptables-restore.
 """
 
-import os
 import signal
 import socket
 import subprocess
@@ -73,11 +72,9 @@ def _migrate(world: World, *more: str) -> str:
     """Run it; what it told."""
     argv = ["proxy", "migrate", "--config", str(world.folder / "config"), "--hostname-override", "node1"]
     argv += ["--strictarp-state", str(world.folder / "lib"), "--wait", "60", *more]
-    child = world.child("node", lambda: main(argv), "migrate")
-    _, status = os.waitpid(child.pid, 0)
-    child.pid = 0
+    code = world.child("node", lambda: main(argv), "migrate").wait()
     told = (world.folder / "migrate.log").read_text()
-    assert os.waitstatus_to_exitcode(status) == 0, told
+    assert code == 0, told
     return told
 
 

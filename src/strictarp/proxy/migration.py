@@ -57,8 +57,8 @@ class Migration:
             case Step.PROGRAM:
                 await self._program()
             case Step.REMOVE_TABLES:
-                for table in kube_chains.own_tables(found.chains):
-                    await self._kernel.load_rules(f"delete table {table}\n")
+                tables = kube_chains.own_tables(found.chains)
+                await self._kernel.load_rules("".join(f"delete table {table}\n" for table in tables))
             case Step.REMOVE_CHAINS:
                 await self._remove_chains(found.chains)
             case Step.REMOVE_LEGACY:
