@@ -1,5 +1,7 @@
 """What kube-proxy leaves outside of nftables: ipsets, and chains in tables of iptables-legacy."""
 
+import contextlib
+import socket
 import subprocess
 from collections.abc import Iterator
 
@@ -158,3 +160,23 @@ async def test_sets_of_kube_proxy_go_unless_somebody_uses_them(
     monkeypatch.setattr(leftovers, "_RELEASE_TRIES", 2)
     assert await leftovers.destroy_sets([*found, "KUBE-IPVS-IPS"]) == ["KUBE-LOOP-BACK"]
     assert set(_run("ipset list -n").split()) == {"KUBE-LOOP-BACK", "MINE"}
+
+
+@pytest.mark.netns
+async def test_a_connection_that_legacy_rules_have_translated_goes_on(space: namespaces.Namespace) -> None:
+    namespaces.ip(space, "addr add 198.51.100.1/32 dev lo", "route add default dev lo")
+    _run(
+        "iptables-legacy -t nat -N KUBE-SERVICES", "iptables-legacy -t nat -A OUTPUT -j KUBE-SERVICES",
+        "iptables-legacy -t nat -A KUBE-SERVICES -d 203.0.113.140/32 -p tcp -j DNAT --to 127.0.0.1:8080",
+    )  # fmt: skip
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 8080)))
+        client = stack.enter_context(socket.create_connection(("203.0.113.140", 80), timeout=3))
+        served, _ = listener.accept()
+        stack.enter_context(served)
+        served.settimeout(3)
+        for found in await leftovers.legacy():
+            await leftovers.remove_legacy(found)
+        assert "KUBE" not in _run("iptables-legacy-save")
+        client.sendall(b"still here")
+        assert served.recv(100) == b"still here"

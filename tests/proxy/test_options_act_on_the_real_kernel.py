@@ -14,8 +14,10 @@ def _command(world: World, *argv: str) -> list[str]:
     whole = ["proxy", "--config", str(world.folder / "config"), "--hostname-override", "node1", *argv]
     whole += ["--strictarp-state", str(world.folder / "lib")]
     name = "command-" + "".join(argv).replace("-", "")
+    log = world.folder / f"{name}.log"
+    log.unlink(missing_ok=True)
     code = world.child("node", lambda: main(whole), name).wait()
-    told = (world.folder / f"{name}.log").read_text()
+    told = log.read_text()
     assert code == 0, told
     return [line for line in told.splitlines() if not line.startswith("{")]
 
