@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from strictarp.kube.objects import EndpointSlice, Service
 from strictarp.netlink.ipvs import Key, describe
@@ -10,8 +10,9 @@ from strictarp.proxy import nftables
 from strictarp.proxy.addresses import show
 from strictarp.proxy.engine import NODE_PORTS, Engine
 from strictarp.proxy.metrics import Metrics
+from strictarp.proxy.operations import Element
 from strictarp.proxy.plan import document, flag_names, plan_objects
-from strictarp.proxy.seam import HeldServer, KernelRefused
+from strictarp.proxy.seam import HeldServer, KernelRefused, KernelView
 from strictarp.proxy.services import FRONTS, is_ours, place_of
 from strictarp.proxy.situation import situation
 from strictarp.proxy.sync import Syncer
@@ -60,13 +61,17 @@ class Player:
 
     async def play(self) -> None:
         """All of it, until everything is quiet."""
-        await self._start()
-        for step in self._sequence.steps:
-            await self._step(step)
+        await self.begin()
         self.machine.faults.clear()
         if self._sequence.ends and isinstance(self.machine, ModelMachine):
             self.machine.table.connections.clear()
         await self._settle()
+
+    async def begin(self) -> None:
+        """All its steps."""
+        await self._start()
+        for step in self._sequence.steps:
+            await self._step(step)
 
     async def _start(self) -> None:
         """A new process; one that ends while it starts is followed by the next."""
@@ -114,7 +119,7 @@ class Player:
                 self._see()
                 self.syncer.reload_table()
             case Turn(after):
-                await self._turn(after)
+                await self.turn(after)
             case Refuse(numbers):
                 self.machine.faults.refusals += numbers
             case Foreign(what, pick):
@@ -136,7 +141,7 @@ class Player:
                 await self._again()
             case Kill(after):
                 self.machine.faults.left = after
-                await self._turn(0.0)
+                await self.turn(0.0)
                 if self.machine.faults.left is not None:  # it lived: then it dies now
                     self.machine.faults.left = None
                     await self._again()
@@ -171,7 +176,8 @@ class Player:
 
     # --- processes -----------------------------------------------------------------------------------------
 
-    async def _turn(self, after: float) -> None:
+    async def turn(self, after: float = 0.0) -> None:
+        """The process works, `after` some seconds; it may be killed, then the next one is there."""
         self._now += after
         looks = self.hands.looks
         try:
@@ -217,17 +223,17 @@ class Player:
     async def _settle(self) -> None:
         """Until nothing drains, fails or is doubted: a doubt lasts a minute, a drain as long as its limit."""
         for turns in range(40):
-            await self._turn(31.0)
+            await self.turn(31.0)
             if turns >= 3 and self._quiet():
                 break
         else:
             raise AssertionError(f"never quiet: {self.syncer.failing or 'something still drains'}")
         self.syncer.look_soon()
-        await self._turn(1.0)
+        await self.turn(1.0)
         found, wanted = await self.found(), self.wanted()
         assert found == wanted, differences(found, wanted)
         before = self.machine.faults.changes
-        await self._turn(61.0)
+        await self.turn(61.0)
         assert self.machine.faults.changes == before, "it goes on changing what is as planned"
 
     def _quiet(self) -> bool:
@@ -239,14 +245,7 @@ class Player:
         """What `strictarp proxy plan` says of the objects as they are now."""
         desired, warnings = plan_objects(self._services.values(), self._slices.values(), self.engine.facts)
         made = document(desired, self._config, warnings)
-        servers = made["virtualServers"]
-        assert isinstance(servers, list)
-        return {
-            "servers": {f"{each['protocol']} {each['address']}:{each['port']}": each for each in servers},
-            "addresses": made["addresses"],
-            "sets": made["sets"],
-            "healthCheckNodePorts": made["healthCheckNodePorts"],
-        }
+        return {**plan_state(made), "healthCheckNodePorts": made["healthCheckNodePorts"]}
 
     async def found(self) -> State:
         """What the kernel holds, in the plan's form; without what is somebody else's, which must be whole."""
@@ -257,20 +256,39 @@ class Player:
             seen = held.pop(key)
             assert (seen.server, {state.server for state in seen.reals.values()}) == (server, reals)
         assert self.stranger.addresses <= view.bound, "addresses of somebody else are gone"
-        bound = view.bound - self.stranger.addresses
-        sets: dict[str, list[str]] = {name: [] for name in sorted(nftables.SETS)}
-        for name, element in await self.stranger.elements():
-            sets[name].append(element)
         may_stay = (self.excused | self.stranger.taken) - set(self.engine.desired.keys())
-        return {
-            "servers": _servers({key: each for key, each in held.items() if key not in may_stay}),
-            "addresses": [show(each) for each in sorted(bound, key=lambda each: (len(each), each))],
-            "sets": sets,
-            "healthCheckNodePorts": {
-                key: {"port": port, "localEndpoints": count}
-                for key, (port, count) in sorted(self.engine.health.items())
-            },
+        ours = KernelView(
+            {key: each for key, each in held.items() if key not in may_stay},
+            view.bound - self.stranger.addresses,
+        )
+        health = {
+            key: {"port": port, "localEndpoints": count}
+            for key, (port, count) in sorted(self.engine.health.items())
         }
+        return {**kernel_state(ours, await self.stranger.elements()), "healthCheckNodePorts": health}
+
+
+def kernel_state(view: KernelView, elements: Iterable[Element]) -> State:
+    """What the kernel holds, in the form of `plan_state`."""
+    sets: dict[str, list[str]] = {name: [] for name in sorted(nftables.SETS)}
+    for name, element in sorted(elements):
+        sets[name].append(element)
+    return {
+        "servers": _servers(view.servers),
+        "addresses": [show(each) for each in sorted(view.bound, key=lambda each: (len(each), each))],
+        "sets": sets,
+    }
+
+
+def plan_state(plan: Mapping[str, object]) -> State:
+    """What must be in the kernel after the document that `strictarp proxy plan` prints."""
+    servers = plan["virtualServers"]
+    assert isinstance(servers, list)
+    return {
+        "servers": {f"{each['protocol']} {each['address']}:{each['port']}": each for each in servers},
+        "addresses": plan["addresses"],
+        "sets": plan["sets"],
+    }
 
 
 def _servers(held: Mapping[Key, HeldServer]) -> dict[str, object]:
