@@ -22,6 +22,7 @@ from strictarp.proxy.operations import ChangeSets, Element
 from strictarp.proxy.seam import KernelRefused, TableVanished
 from support.fake_nft import FakeNft
 from support.fake_route import FakeRoute
+from support.lib_nft import LibNft
 from support.machine import Nft, RealNft
 
 BOTH = ["model", pytest.param("kernel", marks=pytest.mark.netns)]
@@ -41,13 +42,18 @@ def _space() -> Iterator[None]:
     space.close()
 
 
-@pytest.fixture(params=BOTH)
+@pytest.fixture(params=[*BOTH, pytest.param("library", marks=pytest.mark.netns)])
 async def nft(request: pytest.FixtureRequest) -> AsyncIterator[Nft]:
     if request.param == "model":
         yield FakeNft()
         return
     with _space():
-        yield RealNft()
+        if request.param == "kernel":
+            yield RealNft()
+            return
+        library = LibNft()
+        yield library
+        library.close()
 
 
 @pytest.fixture(params=BOTH)

@@ -9,11 +9,13 @@ import asyncio
 import contextlib
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from strictarp.lab import namespaces
+from support.lib_nft import LibNft
 from support.machine import Machine, ModelMachine, real_machine
 from support.sequence_player import Player
 from support.sequences import sequence
@@ -56,9 +58,11 @@ def _space() -> Iterator[Machine]:
     """The kernel, in a namespace of its own."""
     space = namespaces.create("sequences")
     with namespaces.entered(space):
-        machine = real_machine()
+        nft = LibNft()
+        machine = real_machine(nft)
         yield machine
         machine.close()
+        nft.close()
     space.close()
 
 
@@ -68,5 +72,8 @@ def test_the_kernel_ends_in_exactly_what_the_plan_says_too() -> None:
     for module in ("ip_vs", "dummy", "nf_tables", "nft_masq", "nft_chain_nat", "nf_conntrack_netlink"):
         subprocess.run(["modprobe", module], check=False)
     for seed in _seeds(10):
+        began = time.monotonic()
         with _space() as machine:
-            _play(seed, machine)
+            player = _play(seed, machine)
+        seconds = time.monotonic() - began
+        print(f"seed {seed}: {player.processes} processes, {seconds:.1f} s", flush=True)

@@ -28,7 +28,7 @@ from strictarp.lab.namespaces import entered
 from strictarp.proxy import process as _process  # noqa: F401 - imported before the fork
 from support.dying import dies_after
 from support.forked import Child, until
-from support.machine import Machine, real_machine
+from support.machine import Machine, RealNft, real_machine
 from support.proxy_objects import service_body, slice_body
 from support.sequence_player import State, differences, kernel_state, plan_state
 from support.stranger import Stranger
@@ -91,7 +91,7 @@ class Site:
         (folder / "kubeconfig").write_text(json.dumps(_kubeconfig()))
         (folder / "config").write_text(CONFIG.replace("KUBECONFIG", str(folder / "kubeconfig")))
         with entered(self.space):
-            self.machine: Machine = real_machine()
+            self.machine: Machine = real_machine(RealNft())
         self.stranger = Stranger(self.machine)
 
     def begin(self) -> None:

@@ -153,10 +153,10 @@ class ModelMachine(Machine):
         super().__init__(self.table, self.links, _NoFlows(), self.rules)
 
 
-def real_machine() -> Machine:
+def real_machine(nft: Nft) -> Machine:
     """The kernel, in the network namespace of the caller."""
     sockets = (Netlink(number) for number in (NETLINK_GENERIC, NETLINK_ROUTE, NETLINK_NETFILTER))
-    return Machine(*sockets, RealNft())
+    return Machine(*sockets, nft)
 
 
 class Hands(LinuxKernel):

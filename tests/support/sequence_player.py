@@ -43,7 +43,7 @@ class Player:
     """A process after the other on one machine, and what the API holds meanwhile.
 
     `excused`: virtual servers of ours whose process ended after somebody else had deleted everything that
-    told whose they are, and before it could look.
+    told whose they are, and before it could look. What it made after that is not excused.
     """
 
     def __init__(self, machine: Machine, sequence: Sequence) -> None:
@@ -57,7 +57,8 @@ class Player:
         self._config, self._node = sequence.config, sequence.node
         self._dead: frozenset[str] = frozenset()
         self._now = 1000.0
-        self._lost = False
+        self._at_risk: set[Key] = set()
+        self._notice = False
 
     async def play(self) -> None:
         """All of it, until everything is quiet."""
@@ -131,9 +132,12 @@ class Player:
 
     async def _disturb(self, what: str, pick: int) -> None:
         await self.stranger.do(what, pick)
-        self._lost |= what in LOSSES
-        if what in NOTICED:
+        if what in LOSSES:
+            self._at_risk |= (await self.stranger.look()).servers.keys()
+        if what in NOTICED and pick % 2:
             self.syncer.look_soon()
+        elif what in NOTICED:
+            self._notice = True  # the event comes after the next turn
 
     async def _end(self, step: Restart | Kill) -> None:
         match step:
@@ -187,13 +191,17 @@ class Player:
             await self._again()
             return
         if self.hands.looks > looks and not self.syncer.failing:
-            self._lost = False
+            self._at_risk.clear()
+        if self._notice:
+            self.syncer.look_soon()
+            self._notice = False
         self._see()  # a new process hears of dead nodes only after its first turn
 
     async def _again(self) -> None:
-        """The process is gone; the next one starts over what is left."""
-        if self._lost:
-            self.excused |= await self._unknowable()
+        """The process is gone; the next one, which looks first of all, starts over what is left."""
+        if self._at_risk:
+            self.excused |= self._at_risk & await self._unknowable()
+        self._at_risk.clear()
         await self._start()
 
     async def _unknowable(self) -> set[Key]:
