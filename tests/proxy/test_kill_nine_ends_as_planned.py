@@ -11,8 +11,8 @@ from random import Random
 
 import pytest
 
-from support.killed_daemon import SERVICES_HELD, Site, bodies, load_modules
-from support.machine import ModelMachine
+from support.killed_daemon import SERVICES_HELD, Site, bodies
+from support.machine import ModelMachine, load_modules
 from support.proxy_objects import endpoint_slice, service
 from support.sequence_player import Player
 from support.sequences import Kill, Put, Sequence, Step, Turn, sequence

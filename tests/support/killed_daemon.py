@@ -11,7 +11,6 @@ import io
 import json
 import os
 import signal
-import subprocess
 import urllib.request
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -232,9 +231,3 @@ def _kubeconfig() -> Body:
         "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
         "current-context": "x",
     }
-
-
-def load_modules() -> None:
-    """What the proxy needs of the kernel."""
-    wanted = ("ip_vs", "ip_vs_rr", "dummy", "nf_tables", "nft_masq", "nft_chain_nat", "sctp")
-    subprocess.run(["modprobe", "-a", *wanted], check=False)

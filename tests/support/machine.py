@@ -8,6 +8,7 @@ answer may be lost after the work was done.
 from __future__ import annotations
 
 import errno
+import subprocess
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -110,7 +111,7 @@ class Faulty:
         return await self.inner.dump(message)
 
 
-class _NoFlows:
+class NoFlows:
     """Connection tracking that has nothing."""
 
     async def request(self, messages: Sequence[bytes]) -> list[Refusal | None]:
@@ -127,10 +128,16 @@ class _NoFlows:
 
 
 class Machine:
-    """IPVS, links and addresses, and nft, with faults; and the proxy's hands on them."""
+    """IPVS, links and addresses, and nft, with faults; and the proxy's hands on them.
 
-    def __init__(self, ipvs: Transport, route: Transport, netfilter: Transport, nft: Nft) -> None:
+    `device_kind`: the kind of link that kube-ipvs0 is made as.
+    """
+
+    def __init__(
+        self, ipvs: Transport, route: Transport, netfilter: Transport, nft: Nft, device_kind: str = "dummy"
+    ) -> None:
         self.faults = Faults()
+        self.device_kind = device_kind
         self.nft = nft
         self.ipvs, self.route, self.netfilter = ipvs, route, netfilter
 
@@ -150,7 +157,18 @@ class ModelMachine(Machine):
         self.table = FakeIpvs()
         self.links = FakeRoute()
         self.rules = FakeNft()
-        super().__init__(self.table, self.links, _NoFlows(), self.rules)
+        super().__init__(self.table, self.links, NoFlows(), self.rules)
+
+
+def load_modules() -> None:
+    """What the proxy needs of the kernel."""
+    wanted = ("ip_vs", "ip_vs_rr", "dummy", "nf_tables", "nft_masq", "nft_chain_nat", "nf_conntrack_netlink")
+    subprocess.run(["modprobe", "-a", *wanted], check=False)
+
+
+def half_real_machine(nft: Nft) -> Machine:
+    """As `real_machine`, but for IPVS and its device, which the running kernel may lack."""
+    return Machine(FakeIpvs(), Netlink(NETLINK_ROUTE), NoFlows(), nft, "bridge")
 
 
 def real_machine(nft: Nft) -> Machine:
@@ -167,7 +185,7 @@ class Hands(LinuxKernel):
 
     def __init__(self, machine: Machine, faults: Faults) -> None:
         self._render = nftables.change_elements
-        self._device_kind = "dummy"
+        self._device_kind = machine.device_kind
         self._family = 0
         self._index = 0
         self._generic = Faulty(machine.ipvs, faults)
