@@ -155,12 +155,14 @@ class Site:
         """Wait until the daemon has killed itself; else it is killed here, and False."""
         assert self.daemon is not None
         pid = self.daemon.pid
-        with contextlib.suppress(AssertionError):
+        try:
             until(lambda: os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT), seconds, "death")
-            assert self.daemon.kill() == -signal.SIGKILL
-            return True
-        self.daemon.kill()
-        return False
+        except AssertionError:
+            self.daemon.kill()
+            return False
+        code = self.daemon.kill()
+        assert code == -signal.SIGKILL, f"the daemon ended by itself, with {code}"
+        return True
 
     # --- what is, and what should be -----------------------------------------------------------------------
 
