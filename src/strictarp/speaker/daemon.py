@@ -13,7 +13,6 @@ import contextlib
 import gc
 import logging
 import random
-import signal
 from collections.abc import Iterable
 from ipaddress import ip_address
 
@@ -57,6 +56,7 @@ from strictarp.speaker.silence import Silence
 from strictarp.speaker.statuses import Statuses
 from strictarp.speaker.telling import Saying, Teller
 from strictarp.speaker.view import View, Vip
+from strictarp.stopping import cancelled, stop_at_signals, until_stopped
 
 log = logging.getLogger(__name__)
 
@@ -89,21 +89,13 @@ def run(options: Options) -> int:
 
 
 async def _until_signal(options: Options, client_config: kubeconfig.ClientConfig) -> int:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop = stop_at_signals()
     async with Client(client_config) as client:
         speaker = Speaker(options, client)
         work = asyncio.create_task(speaker.run())
-        waiting = asyncio.create_task(stop.wait())
-        await asyncio.wait({work, waiting}, return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
-        if work.done():
-            await work  # it never ends by itself but with an error
+        await until_stopped(work, stop)
         await speaker.leave()
-        work.cancel()
-        await asyncio.wait({work})
+        await cancelled(work)
     log.info("stopped")
     return 0
 
