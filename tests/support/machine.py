@@ -51,17 +51,20 @@ class Faults:
     """What goes wrong. `left`: messages and scripts until the process dies; None: it lives.
 
     `refusals`: a number of error for each of the next changes, 0 for 'as usual', negative: it is carried out
-    and its answer is lost. `changes`: messages and scripts that were to change something.
+    and its answer is lost. `blind`: so many of the next questions are refused. `changes`: messages and
+    scripts that were to change something.
     """
 
     def __init__(self) -> None:
         self.left: int | None = None
         self.refusals: list[int] = []
+        self.blind = 0
         self.changes = 0
 
     def clear(self) -> None:
         self.left = None
         self.refusals = []
+        self.blind = 0
 
     def count(self) -> None:
         """Something is about to be sent. Raises Killed."""
@@ -69,6 +72,13 @@ class Faults:
             if self.left == 0:
                 raise Killed
             self.left -= 1
+
+    def question(self) -> bool:
+        """Something is about to be asked; whether it is refused. Raises Killed."""
+        self.count()
+        refused = self.blind > 0
+        self.blind -= refused
+        return refused
 
     def refusal(self) -> int:
         self.changes += 1
@@ -103,11 +113,13 @@ class Faulty:
         return answers
 
     async def query(self, message: bytes) -> list[Message]:
-        self._faults.count()
+        if self._faults.question():
+            raise Refusal(errno.ENOBUFS)
         return await self.inner.query(message)
 
     async def dump(self, message: bytes) -> list[Message]:
-        self._faults.count()
+        if self._faults.question():
+            raise Refusal(errno.ENOBUFS)
         return await self.inner.dump(message)
 
 
@@ -210,5 +222,6 @@ class Hands(LinuxKernel):
             raise KernelRefused("nft did not finish in time")
 
     async def list_rules(self, family: str, table: str) -> bytes:
-        self._faults.count()
+        if self._faults.question():
+            raise KernelRefused("nft cannot list the table: No buffer space available")
         return await self._nft.list(family, table)

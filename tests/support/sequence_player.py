@@ -18,6 +18,7 @@ from strictarp.proxy.situation import situation
 from strictarp.proxy.sync import Syncer
 from support.machine import Hands, Killed, Machine, ModelMachine
 from support.sequences import (
+    Blind,
     Busy,
     Delete,
     Foreign,
@@ -42,8 +43,8 @@ State = dict[str, object]
 class Player:
     """A process after the other on one machine, and what the API holds meanwhile.
 
-    `excused`: virtual servers of ours whose process ended after somebody else had deleted everything that
-    told whose they are, and before it could look. What it made after that is not excused.
+    `excused`: virtual servers of ours after somebody else had deleted everything that told whose they are,
+    and the process that knew has ended before it could look. What it made after that is not excused.
     """
 
     def __init__(self, machine: Machine, sequence: Sequence) -> None:
@@ -123,6 +124,8 @@ class Player:
                 await self.turn(after)
             case Refuse(numbers):
                 self.machine.faults.refusals += numbers
+            case Blind(questions):
+                self.machine.faults.blind = questions
             case Foreign(what, pick):
                 await self._disturb(what, pick)
             case Busy(pick):
@@ -134,6 +137,8 @@ class Player:
         await self.stranger.do(what, pick)
         if what in LOSSES:
             self._at_risk |= (await self.stranger.look()).servers.keys()
+            if self.hands.looks == 0:
+                await self._excuse()  # of what its predecessor knew this one has seen nothing yet
         if what in NOTICED and pick % 2:
             self.syncer.look_soon()
         elif what in NOTICED:
@@ -199,17 +204,19 @@ class Player:
 
     async def _again(self) -> None:
         """The process is gone; the next one, which looks first of all, starts over what is left."""
-        if self._at_risk:
-            self.excused |= self._at_risk & await self._unknowable()
+        await self._excuse()
         self._at_risk.clear()
         await self._start()
 
-    async def _unknowable(self) -> set[Key]:
+    async def _excuse(self) -> None:
+        """Whose these are nobody can tell any more who has not seen it before."""
+        if not self._at_risk:
+            return
         view, elements = await self.stranger.look(), await self.stranger.elements()
         named = {element for name, element in elements if name in FRONTS}
-        return {
+        self.excused |= {
             key
-            for key in view.servers
+            for key in self._at_risk & view.servers.keys()
             if key[1] not in view.bound
             and place_of(key) not in named
             and not (key[1] in self._node.addresses and key[2] in NODE_PORTS)

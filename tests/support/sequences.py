@@ -21,6 +21,7 @@ from support.proxy_objects import endpoint_slice, service
 
 EXCLUDED = "192.0.2.240/28"
 NAMES = ("default/kubernetes", "default/a", "default/b", "default/c", "prod/a", "prod/dns")
+_ALL = (*NAMES, "prod/again")
 _IPV4 = {name: f"203.0.113.{10 + number}" for number, name in enumerate(NAMES)}
 _IPV6 = {name: f"2001:db8:9::{10 + number}" for number, name in enumerate(NAMES)}
 _NODES = ("node1", "node2", "node3", "")
@@ -84,6 +85,12 @@ class Refuse(msgspec.Struct, frozen=True):
     numbers: tuple[int, ...]
 
 
+class Blind(msgspec.Struct, frozen=True):
+    """The kernel does not answer so many of the next questions."""
+
+    questions: int
+
+
 class Foreign(msgspec.Struct, frozen=True):
     """Somebody else changes the kernel; `pick` says which of the things that are there."""
 
@@ -107,7 +114,7 @@ class Kill(msgspec.Struct, frozen=True):
     after: int
 
 
-Step: TypeAlias = Put | Delete | See | Reconfigure | Turn | Refuse | Foreign | Busy | Restart | Kill
+Step: TypeAlias = Put | Delete | See | Reconfigure | Turn | Refuse | Blind | Foreign | Busy | Restart | Kill
 
 
 class Sequence(msgspec.Struct, frozen=True):
@@ -145,6 +152,9 @@ def _steps(rng: Random, families: tuple[int, ...]) -> list[Step]:
         (6, lambda: [See(_node(rng, families), frozenset(rng.sample(_NODES[1:3], rng.randint(0, 2))))]),
         (2, lambda: [Reconfigure(_config(rng))]),
         (6, lambda: [Refuse(tuple(_refusals(rng)))]),
+        (2, lambda: [Blind(rng.randint(1, 6))]),
+        (1, lambda: [Delete(key) for name in _ALL for key in (name, *(f"{name}-{n}" for n in (1, 2, 3)))]),
+        (1, lambda: [Put(make(rng)) for _ in range(12) for make in (_service, _slice)]),
         (8, lambda: [Foreign(rng.choice(FOREIGN), rng.randrange(1000))]),
         (4, lambda: [Busy(rng.randrange(1000)) for _ in range(rng.randint(1, 4))]),
         (3, lambda: [Restart()]),
@@ -174,7 +184,7 @@ def _again(rng: Random) -> list[Step]:
 
 
 def _name(rng: Random) -> str:
-    return rng.choice((*NAMES, "prod/again"))
+    return rng.choice(_ALL)
 
 
 def _slice_key(rng: Random) -> str:
