@@ -202,5 +202,5 @@ def test_a_resource_that_mends_gives_the_object_and_names_what_it_left_out() -> 
     )
     assert (page.items, page.refused) == (
         (_named("a"),),
-        (Refused("a", "spec: odd"), Refused("?", "metadata: odd")),
+        (Refused("a", "spec: odd"), Refused("?", "metadata: odd", body=b'{"metadata": 5, "spec": 5}')),
     )

@@ -24,12 +24,19 @@ UNNAMED = "?"
 class Refused(msgspec.Struct, frozen=True, gc=False):
     """An object, or a part of one, that could not be decoded.
 
-    `key` is "?" where not even the name could be read.
+    `key` is "?" where not even the name could be read. `body` is the object as it came, where all of it is
+    refused, for those who need to know at least a part of it.
     """
 
     key: str
     reason: str
     resource_version: str = ""
+    body: bytes = b""
+
+    def told(self) -> str:
+        """`FIELD: what is wrong`."""
+        message, _, field = self.reason.partition(" - at `$.")
+        return f"{field.rstrip('`') or 'metadata'}: {message}"
 
 
 class Upsert(msgspec.Struct, Generic[T], frozen=True, gc=False):
@@ -227,11 +234,11 @@ def _refused(raw: msgspec.Raw, reason: str) -> Refused:
     try:
         meta = _named.decode(raw).metadata
     except _FAULTS:
-        return Refused(UNNAMED, reason)
+        return Refused(UNNAMED, reason, body=bytes(raw))
     if not meta.name:
-        return Refused(UNNAMED, reason)
+        return Refused(UNNAMED, reason, body=bytes(raw))
     key = f"{meta.namespace}/{meta.name}" if meta.namespace else meta.name
-    return Refused(key, reason, meta.resource_version)
+    return Refused(key, reason, meta.resource_version, bytes(raw))
 
 
 def _error_event(raw: msgspec.Raw, what: str) -> ApiError:
