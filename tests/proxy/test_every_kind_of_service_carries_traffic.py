@@ -179,7 +179,8 @@ def test_traffic_to_cluster_ips_is_masqueraded_as_each_detector_says(kinds: Worl
         file.write_text(text.replace(CLUSTER_CIDR, lines))
 
         def in_force(seen: tuple[str, str] = seen) -> bool:
-            return (kinds.connect(FAR, 80, "pod")[1], kinds.connect(INNER, 80)[1]) == seen
+            pod, client = kinds.callers(FAR, 80, "pod", count=1), kinds.callers(INNER, 80, count=1)
+            return (pod, client) == ({seen[0]}, {seen[1]})
 
         until(in_force, 20, lines)
         assert kinds.callers(FAR, 80, "node", count=1) == {NODE}
