@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from strictarp.kube.objects import ENDPOINTSLICES, NODES
+from strictarp.kube.objects import ENDPOINTSLICES
 from strictarp.lab.namespaces import entered
 from support import more_traffic
 from support.forked import until
@@ -152,36 +152,3 @@ def test_a_drain_under_load_resets_and_refuses_nothing(kinds: World) -> None:
         load.stop()
         kinds.put(ENDPOINTSLICES, BOTH)
     assert load.losses == []
-
-
-CLUSTER_CIDR = "clusterCIDR: 198.51.100.0/24,2001:db8:2::/64"
-DETECTORS = {
-    "detectLocalMode: InterfaceNamePrefix\ndetectLocal: {interfaceNamePrefix: br}": (NODE, CLIENT),
-    "detectLocalMode: NodeCIDR": (POD, POD_GATEWAY),
-    "iptables: {masqueradeAll: true}": (NODE, POD_GATEWAY),
-    "detectLocalMode: BridgeInterface\ndetectLocal: {bridgeInterface: pod0}": (POD, POD_GATEWAY),
-    "detectLocalMode: ClusterCIDR": (POD, CLIENT),
-    CLUSTER_CIDR: (POD, POD_GATEWAY),
-}
-"""Lines of the configuration → who calls: a pod, after a backend elsewhere; the client, after the pod.
-
-Each differs from the one before, so that an answer tells that it is in force.
-"""
-
-
-def test_traffic_to_cluster_ips_is_masqueraded_as_each_detector_says(kinds: World) -> None:
-    node = {"metadata": {"name": "node1"}}
-    kinds.put(NODES, {**node, "spec": {"podCIDRs": ["198.51.100.16/28", "2001:db8:2::/64"]}})
-    file = kinds.folder / "config"
-    text = file.read_text()
-    assert CLUSTER_CIDR in text
-    for lines, seen in DETECTORS.items():
-        file.write_text(text.replace(CLUSTER_CIDR, lines))
-
-        def in_force(seen: tuple[str, str] = seen) -> bool:
-            pod, client = kinds.callers(FAR, 80, "pod", count=1), kinds.callers(INNER, 80, count=1)
-            return (pod, client) == ({seen[0]}, {seen[1]})
-
-        until(in_force, 20, lines)
-        assert kinds.callers(FAR, 80, "node", count=1) == {NODE}
-    kinds.put(NODES, node)
