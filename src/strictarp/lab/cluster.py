@@ -95,7 +95,7 @@ class Cluster:
                 self._stand_in.restore_node(name)
         tell("starting the API server")
         self._keep_api_server()
-        await self._api_ready()
+        await self.api_ready()
         await self.apply(manifests.cluster(self.network.nodes.values(), str(self.kubeconfig)))
         tell("starting the daemons")
         if self._stand_in is None:
@@ -148,7 +148,8 @@ class Cluster:
         """What a node has of its own below /var/lib."""
         return self.state / "nodes" / name / "lib"
 
-    async def _api_ready(self) -> None:
+    async def api_ready(self) -> None:
+        """Wait until the API server answers. Raises UserError after a limit."""
         limit = time.monotonic() + API_START_LIMIT
         while True:
             try:
