@@ -11,6 +11,8 @@ from strictarp.arp import frames
 from strictarp.arp.frames import ETHERTYPE_ARP, ArpFrame
 
 BATCH = 64
+CATCH_UP = 0.05
+"""Seconds that it may be behind."""
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -18,8 +20,8 @@ class _Iovec(ctypes.Structure):
     _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
 
 
-class _Message(ctypes.Structure):
-    """struct mmsghdr, native alignment."""
+class _Header(ctypes.Structure):
+    """struct msghdr."""
 
     _fields_ = (
         ("name", ctypes.c_void_p),
@@ -29,8 +31,13 @@ class _Message(ctypes.Structure):
         ("control", ctypes.c_void_p),
         ("control_length", ctypes.c_size_t),
         ("flags", ctypes.c_int),
-        ("sent", ctypes.c_uint),
     )
+
+
+class _Message(ctypes.Structure):
+    """struct mmsghdr."""
+
+    _fields_ = (("header", _Header), ("sent", ctypes.c_uint))
 
 
 def request(source: bytes, sender: str, target: str) -> bytes:
@@ -50,13 +57,13 @@ def request(source: bytes, sender: str, target: str) -> bytes:
 def flood(link: str, frame: bytes, *, rate: int, seconds: float) -> int:
     """Send a frame `rate` times a second; returns how many the kernel took. Raises OSError.
 
-    Behind its time it sends faster, but what it is more than a batch behind is given up.
+    Behind its time it sends faster; what it is more than CATCH_UP behind is given up.
     """
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sock:
         sock.bind((link, ETHERTYPE_ARP))
         data = ctypes.create_string_buffer(frame, len(frame))
         vector = _Iovec(ctypes.addressof(data), len(frame))
-        message = _Message(iov=ctypes.pointer(vector), iov_length=1)
+        message = _Message(_Header(iov=ctypes.pointer(vector), iov_length=1))
         batch = (_Message * BATCH)(*[message] * BATCH)
         began = time.monotonic()
         sent, due = 0, began
@@ -69,7 +76,7 @@ def flood(link: str, frame: bytes, *, rate: int, seconds: float) -> int:
                 number = ctypes.get_errno()
                 raise OSError(number, f"cannot send on {link}")
             sent += done
-            due = max(due + BATCH / rate, now - BATCH / rate)
+            due = max(due + BATCH / rate, now - CATCH_UP)
     return sent
 
 
