@@ -48,6 +48,7 @@ def _isolation(function: F) -> F:
 
 def _intervals(function: F) -> F:
     for flag, text in (
+        ("--season-ms", "How long a node must be there to be as good as the others."),
         ("--late-ms", "How late a claim's end may be noticed."),
         ("--claim-ms", "How long a claim asks the wire."),
         ("--hello-ms", "Interval of the speakers' hellos."),

@@ -37,6 +37,7 @@ class Timing(msgspec.Struct, frozen=True):
     hello_ms: int = 100
     claim_ms: int = 100
     late_ms: int = 20
+    season_ms: int = 30_000
 
     def flags(self) -> tuple[str, ...]:
         """As the speaker's command line takes them."""
@@ -44,6 +45,7 @@ class Timing(msgspec.Struct, frozen=True):
             *("--hello-ms", str(self.hello_ms)),
             *("--claim-ms", str(self.claim_ms)),
             *("--late-ms", str(self.late_ms)),
+            *("--season-ms", str(self.season_ms)),
         )
 
 

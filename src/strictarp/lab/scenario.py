@@ -112,6 +112,24 @@ class RestartSpeakers(Step, frozen=True):
     pause: float = 1.0
 
 
+class Move(Step, frozen=True):
+    """`strictarp move` of the Service to a node."""
+
+    to: str
+
+
+class Drain(Step, frozen=True):
+    """`strictarp drain` of a node."""
+
+    node: str
+
+
+class Undrain(Step, frozen=True):
+    """`strictarp undrain` of a node."""
+
+    node: str
+
+
 class ReplaceCard(Step, frozen=True):
     """Another network card in a node: the link goes, and comes back `away` seconds later with another MAC."""
 
@@ -153,6 +171,9 @@ AnyStep: TypeAlias = (
     | ApiAway
     | ApiBack
     | RestartSpeakers
+    | Move
+    | Drain
+    | Undrain
     | ReplaceCard
     | ChangeMac
     | ForeignHost
@@ -173,6 +194,9 @@ VERBS: dict[str, type[AnyStep]] = {
     "api-away": ApiAway,
     "api-back": ApiBack,
     "restart-speakers": RestartSpeakers,
+    "move": Move,
+    "drain": Drain,
+    "undrain": Undrain,
     "replace-card": ReplaceCard,
     "change-mac": ChangeMac,
     "foreign-host": ForeignHost,
@@ -290,8 +314,8 @@ def _check(where: str, step: AnyStep) -> None:
     """The values of one step: names that exist, times and rates that can be."""
     for field, value in msgspec.structs.asdict(step).items():
         match field:
-            case "node" if not _NODE.fullmatch(value):
-                raise UserError(f"{where}: node: {value!r} is no node; write {OWNER}, {OTHER} or node1 …")
+            case "node" | "to" if not _NODE.fullmatch(value):
+                raise UserError(f"{where}: {field}: {value!r} is no node; write {OWNER}, {OTHER} or node1 …")
             case "process" if not _PROCESS.fullmatch(value):
                 raise UserError(
                     f"{where}: process: {value!r} is none; write speaker@NODE, proxy@NODE, web@NODE, "
@@ -335,7 +359,7 @@ def _nodes_named(step: AnyStep) -> Iterator[str]:
     if isinstance(step, Partition):
         for island in step.islands:
             yield from island
-    elif node := getattr(step, "node", ""):
+    elif node := getattr(step, "node", "") or getattr(step, "to", ""):
         yield node
     elif (found := _PROCESS.fullmatch(getattr(step, "process", ""))) and found["node"]:
         yield found["node"]

@@ -8,7 +8,7 @@ import signal
 import time
 
 from strictarp.errors import UserError
-from strictarp.lab import scenario, stranger
+from strictarp.lab import layout, manifests, scenario, stranger
 from strictarp.lab.cluster import Cluster
 from strictarp.lab.kubelet import Keeper
 from strictarp.lab.scenario import OTHER, OWNER, AnyStep
@@ -33,6 +33,7 @@ class Stage:
         self._divided_since: float | None = None
         self._off: set[str] = set()
         self._cut: set[str] = set()
+        self._drained: set[str] = set()
         self._stopped: dict[str, int] = {}
         self._api_away = False
 
@@ -75,6 +76,14 @@ class Stage:
                 self._continue(step.process)
             case scenario.RestartSpeakers():
                 await self._restart_speakers(step.pause)
+            case scenario.Move():
+                service = f"default/{manifests.WEB}"
+                await self._strictarp("move", service, "--to", self.node(step.to))
+            case scenario.Drain():
+                self._drained.add(self.node(step.node))
+                await self._strictarp("drain", self.node(step.node))
+            case scenario.Undrain():
+                await self._undrain(self.node(step.node))
             case scenario.ApiAway():
                 self._api_away = True
                 self.cluster.kill("apiserver", away=step.seconds)
@@ -127,6 +136,17 @@ class Stage:
         self.woken.append((self.node(process.partition("@")[2]), time.monotonic()))
         running.signal(signal.SIGCONT)
 
+    async def _undrain(self, node: str) -> None:
+        self._drained.discard(node)
+        await self._strictarp("undrain", node)
+
+    async def _strictarp(self, *words: str) -> None:
+        """Run a command of ours as a user would, on the client."""
+        argv = ("strictarp", *words, "--kubeconfig", str(self.cluster.kubeconfig))
+        code, _, err = await self.cluster.run(layout.CLIENT, *argv)
+        if code != 0:
+            raise UserError(f"strictarp {' '.join(words)}: exit {code}: {err.strip()}")
+
     def _heal(self) -> None:
         self.cluster.network.join()
         if self._divided_since is not None:
@@ -178,6 +198,8 @@ class Stage:
         for node in list(self._off):
             await self.cluster.power_on(node)
         self._off.clear()
+        for node in list(self._drained):
+            await self._undrain(node)
 
 
 async def _started_again(keeper: Keeper, starts: int) -> None:
