@@ -63,17 +63,8 @@ class Stage:
         match step:
             case scenario.Wait():
                 await asyncio.sleep(step.seconds)
-            case scenario.Kill():
-                self.keeper(step.process).kill(away=step.away)
-            case scenario.Terminate():
-                self.keeper(step.process).terminate(away=step.away)
-            case scenario.Stop():
-                self._stop(step.process)
-                if step.seconds:
-                    await asyncio.sleep(step.seconds)
-                    self._continue(step.process)
-            case scenario.Continue():
-                self._continue(step.process)
+            case scenario.Kill() | scenario.Terminate() | scenario.Stop() | scenario.Continue():
+                await self._disturb_process(step)
             case scenario.RestartSpeakers():
                 await self._restart_speakers(step.pause)
             case scenario.Move():
@@ -91,6 +82,22 @@ class Stage:
                 await self._api_back()
             case _:
                 await self._disturb_network(step)
+
+    async def _disturb_process(
+        self, step: scenario.Kill | scenario.Terminate | scenario.Stop | scenario.Continue
+    ) -> None:
+        match step:
+            case scenario.Kill():
+                self.keeper(step.process).kill(away=step.away)
+            case scenario.Terminate():
+                self.keeper(step.process).terminate(away=step.away)
+            case scenario.Stop():
+                self._stop(step.process)
+                if step.seconds:
+                    await asyncio.sleep(step.seconds)
+                    self._continue(step.process)
+            case scenario.Continue():
+                self._continue(step.process)
 
     async def _disturb_network(self, step: AnyStep) -> None:
         match step:
