@@ -29,6 +29,7 @@ from strictarp.lab.apiserver.server import Server, serve
 from strictarp.lab.apiserver.targets import parse_path
 from strictarp.lab.manifests import Document, document
 from strictarp.lab.topology import Network
+from strictarp.speaker.links import Place
 from strictarp.speaker.membership import lease_body
 
 SUBNET = ipaddress.IPv4Network("198.18.0.0/16")
@@ -55,6 +56,7 @@ def objects(services: int, nodes: Iterable[Document]) -> Iterator[tuple[str, Doc
     key = {"key": "a2V5IG9mIHRoZSBiZW5jaG1hcmssIDMyIGJ5dGVzIGxvbmc="}
     secret = document("v1", "Secret", "strictarp-hello", manifests.NAMESPACE, data=key)
     yield f"/api/v1/namespaces/{manifests.NAMESPACE}/secrets/strictarp-hello", secret
+    yield f"/api/v1/namespaces/{manifests.NAMESPACE}", document("v1", "Namespace", manifests.NAMESPACE)
     system = document("v1", "Namespace", "kube-system")
     system["metadata"] = {"name": "kube-system", "uid": "11111111-2222-3333-4444-555555555555"}
     yield "/api/v1/namespaces/kube-system", system
@@ -105,10 +107,12 @@ def _service(name: str, ip: str) -> Iterator[tuple[str, Document]]:
 
 
 def far_nodes(first: int, count: int) -> Iterator[tuple[Document, Document]]:
-    """Nodes that are on no segment of ours, and the Leases of their speakers."""
+    """Nodes that live by the API only, and the Leases of their speakers, which say that they are near."""
     for number in range(first, first + count):
-        host = layout.Host(f"node{number}", f"10.0.0.{number}", f"02:00:00:00:01:{number:02x}", "")
-        lease = lease_body(host.name, (), "2026-01-01T00:00:00.000000Z")
+        mac = f"02:00:00:00:01:{number:02x}"
+        host = layout.Host(f"node{number}", str(SUBNET[number + 100]), mac, "")
+        card = Place(number, "eth0", frames.parse_mac(mac), True, ((SUBNET[number + 100].packed, 16),))
+        lease = lease_body(host.name, (card,), "2026-01-01T00:00:00.000000Z")
         yield manifests.node_object(host), lease
 
 

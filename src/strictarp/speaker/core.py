@@ -88,6 +88,8 @@ class Core:
         self.macs: dict[bytes, int] = {}
         self.lease_macs: dict[bytes, int] = {}
         self.peers = Peers(settings.silence_permille)
+        self.seasoned_peers: set[int] | None = None
+        """Nodes whose peer is live and seasoned, once this step has asked for them."""
         self.unsynced: set[Peer] = set()
         """Peers whose whole set is not known here."""
         self.heard_ever: set[int] = set()
