@@ -15,7 +15,7 @@ from functools import lru_cache
 
 import msgspec
 
-from strictarp.kube.custom import ANNOUNCE_AGAIN
+from strictarp.kube.custom import ANNOUNCE_AGAIN, DRAIN, MOVE_TO
 from strictarp.kube.objects import EndpointConditions, EndpointSlice, Node, Service
 from strictarp.speaker import advertising, election
 from strictarp.speaker.advertising import Advertising
@@ -55,12 +55,14 @@ class Options(msgspec.Struct, frozen=True):
 class Standing(msgspec.Struct, frozen=True):
     """What holds for a node whatever the Service.
 
-    against: why it may not announce. behind: it comes after all that are not. segments: where it has a link,
-    as (bits of the address, bits that vary, number of the network); None: not known, then anywhere.
+    against: why it may not announce. behind: it comes after all that are not. drained: it comes last, and
+    gives away what it owns. segments: where it has a link, as (bits of the address, bits that vary, number
+    of the network); None: not known, then anywhere.
     """
 
     against: str | None = None
     behind: bool = False
+    drained: bool = False
     segments: frozenset[tuple[int, int, int]] | None = None
 
     def out_of_reach(self, addresses: Iterable[Address]) -> frozenset[Address]:
@@ -98,6 +100,7 @@ def standings(
         name: Standing(
             _against(nodes.get(name), options),
             is_behind(nodes.get(name), options),
+            is_drained(nodes.get(name)),
             frozenset(map(_segment, subnets[name])) if name in subnets else None,
         )
         for name in sorted(members)
@@ -118,7 +121,7 @@ class Verdict(msgspec.Struct, frozen=True):
     announce it; `order` is empty then. against: node → why it may not, empty for want of a link; Services
     share one mapping. matching: the advertisements that count, for `interfaces_of`. out_of_reach: of
     candidates that reach only some of the addresses, the others. again: value of the annotation that asks for
-    an announcement, empty without.
+    an announcement, empty without. wish: the node that its annotation names as the next owner, empty without.
     """
 
     service: str
@@ -129,6 +132,7 @@ class Verdict(msgspec.Struct, frozen=True):
     matching: tuple[Advertising, ...] = ()
     out_of_reach: Mapping[str, frozenset[Address]] = {}
     again: str = ""
+    wish: str = ""
 
     @property
     def reasons(self) -> dict[str, str]:
@@ -183,7 +187,9 @@ def evaluate(service: Service, slices: Sequence[EndpointSlice], facts: Facts) ->
         else:
             reasons[node] = against
     behind = {node for node in scores if facts.standings[node].behind or node in partial}
-    order = election.order(scores, str(addresses[0]), behind)
+    drained = {node for node in scores if facts.standings[node].drained}
+    order = election.order(scores, str(addresses[0]), behind, drained)
+    annotations = service.metadata.annotations or {}
     return Verdict(
         key,
         addresses,
@@ -192,7 +198,8 @@ def evaluate(service: Service, slices: Sequence[EndpointSlice], facts: Facts) ->
         _shared(tuple(reasons.items())),
         matching,
         partial,
-        (service.metadata.annotations or {}).get(ANNOUNCE_AGAIN, ""),
+        annotations.get(ANNOUNCE_AGAIN, ""),
+        annotations.get(MOVE_TO, "").strip(),
     )
 
 
@@ -276,6 +283,12 @@ def is_behind(node: Node | None, options: Options) -> bool:
     if any(taint.key == OUT_OF_SERVICE_TAINT for taint in node.spec.taints or ()):
         return True
     return options.cordoned_last and node.spec.unschedulable
+
+
+def is_drained(node: Node | None) -> bool:
+    """Its annotation says so, by any value but `false`."""
+    value = (node.metadata.annotations or {}).get(DRAIN, "") if node is not None else ""
+    return value.strip().lower() not in ("", "false")
 
 
 def is_not_ready(node: Node | None) -> bool:
