@@ -51,7 +51,8 @@ def print_scenarios(scenarios: Iterable[Scenario]) -> None:
 
 def result_line(result: dict[str, Any]) -> str:
     """One line on a scenario that has just ended."""
-    return f"{_mark(bool(result.get('holds')))} {result.get('scenario')}, {result.get('times')} times"
+    figures = ", ".join(f"{each['figure']} {_number(each['worst'])}" for each in result["measures"])
+    return f"{_mark(result['holds'])} {result['scenario']}, {result['times']} times, worst: {figures}"
 
 
 def print_run(report: RunReport) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import msgspec
 
+from strictarp.speaker.priority import go_first
+
 INTERVAL = 0.2
 OPEN_LIMIT = 5.0
 ANSWER_LIMIT = 5.0
@@ -118,6 +120,7 @@ def _is_whole(answer: bytes) -> bool:
 
 def run(target: tuple[str, int], out: Path, *, connections: int) -> int:
     """Hold until SIGTERM; writes a Held to `out`. A file `.ready` beside it says that all are open."""
+    go_first()  # a busy machine is not to be taken for an outage
     ready = out.with_suffix(".ready")
     ready.unlink(missing_ok=True)
     holding = Holding(*target, connections)
