@@ -29,6 +29,7 @@ def take_view(core: Core, view: View) -> None:
                 announce_again(core, slot)
             slot.view = vip
             note_view(core, slot)
+            handover.withdraw_if_needless(core, slot)
         if slot.phase is Phase.ACCEPTED and not vip.eligible:
             handover.expire_accepted(core, slot)
         if slot.phase is Phase.CLAIMING and not vip.eligible:
