@@ -1,6 +1,7 @@
 """Runs the speaker's protocol under simulated networks: many seeds, or one as a readable trace.
 
     python tools/simulate.py 0:500            seeds 0 to 499, on all processors
+    python tools/simulate.py fresh:500        500 seeds from a random one on, which is told
     python tools/simulate.py 17               one seed, as a readable trace
     python tools/simulate.py 0:500 --kinds crash,partition
     python tools/simulate.py 0:100000 --record runs.txt
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import random
 import sys
 import time
 from collections import Counter
@@ -30,6 +32,7 @@ from simulation.schedule import KINDS, draw  # noqa: E402
 
 _PORTION = 100
 """Seeds of one line of a record."""
+_FRESH = 10**9
 
 
 class Outcome(NamedTuple):
@@ -140,7 +143,7 @@ def spread(times: list[int]) -> str:
 def main(argv: list[str]) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description="The speaker's protocol under simulated networks.")
-    parser.add_argument("seeds", help="one seed (prints its trace), or a range a:b without b")
+    parser.add_argument("seeds", help="one seed (prints its trace), a range a:b without b, or fresh:NUMBER")
     parser.add_argument("--kinds", default="", help=f"only these kinds of faults, of: {', '.join(KINDS)}")
     parser.add_argument("--record", type=Path, metavar="FILE", help="add results here; goes on where it ends")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
@@ -151,8 +154,16 @@ def main(argv: list[str]) -> int:
     kinds = tuple(kind for kind in arguments.kinds.split(",") if kind)
     unknown = [kind for kind in kinds if kind not in KINDS]
     first, colon, last = arguments.seeds.partition(":")
+    if first == "fresh" and last.isdecimal():
+        first = str(random.SystemRandom().randrange(_FRESH))
+        last = str(int(first) + int(last))
+        print(f"seeds {first}:{last}", flush=True)
     if unknown or not first.isdecimal() or (colon and not (last.isdecimal() and int(first) < int(last))):
-        said = f"no such kind: {', '.join(unknown)}" if unknown else f"{arguments.seeds!r}: give 17 or 0:500"
+        said = (
+            f"no such kind: {', '.join(unknown)}"
+            if unknown
+            else f"{arguments.seeds!r}: give 17, 0:500 or fresh:500"
+        )
         print(f"simulate: {said}", file=sys.stderr)
         return 64
     if not colon:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from simulation.clock import Clock
 from simulation.trace import Conditions, Trace, What
@@ -171,48 +171,42 @@ class Segment:
             if len(self.recorded) > 4096:
                 oldest = self.clock.now - _KEEP
                 self.recorded = [entry for entry in self.recorded if entry[0] >= oldest]
-        if not data[0] & 1:
-            target = self.by_mac.get(data[:6])
-            if target is not None:
-                if target != port:
-                    self._carry(port, target, data)
-                return
         ours = data[12:14] == _HELLO_ETHERTYPE
-        troubled = self._troubled
-        for target in self._heeding[ours]:
-            if target == port:
-                continue
-            if troubled:
-                self._carry(port, target, data)
-            else:
-                self._deliver(port, target, data)
-
-    def _carry(self, port: int, target: int, data: bytes) -> None:
-        pair = (port, target)
-        ours = data[12:14] == _HELLO_ETHERTYPE
-        if pair in self._down or (ours and pair in self._filtered):
+        known = None if data[0] & 1 else self.by_mac.get(data[:6])
+        heeding = self._heeding[ours] if known is None else (known,)
+        targets = [target for target in heeding if target != port]
+        if not self._troubled:
+            self._deliver(port, targets, data)
             return
+        for target in targets:
+            if self._passes(port, target, ours=ours):
+                self._deliver(port, (target,), data)
+
+    def _passes(self, port: int, target: int, *, ours: bool) -> bool:
+        """Whether a frame gets through what is cut, filtered and lost. ours: it is a speaker's."""
+        pair = (port, target)
+        if pair in self._down or (ours and pair in self._filtered):
+            return False
         if self._loss and self.chance.random() < self._loss:
             if ours:
                 sender = self.ports[port].label
                 self.trace.add(self.clock.now, What.LOST, self.ports[target].label, info=sender)
-            return
-        self._deliver(port, target, data)
+            return False
+        return True
 
-    def _deliver(self, port: int, target: int, data: bytes) -> None:
-        chance = self.chance.random
-        to = self.ports[target]
+    def _deliver(self, port: int, targets: Sequence[int], data: bytes) -> None:
+        chance, at, ports = self.chance.random, self.clock.at, self.ports
         least, most = self.delay
-        time = self.clock.now + least + int(chance() * (most - least + to.lag))
-        if self._extra:
-            time += self._extra.get((port, target), 0)
-        if self._spread:
-            time += int(chance() * self._spread)
-        else:
-            # A switch keeps the order of two ports.
-            arrived = to.arrived.get(port, 0)
-            time = max(time, arrived)
-            to.arrived[port] = time
-        self.clock.at(time, to.receive, data)
-        if self._duplicate and chance() < self._duplicate:
-            self.clock.at(time + int(chance() * most), to.receive, data)
+        soonest, room = self.clock.now + least, most - least
+        for target in targets:
+            to = ports[target]
+            time = soonest + int(chance() * (room + to.lag))
+            if self._extra:
+                time += self._extra.get((port, target), 0)
+            if self._spread:
+                time += int(chance() * self._spread)
+            else:  # a switch keeps the order of two ports
+                time = to.arrived[port] = max(time, to.arrived.get(port, 0))
+            at(time, to.receive, data)
+            if self._duplicate and chance() < self._duplicate:
+                at(time + int(chance() * most), to.receive, data)

@@ -8,8 +8,8 @@ import pytest
 from simulation.run import run
 from simulation.schedule import KINDS, draw
 
-SCHEDULES = 240
-_CHUNK = 20
+SCHEDULES = 2_000
+_CHUNK = 50
 
 
 @pytest.mark.parametrize("first", range(0, SCHEDULES, _CHUNK))

@@ -209,8 +209,6 @@ class Core:
 
     def flush_claims(self) -> None:
         """Send the CLAIMs and probes that this step collected."""
-        if not (self.claims or self.probes or self.asks_gateway):
-            return
         for (node, incarnation, seq), entries in self.claims.items():
             for start in range(0, len(entries), MAX_CLAIM_ENTRIES):
                 part = tuple(entries[start : start + MAX_CLAIM_ENTRIES])

@@ -26,6 +26,7 @@ from strictarp.speaker.peers import Peer
 from strictarp.speaker.presence import hear_anything
 from strictarp.speaker.slots import Phase, Slot
 
+_FOREIGN = Phase.FOREIGN
 _NONCE_LENGTH = 8
 _MOST_PENDING = 512
 
@@ -173,11 +174,13 @@ def _meet_list(core: Core, peer: Peer) -> None:
         slot = slots.get(vip)
         if slot is None:
             continue
+        if epoch > slot.highest:
+            slot.saw_epoch(epoch)
+        if slot.phase is _FOREIGN:
+            continue
         if slot.owned:
             _meet_owner(core, slot, peer, epoch)
-            continue
-        slot.saw_epoch(epoch)
-        if slot.phase is Phase.CLAIMING and (core.isolated or not peer.isolated):
+        elif slot.phase is Phase.CLAIMING and (core.isolated or not peer.isolated):
             claims.abort(core, slot, "its owner says hello", hold=peer.silence, node=peer.node)
 
 

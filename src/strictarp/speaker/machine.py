@@ -95,7 +95,8 @@ class Machine:
         core.now = now
         core.out = []
         core.told = []
-        presence.lose_stale_lease(core)
+        if core.stalled or not core.lease_holds:
+            presence.lose_stale_lease(core)
         if type(event) is FrameReceived:
             _hear(core, event.data)
         else:
@@ -104,7 +105,8 @@ class Machine:
             look_at_all(core)
         if core.drain_until is not None:
             handover.finish_drain(core)
-        core.flush_claims()
+        if core.claims or core.probes or core.asks_gateway:
+            core.flush_claims()
         if core.wants_hello:
             presence.flush_hello(core)
         return core.out + core.told if core.told else core.out
