@@ -16,12 +16,15 @@ class Objects(NamedTuple):
     """What users and controllers wrote.
 
     vips: packed address → nodes that are selected and their scores. not_ready: nodes that the API calls so.
-    beside: second address of a Service → its first.
+    beside: second address of a Service → its first. wishes: first address of a Service → the node that it is
+    to be handed over to. drained: nodes that are to own nothing.
     """
 
     vips: dict[bytes, dict[str, int]]
     not_ready: frozenset[str] = frozenset()
     beside: Mapping[bytes, bytes] = MappingProxyType({})
+    wishes: Mapping[bytes, str] = MappingProxyType({})
+    drained: frozenset[str] = frozenset()
 
 
 class Watcher:
@@ -145,7 +148,7 @@ class Api:
             for name, at in watcher.seen.items()
             if watcher.away or now - at <= self.expiry or name == watcher.name
         ]
-        basis = (id(objects), watcher.away, live, [self.leases.get(name) for name in live])
+        basis = (objects, watcher.away, live, [self.leases.get(name) for name in live])
         if basis == watcher.told:
             return
         watcher.told = basis
@@ -158,15 +161,18 @@ class Api:
         for address, scores in objects.vips.items():
             chosen = {name: score for name, score in scores.items() if name in members}
             first = objects.beside.get(address, b"")
-            candidates = self._ordered(chosen, first or address, objects.not_ready)
-            vips[address] = Vip(address, candidates, watcher.name in chosen, first)
+            candidates = self._ordered(chosen, first or address, objects.not_ready, objects.drained)
+            wish = objects.wishes.get(first or address, "")
+            if wish not in chosen.keys() - objects.drained:
+                wish = ""
+            vips[address] = Vip(address, candidates, watcher.name in chosen, first, wish=wish)
         watcher.tell(View(vips, members, api_alive=not watcher.away))
 
     def _ordered(
-        self, chosen: dict[str, int], address: bytes, behind: frozenset[str]
+        self, chosen: dict[str, int], address: bytes, behind: frozenset[str], drained: frozenset[str]
     ) -> tuple[Candidate, ...]:
         """The order of election, worked out once for all who ask."""
-        key = (address, behind, *chosen.items())
+        key = (address, behind, drained, *chosen.items())
         if key not in self._orders:
-            self._orders[key] = order(chosen, str(ipaddress.ip_address(address)), behind)
+            self._orders[key] = order(chosen, str(ipaddress.ip_address(address)), behind, drained)
         return self._orders[key]
