@@ -3,12 +3,14 @@
 `make sim SEEDS=0:2000` runs more of them, `make sim SEED=17` prints one as a trace.
 """
 
+import os
+
 import pytest
 
 from simulation.run import run
 from simulation.schedule import KINDS, draw
 
-SCHEDULES = 2_000
+SCHEDULES = int(os.environ.get("STRICTARP_SCHEDULES", "2000"))
 _CHUNK = 50
 
 
