@@ -257,8 +257,10 @@ class Node:
             self._kernel(data)
         if self.process is _RUNNING:
             self._handle(data)
-            if self.process is _RUNNING:
-                self._schedule()
+            if self.process is _RUNNING and self.machine is not None:
+                due = self.machine.next_deadline()
+                if due != self.due:
+                    self._set_timer(due)
         elif self.process is Process.STOPPED and len(self.queue) < _SOCKET_BUFFER:
             self.queue.append(data)
 
@@ -389,10 +391,13 @@ class Node:
             return
         due = self.machine.next_deadline()
         if due != self.due:
-            self.due = due
-            if due is not None:
-                lag = int(self.chance.random() * self.lag) if late else 0
-                self.clock.at(self.time.true(due) + lag, self._ring, due, self.births)
+            self._set_timer(due, late=late)
+
+    def _set_timer(self, due: int | None, *, late: bool = True) -> None:
+        self.due = due
+        if due is not None:
+            lag = int(self.chance.random() * self.lag) if late else 0
+            self.clock.at(self.time.true(due) + lag, self._ring, due, self.births)
 
     def _ring(self, due: int, birth: int) -> None:
         if due == self.due and birth == self.births and self.process is Process.RUNNING:

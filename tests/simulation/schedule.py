@@ -96,8 +96,8 @@ KINDS: dict[str, Kind] = {
 
 
 _ONCE = "new keys"
-_MANY = (90, 130, 250)
-"""VIPs of a schedule in which an owner's set does not fit into a hello."""
+_MANY = (90, 110)
+"""VIPs of a schedule in which an owner's set does not fit into a hello: one node is preferred for all."""
 _MANY_OFTEN = 0.004
 
 

@@ -1,5 +1,5 @@
-"""Many nodes, and many IPs at once. STRICTARP_NODES=100 and STRICTARP_ADDRESSES=1000 take minutes, so by default
-it is fewer.
+"""Many nodes, and many IPs at once. STRICTARP_NODES=100 and STRICTARP_ADDRESSES=1000 take minutes, so it is
+fewer by default.
 """
 
 import os

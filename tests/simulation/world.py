@@ -13,6 +13,7 @@ from simulation.segment import Segment
 from simulation.trace import Member, Trace, What
 from strictarp.hello import ids
 from strictarp.hello.auth import Keys
+from strictarp.hello.messages import MAX_HELLO_ENTRIES
 from strictarp.speaker.settings import MS, SECOND
 
 GATEWAY = bytes((192, 0, 2, 1))
@@ -65,7 +66,8 @@ class World:
         names = [f"n{i}" for i in range(nodes)]
         addresses = [_vip(number, i) for i in range(vips)]
         pairs = {addresses[2]: addresses[0]} if self.schedule.paired and vips > 2 else {}
-        objects = Objects({address: dict.fromkeys(names, 0) for address in addresses}, beside=pairs)
+        scores = dict.fromkeys(names, 0) | {names[0]: int(vips > MAX_HELLO_ENTRIES)}
+        objects = Objects({address: dict(scores) for address in addresses}, beside=pairs)
         renewal, expiry = self.schedule.lease
         api = Api(self.clock, objects, expiry=expiry, renewal=renewal)
         keys = Keys(bytes([number + 1]) * 32)
