@@ -170,6 +170,11 @@ def main(argv: list[str]) -> int:
         return replay(int(first), kinds)
     seeds = range(int(first), int(last))
     if arguments.record is not None:
+        try:
+            arguments.record.touch()
+        except OSError as error:
+            print(f"simulate: --record {arguments.record}: {error.strerror}", file=sys.stderr)
+            return 64
         return record(seeds, kinds, arguments.workers, arguments.record)
     return sweep(seeds, kinds, arguments.workers)
 

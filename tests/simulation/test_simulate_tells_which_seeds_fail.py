@@ -52,7 +52,10 @@ def test_a_record_is_gone_on_with_and_only_by_the_same_code(tmp_path: Path) -> N
     assert path.read_text().splitlines() == ["0:2 0123456789ab all ok", line]
 
 
-@pytest.mark.parametrize("arguments", [["x"], ["5:5"], ["0:"], ["1", "--kinds", "earthquake"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["x"], ["5:5"], ["0:"], ["1", "--kinds", "earthquake"], ["0:1", "--record", "/nowhere/runs"]],
+)
 def test_bad_arguments_are_told_in_a_line(arguments: list[str]) -> None:
     done = _simulate(*arguments)
     assert done.returncode == 64
