@@ -12,6 +12,7 @@ from strictarp.hello.messages import (
     Offer,
     Release,
     Response,
+    Spent,
     State,
     Sync,
     SyncRequest,
@@ -58,6 +59,8 @@ def hear(core: Core, data: bytes) -> None:
         if core.counters[Verdict.OWN_NODE] == 1:
             core.report(Kind.SAME_NAME, mac=frame.source, detail="another speaker has this node's name")
         return
+    if isinstance(message, Spent):
+        return  # from a proxy to a proxy
     if isinstance(message, Challenge):
         _answer_challenge(core, frame, message)
     elif peer is None:
