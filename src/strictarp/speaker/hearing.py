@@ -46,9 +46,7 @@ def hear(core: Core, data: bytes) -> None:
     if frame.source == core.mac:  # no socket here hears what it sends
         core.counters[Verdict.REPLAYED] += 1
         return
-    if core.isolated:
-        hear_anything(core)
-    core.heard_any = core.now
+    hear_anything(core)
     peer = core.peers.by_key.get((frame.node, frame.incarnation))
     message = frame.message
     if peer is not None and isinstance(message, Hello):
