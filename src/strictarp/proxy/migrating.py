@@ -75,8 +75,8 @@ def give_back(found: Found) -> list[Step]:
         )
     if found.mode == "ipvs":
         return [Step.REMOVE_OURS]
-    # In iptables mode rules of nat catch new connections before IPVS has them, and IPVS goes on with its own.
-    # One in nftables mode has flushed IPVS at its start.
+    # In iptables mode rules of nat catch new connections before IPVS has them, as soon as our own chain keeps
+    # none, and IPVS goes on with its own. One in nftables mode has flushed IPVS at its start.
     return [Step.DRAIN, Step.CLEAN_UP] if found.mode == "iptables" else [Step.CLEAN_UP]
 
 
