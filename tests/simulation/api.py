@@ -16,12 +16,15 @@ class Objects(NamedTuple):
     """What users and controllers wrote.
 
     vips: packed address → nodes that are selected and their scores. not_ready: nodes that the API calls so.
-    beside: second address of a Service → its first.
+    beside: second address of a Service → its first. wishes: first address of a Service → the node that it is
+    to be handed over to. drained: nodes that are to own nothing.
     """
 
     vips: dict[bytes, dict[str, int]]
     not_ready: frozenset[str] = frozenset()
     beside: Mapping[bytes, bytes] = MappingProxyType({})
+    wishes: Mapping[bytes, str] = MappingProxyType({})
+    drained: frozenset[str] = frozenset()
 
 
 class Watcher:
@@ -151,6 +154,10 @@ class Api:
         for address, scores in objects.vips.items():
             chosen = {name: score for name, score in scores.items() if name in members}
             first = objects.beside.get(address, b"")
-            candidates = order(chosen, str(ipaddress.ip_address(first or address)), objects.not_ready)
-            vips[address] = Vip(address, candidates, watcher.name in chosen, first)
+            text = str(ipaddress.ip_address(first or address))
+            candidates = order(chosen, text, objects.not_ready, objects.drained)
+            wish = objects.wishes.get(first or address, "")
+            if wish not in chosen.keys() - objects.drained:
+                wish = ""
+            vips[address] = Vip(address, candidates, watcher.name in chosen, first, wish=wish)
         watcher.tell(View(vips, members, api_alive=not watcher.away))

@@ -349,6 +349,25 @@ def _score(world: World, fault: Fault, name: str) -> None:
     world.clock.at(fault.until, _change, world, lambda now: set_to(now, 0))
 
 
+def _wish(world: World, fault: Fault, name: str) -> None:
+    """A node is to have the Service of this VIP."""
+    vip, node = _vip(world, fault), f"n{fault.nodes[0]}"
+    first = world.api.objects.beside.get(vip, vip)
+    _change(world, lambda now: now._replace(wishes={**now.wishes, first: node}))
+
+    def without(now: Objects) -> Objects:
+        return now._replace(wishes={key: each for key, each in now.wishes.items() if key != first})
+
+    world.clock.at(fault.until, _change, world, without)
+
+
+def _drained_node(world: World, fault: Fault, name: str) -> None:
+    """These nodes are to own nothing for a while."""
+    names = frozenset(f"n{number}" for number in fault.nodes)
+    _change(world, lambda now: now._replace(drained=now.drained | names))
+    world.clock.at(fault.until, _change, world, lambda now: now._replace(drained=now.drained - names))
+
+
 def _move(world: World, fault: Fault, name: str) -> None:
     vip = _vip(world, fault)
     owner = world.owner(vip)
@@ -454,6 +473,8 @@ APPLY: dict[str, Callable[[World, Fault, str], None]] = {
     "ineligible": _ineligible,
     "not ready": _not_ready,
     "score": _score,
+    "wish": _wish,
+    "drained node": _drained_node,
     "move": _move,
     "drain": _drain,
     "leave": _leave,

@@ -82,6 +82,8 @@ KINDS: dict[str, Kind] = {
     # What people do.
     "move": Kind(6),
     "drain": Kind(4, (SECOND, 6 * SECOND)),
+    "wish": Kind(4, (500 * MS, 8 * SECOND)),
+    "drained node": Kind(4, (SECOND, 8 * SECOND), nodes=(1, 2)),
     "leave": Kind(5, (500 * MS, 7 * SECOND)),
     "new keys": Kind(2, (3 * SECOND, 6 * SECOND)),
     # Others. amount of replay: 1 from 800 ms before a crash of the owner.

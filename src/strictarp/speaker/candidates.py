@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from strictarp.kube.custom import ANNOUNCE_AGAIN
+from strictarp.kube.custom import ANNOUNCE_AGAIN, DRAIN, MOVE_TO
 from strictarp.kube.objects import EndpointConditions, EndpointSlice, Node, Service
 from strictarp.speaker import advertising, election
 from strictarp.speaker.advertising import Advertising
@@ -52,12 +52,14 @@ class Options(msgspec.Struct, frozen=True):
 class Standing(msgspec.Struct, frozen=True):
     """What holds for a node whatever the Service.
 
-    against: why it may not announce. behind: it comes after all that are not. segments: where it has a link,
-    as (bits of the address, bits that vary, number of the network); None: not known, then anywhere.
+    against: why it may not announce. behind: it comes after all that are not. drained: it comes last, and
+    gives away what it owns. segments: where it has a link, as (bits of the address, bits that vary, number
+    of the network); None: not known, then anywhere.
     """
 
     against: str | None = None
     behind: bool = False
+    drained: bool = False
     segments: frozenset[tuple[int, int, int]] | None = None
 
     def out_of_reach(self, addresses: Iterable[Address]) -> frozenset[Address]:
@@ -95,6 +97,7 @@ def standings(
         name: Standing(
             _against(nodes.get(name), options),
             is_behind(nodes.get(name), options),
+            is_drained(nodes.get(name)),
             frozenset(map(_segment, subnets[name])) if name in subnets else None,
         )
         for name in sorted(members)
@@ -114,7 +117,8 @@ class Verdict(msgspec.Struct, frozen=True):
     Service's first address; those that reach only some of the addresses come behind. why: set when nobody may
     announce it; `order` is empty then. reasons: node → why it may not. matching: the advertisements that
     count, for `interfaces_of`. out_of_reach: of candidates that reach only some of the addresses, the others.
-    again: value of the annotation that asks for an announcement, empty without.
+    again: value of the annotation that asks for an announcement, empty without. wish: the node that its
+    annotation names as the next owner, empty without.
     """
 
     service: str
@@ -125,6 +129,7 @@ class Verdict(msgspec.Struct, frozen=True):
     matching: tuple[Advertising, ...] = ()
     out_of_reach: Mapping[str, frozenset[Address]] = {}
     again: str = ""
+    wish: str = ""
 
     def order_of(self, address: Address) -> tuple[Candidate, ...]:
         """The candidates that have a link in this address's segment."""
@@ -174,7 +179,9 @@ def evaluate(service: Service, slices: Sequence[EndpointSlice], facts: Facts) ->
         else:
             reasons[node] = against
     behind = {node for node in scores if facts.standings[node].behind or node in partial}
-    order = election.order(scores, str(addresses[0]), behind)
+    drained = {node for node in scores if facts.standings[node].drained}
+    order = election.order(scores, str(addresses[0]), behind, drained)
+    annotations = service.metadata.annotations or {}
     return Verdict(
         key,
         addresses,
@@ -183,7 +190,8 @@ def evaluate(service: Service, slices: Sequence[EndpointSlice], facts: Facts) ->
         reasons,
         matching,
         partial,
-        (service.metadata.annotations or {}).get(ANNOUNCE_AGAIN, ""),
+        annotations.get(ANNOUNCE_AGAIN, ""),
+        annotations.get(MOVE_TO, "").strip(),
     )
 
 
@@ -261,6 +269,12 @@ def is_behind(node: Node | None, options: Options) -> bool:
     if any(taint.key == OUT_OF_SERVICE_TAINT for taint in node.spec.taints or ()):
         return True
     return options.cordoned_last and node.spec.unschedulable
+
+
+def is_drained(node: Node | None) -> bool:
+    """Its annotation says so, by any value but `false`."""
+    value = (node.metadata.annotations or {}).get(DRAIN, "") if node is not None else ""
+    return value.strip().lower() not in ("", "false")
 
 
 def is_not_ready(node: Node | None) -> bool:

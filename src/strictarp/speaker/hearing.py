@@ -42,7 +42,8 @@ def hear(core: Core, data: bytes) -> None:
         if data[6:12] != core.mac and len(data) >= 14:
             hear_anything(core)
         return
-    if frame.source == core.mac:
+    if frame.source == core.mac:  # no socket here hears what it sends
+        core.counters[Verdict.REPLAYED] += 1
         return
     hear_anything(core)
     if frame.node == core.sender.node:
@@ -99,6 +100,7 @@ def _hear_unproven(core: Core, frame: Frame) -> None:
     """
     key = (frame.node, frame.incarnation)
     if isinstance(frame.message, Hello):
+        core.counters[Verdict.UNPROVEN] += 1
         pending = core.pending.get(key)
         if pending is None:
             if len(core.pending) >= _MOST_PENDING:
@@ -149,7 +151,7 @@ def hear_hello(core: Core, peer: Peer, frame: Frame, hello: Hello) -> None:
     if peer.isolated != was_isolated:
         core.look(peer.owned)
     if peer.state is State.SEASONED and before is not State.SEASONED:
-        core.look(core.outscored)
+        core.look(core.misplaced)
     _meet_list(core, peer)
 
 

@@ -39,7 +39,7 @@ from strictarp.speaker.events import (
     ViewChanged,
 )
 from strictarp.speaker.looking import look_at_all
-from strictarp.speaker.observing import Sight
+from strictarp.speaker.observing import Holding, Sight
 from strictarp.speaker.settings import Settings
 from strictarp.speaker.slots import Cause, Phase
 
@@ -76,7 +76,17 @@ class Machine:
     @property
     def answerers(self) -> dict[bytes, int]:
         """Of the VIPs that this node has audited lately: how many MACs answered."""
-        return self._core.answerers
+        return {address: len(macs) for address, macs in self._core.answerers.items()}
+
+    @property
+    def holdings(self) -> dict[bytes, Holding]:
+        """What there is to say of each VIP that this node owns."""
+        return observing.holdings(self._core)
+
+    @property
+    def unanswered(self) -> dict[bytes, int]:
+        """VIP → µs in all that nobody answered for it though its owner lived, as this node's audit saw."""
+        return observing.unanswered(self._core)
 
     @property
     def unheard(self) -> list[str]:
@@ -161,7 +171,7 @@ def _handle(core: Core, event: Event) -> None:  # noqa: C901, PLR0912 - one case
         case MoveRequested(address=address, node=node):
             slot = ownership.leader(core, address)
             if slot is not None and slot.phase is Phase.OWN:
-                handover.offer(core, slot, Cause.REQUEST, node=node)
+                handover.offer(core, slot, Cause.REQUEST, to=None if node is None else (node,))
         case Resumed():
             if core.last_hello is not None:
                 presence.start_over(core, core.now - core.last_hello)
@@ -196,7 +206,7 @@ def _expire(core: Core, timer: Timer, number: int, due: int) -> None:
             auditing.tick(core)
             core.look(core.waiting)
             core.look([slot.vip for slot in core.owned.values()] if core.drain_until is not None else ())
-            core.look(core.outscored)
+            core.look(core.misplaced)
             core.look(core.beside)
             core.urgent_hello(at_once=True)
         case Timer.URGENT:

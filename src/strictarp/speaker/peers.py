@@ -142,6 +142,10 @@ class Peers:
         """Whether anybody is there."""
         return any(self.is_live(peer, now) for peer in self.by_key.values())
 
+    def live_nodes(self, now: int) -> set[int]:
+        """The nodes of all live peers."""
+        return {peer.node for peer in self.by_key.values() if self.is_live(peer, now)}
+
     def live_of(self, node: int, now: int) -> Peer | None:
         """The live peer of this node; of two incarnations the one heard last."""
         live = [peer for peer in self.by_node.get(node, ()) if self.is_live(peer, now)]

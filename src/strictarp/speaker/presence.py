@@ -37,7 +37,7 @@ def start_over(core: Core, micros: int) -> None:
         slot.free_since = None
         slot.releasing = None
     core.owned.clear()
-    core.outscored.clear()
+    core.misplaced.clear()
     core.beside.clear()
     core.set_hash = 0
     core.set_version = 0
@@ -51,6 +51,7 @@ def start_over(core: Core, micros: int) -> None:
     core.asked.clear()
     core.to_audit.clear()
     core.answerers.clear()
+    core.unanswered_since.clear()
     for timer in (Timer.PEER, Timer.SLOT, Timer.RELEASE, Timer.ANNOUNCE, Timer.HELLO):
         core.agenda.cancel_all(timer)
     core.sender = Sender(core.sender.cluster, core.sender.node, core.chance.getrandbits(64))
