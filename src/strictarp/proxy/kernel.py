@@ -175,7 +175,7 @@ class LinuxKernel:
 
     async def _change_sets(self, operation: ChangeSets) -> str | None:
         try:
-            await nft_apply.run_script(self._render(operation))
+            await self.load_rules(self._render(operation))
         except TableVanished as vanished:
             return Vanished(str(vanished))
         except KernelRefused as refused:
