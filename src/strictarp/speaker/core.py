@@ -57,7 +57,10 @@ class Core:
         self.failures: list[int] = []
         # Its hellos.
         self.last_hello: int | None = None
+        self.lease_end = -1
+        """Until when this node may answer: L after its last hello."""
         self.interval = settings.hello
+        self.silence = settings.silence
         self.longer_told = 0
         self.wants_hello = False
         self.wants_hello_at_once = False
@@ -91,6 +94,8 @@ class Core:
         """MAC → the node for whose InternalIP it answers; anybody can say so, so only the latest are kept."""
         self.lease_macs: dict[bytes, int] = {}
         self.peers = Peers(settings.silence_permille)
+        self.seasoned_peers: set[int] | None = None
+        """Nodes whose peer is live and seasoned, once this step has asked for them."""
         self.unsynced: set[Peer] = set()
         """Peers whose whole set is not known here."""
         self.heard_ever: set[int] = set()
@@ -133,7 +138,7 @@ class Core:
     @property
     def lease_holds(self) -> bool:
         """Whether the last hello is fresh enough, now, to answer."""
-        return self.last_hello is not None and self.now - self.last_hello <= self.lease
+        return self.now <= self.lease_end
 
     @property
     def state(self) -> State:
@@ -216,8 +221,6 @@ class Core:
 
     def flush_claims(self) -> None:
         """Send the CLAIMs and probes that this step collected."""
-        if not (self.claims or self.probes or self.asks_gateway):
-            return
         for (node, incarnation, seq), entries in self.claims.items():
             for start in range(0, len(entries), MAX_CLAIM_ENTRIES):
                 part = tuple(entries[start : start + MAX_CLAIM_ENTRIES])
