@@ -117,6 +117,9 @@ class Core:
         self.heard_any: int | None = None
         self.heard_stranger: int | None = None
         self.isolated = False
+        self.claims_since = 0
+        self.claims_begun = 0
+        """Claims begun, or put off, since then: within one `settings.slot`."""
         # Frames of a claim, collected so that many IPs share one.
         self.claims: dict[tuple[int, int, int], list[Entry]] = {}
         self.probes: list[bytes] = []

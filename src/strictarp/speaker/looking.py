@@ -47,9 +47,20 @@ def look(core: Core, slot: Slot) -> None:
         return
     start = claims.start_time(core, slot)
     if start <= core.now:
+        start = _paced(core)
+    if start <= core.now:
         claims.begin(core, slot)
     else:
         core.agenda.set(Timer.SLOT, slot.vip, start)
+
+
+def _paced(core: Core) -> int:
+    """When one more claim may begin: thousands in one step would take longer than this node's own lease."""
+    if core.now - core.claims_since >= core.settings.slot:
+        core.claims_since, core.claims_begun = core.now, 0
+    start = core.claims_since + core.settings.slot * (core.claims_begun // core.settings.claims_at_once)
+    core.claims_begun += 1
+    return start
 
 
 def _maybe_owned(core: Core) -> bool:
