@@ -125,6 +125,10 @@ class Core:
         self.claims_since = 0
         self.claims_begun = 0
         """Claims begun, or put off, since then: within one `settings.slot`."""
+        self.claims_allowed = settings.claims_at_once
+        """How many may begin in it."""
+        self.claims_open: set[int] = set()
+        """VIPs whose claims began, and may have ended since."""
         # Frames of a claim, collected so that many IPs share one.
         self.claims: dict[tuple[int, int, int], list[Entry]] = {}
         self.probes: list[bytes] = []
