@@ -261,7 +261,7 @@ def hear_witness(core: Core, witness: Witness) -> None:
     """Somebody heard the owner of what this node claims."""
     owner = core.peers.by_key.get((witness.owner, witness.incarnation))
     heard = core.now - witness.age_ms * MS
-    silence = core.peers.silence(owner) if owner is not None else core.settings.silence
+    silence = owner.silence if owner is not None else core.settings.silence
     if owner is not None and witness.seq > owner.hello_seq and heard > owner.heard:
         owner.heard = heard
         core.agenda.set(Timer.PEER, owner.number, heard + silence)

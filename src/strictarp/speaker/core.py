@@ -60,7 +60,10 @@ class Core:
         self.failures: list[int] = []
         # Its hellos.
         self.last_hello: int | None = None
+        self.lease_end = -1
+        """Until when this node may answer: L after its last hello."""
         self.interval = settings.hello
+        self.silence = settings.silence
         self.longer_told = 0
         self.wants_hello = False
         self.wants_hello_at_once = False
@@ -147,7 +150,7 @@ class Core:
     @property
     def lease_holds(self) -> bool:
         """Whether the last hello is fresh enough, now, to answer."""
-        return self.last_hello is not None and self.now - self.last_hello <= self.lease
+        return self.now <= self.lease_end
 
     @property
     def state(self) -> State:
@@ -239,8 +242,6 @@ class Core:
 
     def flush_claims(self) -> None:
         """Send the CLAIMs and probes that this step collected."""
-        if not (self.claims or self.probes or self.asks_gateway):
-            return
         for (node, incarnation, seq), entries in self.claims.items():
             for start in range(0, len(entries), MAX_CLAIM_ENTRIES):
                 part = tuple(entries[start : start + MAX_CLAIM_ENTRIES])

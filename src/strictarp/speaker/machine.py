@@ -106,14 +106,22 @@ class Machine:
         core.out = []
         core.told = []
         core.seasoned_peers = None
-        presence.lose_stale_lease(core)
-        _handle(core, event)
+        if core.stalled or not core.lease_holds:
+            presence.lose_stale_lease(core)
+        if type(event) is FrameReceived:
+            _hear(core, event.data)
+        else:
+            _handle(core, event)
         core.seasoned_peers = None
-        look_at_all(core)
-        handover.finish_drain(core)
-        core.flush_claims()
-        presence.flush_hello(core)
-        return core.out + core.told
+        if core.looks:
+            look_at_all(core)
+        if core.drain_until is not None:
+            handover.finish_drain(core)
+        if core.claims or core.probes or core.asks_gateway:
+            core.flush_claims()
+        if core.wants_hello:
+            presence.flush_hello(core)
+        return core.out + core.told if core.told else core.out
 
     def answer(self, data: bytes, now: int) -> Answer | None:
         """The answer to a question by ARP or NDP for an owned IP, to be sent at once; None: give the frame to
@@ -145,13 +153,11 @@ class Machine:
 
     def next_deadline(self) -> int | None:
         """When to feed TimerDue at the latest; it may change with every step."""
-        return self._core.agenda.next()
+        return hearing.next_deadline(self._core)
 
 
 def _handle(core: Core, event: Event) -> None:  # noqa: C901, PLR0912 - one case an event
     match event:
-        case FrameReceived(data=data):
-            _hear(core, data)
         case TimerDue():
             for timer, number, due in core.agenda.take_due(core.now):
                 _expire(core, timer, number, due)
