@@ -5,6 +5,7 @@ hears one node answer, then another one, never two in turn, and hardly misses an
 from __future__ import annotations
 
 import json
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,6 +106,9 @@ def test_a_drain_is_seen_by_no_client_and_ends_without_a_move(made: Cluster, lis
     assert (code, result["result"], result["left"]) == (0, "drained", {})
     assert node not in owners(made).values()
     assert run(made, "move", "web0", "--to", node)[0] == 1, "it is drained"
+    made.end(node, signal.SIGKILL)
+    made.start(node)
+    until(lambda: made.log(node).count('"Seasoned"') == 2, 15, "it is back, and seasoned")
     assert run(made, "undrain", node)[1]["result"] == "undrained"
     settle(listener)
     for ip in IPS:
