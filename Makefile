@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test lint sim bench clean setup system
+.PHONY: demo test lint sim fuzz bench clean setup system
 
 demo: setup
 	$(BIN)/strictarp lab demo
@@ -22,6 +22,11 @@ lint: setup
 SEEDS ?= 0:2000
 sim: setup
 	$(BIN)/python tools/simulate.py $(or $(SEED),$(SEEDS))
+
+# Malformed, forged and repeated frames against the speaker: FRAMES of them from seed SEED on.
+FRAMES ?= 1000000
+fuzz: setup
+	$(BIN)/python tools/fuzz_frames.py $(FRAMES) --seed $(or $(SEED),0)
 
 bench: setup
 	$(BIN)/python -m bench

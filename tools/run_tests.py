@@ -85,7 +85,9 @@ def netns(folder: Path) -> Outcome:
     if subprocess.run([*prefix, "true"], check=False, capture_output=True).returncode != 0:
         return Outcome("netns", skipped=1, note="network namespaces may not be used here")
     results = folder / "netns.xml"
-    return run_here("netns", [*prefix, *pytest_argv("netns", results)], results)
+    # They wait more than they compute, and each file makes namespaces of its own.
+    workers = ("-n", "2", "--dist", "loadfile")
+    return run_here("netns", [*prefix, *pytest_argv("netns", results, *workers)], results)
 
 
 def vm_test_files() -> list[str]:

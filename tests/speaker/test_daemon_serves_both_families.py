@@ -10,9 +10,11 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from strictarp.kube.custom import ANNOUNCEDADDRESSES, SERVICEL2STATUSES
-from strictarp.kube.objects import EVENTS, LEASES
+from strictarp.kube.objects import EVENTS, LEASES, SECRETS
 from strictarp.lab import namespaces
+from strictarp.lab.apiserver.targets import parse_path
 from strictarp.speaker.daemon import Options, Speaker
+from strictarp.speaker.membership import LABELS, LINKS_ANNOTATION
 from strictarp.speaker.settings import MS, SECOND, Settings
 from support.api import Api, running_api
 from support.segment import build, needs_root
@@ -72,14 +74,56 @@ async def test_a_dual_stack_service_is_announced_measured_and_given_up(tmp_path:
                     written = api.version
                     await asyncio.sleep(0.7)
                     assert api.version == written, "nothing is written while nothing changes"
+                    await survive_malformed_objects(api, speaker, work)
+                    await api.client.delete(SECRETS, "strictarp-hello", NS)
+                    await asyncio.sleep(0.8)  # longer than a lease
+                    before = value(exposed(speaker), "metallb_layer2_responses_sent", FOUR)
+                    namespaces.ip(wire.hosts["client"], "neigh flush dev eth0")
+                    ask(wire.hosts["client"])
+                    await asyncio.sleep(0.3)
+                    after = value(exposed(speaker), "metallb_layer2_responses_sent", FOUR)
+                    assert after > before, "the last good key stays in force"
                     await speaker.leave()
                     assert not (await api.client.list(SERVICEL2STATUSES, NS)).items
                     left = (await api.client.list(ANNOUNCEDADDRESSES, NS)).items
                     assert {each.spec.address: each.status.node for each in left} == {FOUR: None, SIX: None}
-                    assert not (await api.client.list(LEASES, NS)).items
+                    leases = (await api.client.list(LEASES, NS)).items
+                    assert [each.metadata.name for each in leases] == ["strictarp-speaker-odd"]
                 finally:
                     work.cancel()
                     await asyncio.wait({work})
+
+
+MALFORMED = {
+    "/api/v1/namespaces/default/services/odd": {"spec": {"type": 5, "ports": "x"}},
+    "/api/v1/namespaces/default/services/odder": {
+        "spec": {"type": "LoadBalancer"},
+        "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1%eth0"}, {"ip": "x"}]}},
+    },
+    "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/odd-1": {"endpoints": {"a": 1}},
+    "/api/v1/nodes/odd": {"status": {"addresses": [{"type": "InternalIP", "address": "no"}]}},
+    "/api/v1/nodes/odder": {"status": {"conditions": "Ready"}},
+    f"/apis/coordination.k8s.io/v1/namespaces/{NS}/leases/strictarp-speaker-odd": {
+        "metadata": {"labels": LABELS, "annotations": {LINKS_ANNOTATION: "[" * 90_000}}
+    },
+    f"/apis/metallb.io/v1beta1/namespaces/{NS}/ipaddresspools/odd": {"spec": {"addresses": ["9-1", "::/0"]}},
+    f"/apis/metallb.io/v1beta1/namespaces/{NS}/ipaddresspools/odder": {"spec": {"addresses": 7}},
+    f"/apis/metallb.io/v1beta1/namespaces/{NS}/l2advertisements/odd": {
+        "spec": {"nodeSelectors": [{"matchExpressions": [{"key": "a", "operator": "Is"}]}]}
+    },
+    f"/api/v1/namespaces/{NS}/secrets/strictarp-hello": {"data": {"key": "ü"}},
+}
+
+
+async def survive_malformed_objects(api: Api, speaker: Speaker, work: asyncio.Task[None]) -> None:
+    """Of every kind that it watches; what it owns, it owns afterwards."""
+    owned = speaker._owned()
+    for path, body in MALFORMED.items():
+        api.server.engine.put_raw(parse_path(path), body)
+    await asyncio.sleep(0.6)
+    assert not work.done(), work
+    assert speaker._owned() == owned
+    assert len(owned) == 2
 
 
 async def announced(api: Api) -> None:

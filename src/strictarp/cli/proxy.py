@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from strictarp.arp.switching import Scope
+from strictarp.cli.options import scope_option
 from strictarp.errors import UserError
 from strictarp.guard.settings import PROXY
 from strictarp.guard.settings import Settings as GuardSettings
@@ -34,13 +35,9 @@ _SETTINGS = click.option("--settings", "settings_file", type=_FILE, help="ProxyS
     help="Write the configuration with all its defaults to FILE, and end.",
 )
 @click.option("--init-only", is_flag=True, help="Do what needs a writable /proc/sys, and end.")
-@click.option(
+@scope_option(
     "--strictarp-scope",
-    "scope",
-    type=click.Choice([scope.value for scope in Scope]),
-    default=Scope.ALL.value,
-    show_default=True,
-    help="Where ipvs.strictARP holds: everywhere, on uplinks alone, or by nftables for Service IPs alone.",
+    "Where ipvs.strictARP holds: everywhere, on uplinks alone, or by nftables for Service IPs alone.",
 )
 @click.option(
     "--strictarp-state",

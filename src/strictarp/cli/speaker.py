@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from strictarp.cli.judging import judging_options
+from strictarp.cli.options import objects_option
 from strictarp.errors import UserError
 
 if TYPE_CHECKING:
@@ -107,15 +108,7 @@ def _settings(hello_ms: int, claim_ms: int, late_ms: int, *, refresh: int) -> Se
 
 
 @command.command(name="plan")
-@click.option(
-    "--objects",
-    "paths",
-    multiple=True,
-    required=True,
-    type=click.Path(path_type=Path),
-    metavar="FILE|DIR",
-    help="Services, EndpointSlices, Nodes, pools and L2Advertisements (YAML or JSON); may be repeated.",
-)
+@objects_option("Services, EndpointSlices, Nodes, pools and L2Advertisements")
 @click.option("--alive", required=True, metavar="NODE,NODE…", help="The nodes with a living speaker.")
 @click.option("--self", "node", default=None, metavar="NODE", help="Say what this node would do, and why.")
 @click.option(

@@ -32,8 +32,9 @@ class Cache(Generic[T]):
 
     `objects` always holds the last good state, under `namespace/name`. `on_delta` is called, in order, for
     everything that really changed, deletions during a gap included; it must not raise. An object that does
-    not decode leaves the last good version in place and calls `on_refused(key, reason)`; key "?" if it has no
-    readable name. `trouble` is the failure that currently keeps the copy from being fresh, or None.
+    not decode leaves the last good version in place, stands in `refused`, and calls `on_refused(key, reason)`
+    once; key "?" if it has no readable name. The reason is empty when the object is sound again, or gone.
+    `trouble` is the failure that currently keeps the copy from being fresh, or None.
 
     A list that has lost most of what was known is believed only when further lists agree (`Suspicion`); with
     `doubt_empty_start` so is a first list that is empty, for those who have state of an earlier life to lose.
@@ -57,6 +58,8 @@ class Cache(Generic[T]):
     ) -> None:
         self._objects: dict[str, T] = {}
         self.objects: Mapping[str, T] = self._objects
+        self._refused: dict[str, Refused] = {}
+        self.refused: Mapping[str, Refused] = self._refused
         self.synced = asyncio.Event()
         self.trouble: KubeError | None = None
         self._what = res.plural
@@ -100,7 +103,10 @@ class Cache(Generic[T]):
         listed = by_key(listing.items)
         for refused in listing.refused:
             self._refuse(refused)
-        gone = missing(self._objects, listed, {refused.key for refused in listing.refused})
+        there = {refused.key for refused in listing.refused}
+        for key in [key for key in self._refused if key not in there]:
+            self._accept(key)
+        gone = missing(self._objects, listed, there)
         verdict = self._verdict(len(gone), empty=not listed)
         if verdict.believed:
             for key in gone:
@@ -142,15 +148,24 @@ class Cache(Generic[T]):
                 self._objects[key] = item
             self._on_delta(delta)
         self._objects[key] = item
+        self._accept(key)
 
     def _drop(self, key: str) -> None:
+        self._accept(key)
         old = self._objects.pop(key, None)
         if old is not None:
             self._on_delta(Delta(key, old, None))
 
     def _refuse(self, refused: Refused) -> None:
-        self._warn("object refused", key=refused.key, reason=refused.reason)
-        self._on_refused(refused.key, refused.reason)
+        before = self._refused.get(refused.key)
+        self._refused[refused.key] = refused
+        if before is None or before.reason != refused.reason:
+            self._warn("object refused", key=refused.key, reason=refused.reason)
+            self._on_refused(refused.key, refused.reason)
+
+    def _accept(self, key: str) -> None:
+        if self._refused.pop(key, None) is not None:
+            self._on_refused(key, "")
 
     # --- state --------------------------------------------------------------------------------------------
 

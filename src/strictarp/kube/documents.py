@@ -42,6 +42,8 @@ class Unreadable(msgspec.Struct, frozen=True, gc=False):
     name: str
     field: str
     message: str
+    document: Raw = {}
+    """The object as it is written, for those who need to know at least a part of it."""
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name}: {self.field}: {self.message}"
@@ -82,7 +84,9 @@ def decode(
             continue
         made = _decode(document, resource, namespace)
         if isinstance(made, Unreadable):
-            faults.setdefault((made.kind, f"{made.namespace}/{made.name}: {made}"), made)
+            where = (made.kind, f"{made.namespace}/{made.name}: {made}")
+            # Of two with the same fault always the same one, whatever the order.
+            faults[where] = min(faults.get(where, made), made, key=lambda each: repr(each.document))
             continue
         place = (resource.kind, made.key)
         if objects.setdefault(place, made) != made:
@@ -113,7 +117,7 @@ def _decode(document: Raw, resource: Resource[Any], namespace: str) -> KubeObjec
         )
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at `$.")
-        return Unreadable(resource.kind, home, name, path.rstrip("`") or "metadata", message)
+        return Unreadable(resource.kind, home, name, path.rstrip("`") or "metadata", message, document)
     except RecursionError:
         return Unreadable(resource.kind, home, name, "metadata", "nested too deeply")
     assert isinstance(made, KubeObject)  # noqa: S101 - what Resource holds

@@ -19,11 +19,20 @@ UNNAMED = "?"
 
 
 class Refused(msgspec.Struct, frozen=True, gc=False):
-    """An object that could not be decoded. `key` is "?" where not even the name could be read."""
+    """An object that could not be decoded. `key` is "?" where not even the name could be read.
+
+    `body` is the object as it came, for those who need to know at least a part of it.
+    """
 
     key: str
     reason: str
     resource_version: str = ""
+    body: bytes = b""
+
+    def told(self) -> str:
+        """`FIELD: what is wrong`."""
+        message, _, field = self.reason.partition(" - at `$.")
+        return f"{field.rstrip('`') or 'metadata'}: {message}"
 
 
 class Upsert(msgspec.Struct, Generic[T], frozen=True, gc=False):
@@ -93,7 +102,7 @@ _raw_page = msgspec.json.Decoder(_RawPage)
 _raw_event = msgspec.json.Decoder(_RawEvent)
 _named = msgspec.json.Decoder(_Named)
 _status = msgspec.json.Decoder(Status)
-_FAULTS = (msgspec.DecodeError, UnicodeDecodeError)
+_FAULTS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Decoder(Generic[T]):
@@ -195,11 +204,11 @@ def _refused(raw: msgspec.Raw, reason: str) -> Refused:
     try:
         meta = _named.decode(raw).metadata
     except _FAULTS:
-        return Refused(UNNAMED, reason)
+        return Refused(UNNAMED, reason, body=bytes(raw))
     if not meta.name:
-        return Refused(UNNAMED, reason)
+        return Refused(UNNAMED, reason, body=bytes(raw))
     key = f"{meta.namespace}/{meta.name}" if meta.namespace else meta.name
-    return Refused(key, reason, meta.resource_version)
+    return Refused(key, reason, meta.resource_version, bytes(raw))
 
 
 def _error_event(raw: msgspec.Raw, what: str) -> ApiError:

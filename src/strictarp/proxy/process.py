@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from strictarp.proxy.migration import Migration
 from strictarp.proxy.seam import KernelRefused
 from strictarp.proxy.settings import Settings
 from strictarp.proxy.strictarp import StrictArp
+from strictarp.stopping import cancelled, stop_at_signals
 from strictarp.sysctl.files import ensure
 
 log = logging.getLogger(__name__)
@@ -144,11 +144,7 @@ def _first(group: BaseExceptionGroup[UserError]) -> BaseException:
 
 
 async def _until_signal(options: Options, client_config: kubeconfig.ClientConfig) -> int:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    stopping = asyncio.create_task(stop.wait())
+    stopping = asyncio.create_task(stop_at_signals().wait())
     kernel = LinuxKernel(nftables.change_elements)
     try:
         while True:
@@ -159,8 +155,7 @@ async def _until_signal(options: Options, client_config: kubeconfig.ClientConfig
                 await asyncio.wait({work, stopping, following}, return_when=asyncio.FIRST_COMPLETED)
                 if work.done():
                     await work
-                work.cancel()
-                await asyncio.wait({work})
+                await cancelled(work)
             if stopping.done():
                 following.cancel()
                 break

@@ -21,6 +21,8 @@ WINDOW = 500 * MS
 """How long answers are counted after a question."""
 QUESTIONS = 3
 """So often in a row nobody answers before that is told: frames are lost."""
+MOST_COUNTED = 64
+"""Answering MACs that are told apart; more are made up."""
 
 
 def tick(core: Core) -> None:
@@ -48,7 +50,7 @@ def tick(core: Core) -> None:
 def hear(core: Core, slot: Slot, mac: bytes) -> None:
     """Somebody says that the IP is at this MAC."""
     asked = core.asked.get(slot.vip)
-    if asked is not None:
+    if asked is not None and len(asked.macs) < MOST_COUNTED:
         asked.macs.add(mac)
 
 

@@ -86,6 +86,9 @@ class Core:
         self.asked_about: dict[bytes, int] = {}
         """MAC of no node known → when all nodes were asked for theirs because of it."""
         self.macs: dict[bytes, int] = {}
+        """MAC → the node whose hellos come from it."""
+        self.told_macs: dict[bytes, int] = {}
+        """MAC → the node for whose InternalIP it answers; anybody can say so, so only the latest are kept."""
         self.lease_macs: dict[bytes, int] = {}
         self.peers = Peers(settings.silence_permille)
         self.unsynced: set[Peer] = set()
@@ -152,8 +155,10 @@ class Core:
 
     def node_of(self, mac: bytes) -> int | None:
         """The node whose MAC this is: by its hellos, its Lease or its InternalIP. None: no node's."""
-        node = self.macs.get(mac)
-        return node if node is not None else self.lease_macs.get(mac)
+        for known in (self.macs, self.lease_macs, self.told_macs):
+            if mac in known:
+                return known[mac]
+        return None
 
     def report(
         self,

@@ -13,7 +13,6 @@ import asyncio
 import gc
 import logging
 import random
-import signal
 from collections.abc import Iterable
 
 import msgspec
@@ -58,6 +57,7 @@ from strictarp.speaker.silence import Silence
 from strictarp.speaker.telling import Saying, Teller
 from strictarp.speaker.view import View, Vip
 from strictarp.speaker.wishes import Wishes
+from strictarp.stopping import cancelled, stop_at_signals, until_stopped
 
 log = logging.getLogger(__name__)
 
@@ -88,21 +88,13 @@ def run(options: Options) -> int:
 
 
 async def _until_signal(options: Options, client_config: kubeconfig.ClientConfig) -> int:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop = stop_at_signals()
     async with Client(client_config) as client:
         speaker = Speaker(options, client)
         work = asyncio.create_task(speaker.run())
-        waiting = asyncio.create_task(stop.wait())
-        await asyncio.wait({work, waiting}, return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
-        if work.done():
-            await work  # it never ends by itself but with an error
+        await until_stopped(work, stop)
         await speaker.leave()
-        work.cancel()
-        await asyncio.wait({work})
+        await cancelled(work)
     log.info("stopped")
     return 0
 
@@ -257,12 +249,18 @@ class Speaker:
         self._wake.set()
 
     def _see_key(self) -> None:
-        """Take the key over; a Secret that became unusable leaves the last good key in force."""
+        """Take the key over; a Secret that became unusable, or is gone, leaves the last good key in force.
+
+        Else one deletion would silence all nodes at once, until the controller makes another key.
+        """
         secret = next(iter(self.secrets.objects.values()), None)
         try:
             keys = read_keys(secret)
         except UnusableSecret as error:
             log.error("hello key not usable", extra={"fields": {"reason": str(error)}})
+            return
+        if keys is None and self._keys is not None:
+            log.error("the hello key is gone from the API: the last one stays in force")
             return
         self.figures.has_key = keys is not None
         if keys is None:
@@ -348,7 +346,9 @@ class Speaker:
     def _facts(self, living: dict[str, Presence]) -> Facts:
         read = [read_pool(each) for _, each in sorted(self.pools.objects.items())]
         pools = tuple(pool for pool, _ in read)
-        complaints = frozenset(error for _, errors in read for error in errors)
+        complaints = frozenset(error for _, errors in read for error in errors).union(
+            advertising.faults(self.advertisements.objects.values())
+        )
         for error in sorted(complaints - self._complaints):
             log.error(error)
         self._complaints = complaints

@@ -41,7 +41,8 @@ def hear(core: Core, data: bytes) -> None:
         if data[6:12] != core.mac and len(data) >= 14:
             hear_anything(core)
         return
-    if frame.source == core.mac:
+    if frame.source == core.mac:  # no socket here hears what it sends
+        core.counters[Verdict.REPLAYED] += 1
         return
     hear_anything(core)
     if frame.node == core.sender.node:
@@ -96,6 +97,7 @@ def _hear_unproven(core: Core, frame: Frame) -> None:
     """
     key = (frame.node, frame.incarnation)
     if isinstance(frame.message, Hello):
+        core.counters[Verdict.UNPROVEN] += 1
         pending = core.pending.get(key)
         if pending is None:
             if len(core.pending) >= _MOST_PENDING:

@@ -18,6 +18,7 @@ FINDINGS = 3
 """Claims in a row that the same foreign host answers until its address counts as taken."""
 _REPORT_AGAIN = MINUTE
 _MOST_ASKED_ABOUT = 64
+_MOST_TOLD = 1024
 
 
 def answer(core: Core, data: bytes) -> Answer | None:
@@ -63,7 +64,10 @@ def hear(core: Core, data: bytes) -> None:
 def _learn(core: Core, heard: Heard) -> None:
     node = core.node_addresses.get(heard.says)
     if node is not None and heard.answers:
-        core.macs[heard.mac] = node
+        core.told_macs.pop(heard.mac, None)
+        core.told_macs[heard.mac] = node
+        if len(core.told_macs) > _MOST_TOLD:
+            del core.told_macs[next(iter(core.told_macs))]
     if core.node_of(heard.mac) is None:
         core.heard_stranger = core.now
     if heard.says in core.gateways and heard.answers:

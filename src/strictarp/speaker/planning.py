@@ -103,13 +103,15 @@ def facts_of(
     pools = tuple(pool for pool, _ in read)
     presences = [read_presence(each) for each in of_type(found, Lease) if here(each)]
     told = segments({each.node: each for each in presences if each is not None})
+    advertisements = [each for each in of_type(found, L2Advertisement) if here(each)]
     facts = Facts(
         pools,
-        advertising.resolve(filter(here, of_type(found, L2Advertisement)), pools, nodes),
+        advertising.resolve(advertisements, pools, nodes),
         standings(situation.alive, nodes, told, situation.options),
         situation.options,
     )
-    return facts, tuple(sorted(error for _, errors in read for error in errors))
+    wrong = [error for _, errors in read for error in errors]
+    return facts, tuple(sorted((*wrong, *advertising.faults(advertisements))))
 
 
 def _announcement(
