@@ -68,7 +68,7 @@ DEAF_LASTS = 10.0
 """Seconds that a peer is unheard before that is told."""
 LOOK_AGAIN = 1.0
 """Seconds between looks at what changes by itself: Leases that expire, an API that falls silent."""
-_DEAF = "though a speaker lives there by its Lease: hellos (EtherType 0x88B5) are lost, or that segment is another"
+_DEAF = "though a speaker lives there by its Lease: its hellos (EtherType 0x88B5) do not get here"
 _PORTION = 50
 """Services judged in one turn of the loop: a few milliseconds."""
 
