@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 import click
 
 from strictarp.cli.judging import judging_options
+from strictarp.cli.options import access_options
 from strictarp.cli.output import json_option
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Options(TypedDict):
     """What `moving_options` adds."""
 
     kubeconfig: str | None
+    context: str | None
     dry_run: bool
     json_target: str | None
     namespace: str
@@ -43,13 +45,7 @@ def moving_options(function: F) -> F:
         json_option,
         judging_options,
         click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing."),
-        click.option(
-            "--kubeconfig",
-            envvar="KUBECONFIG",
-            default=None,
-            metavar="FILE",
-            help="Without it, and without KUBECONFIG: the service account of the pod.",
-        ),
+        access_options,
     ):
         function = option(function)
     return function
@@ -79,7 +75,7 @@ def where(options: Options) -> Where:
 def with_api(options: Options, work: Callable[[Client], Awaitable[T]]) -> T:
     """Run `work` with a client. Raises UserError, also for an API that is away or refuses (exit 3)."""
     from strictarp.errors import UserError
-    from strictarp.kube import config
+    from strictarp.kube.access import Access, find
     from strictarp.kube.client import Client
     from strictarp.kube.errors import KubeError
     from strictarp.speaker.moving import CANNOT_LOOK, cannot_look
@@ -89,7 +85,7 @@ def with_api(options: Options, work: Callable[[Client], Awaitable[T]]) -> T:
             return await work(client)
 
     try:
-        loaded = config.load(options["kubeconfig"])
+        loaded = find(Access(options["kubeconfig"], options["context"]))
     except UserError as error:
         raise UserError(str(error), CANNOT_LOOK) from None
     try:
@@ -130,7 +126,7 @@ def _complete(ctx: click.Context, resource: Resource[Any], incomplete: str) -> l
     from click.shell_completion import CompletionItem
 
     from strictarp.errors import UserError
-    from strictarp.kube import config
+    from strictarp.kube.access import Access, find
     from strictarp.kube.client import Client
     from strictarp.kube.errors import KubeError
     from strictarp.kube.objects import Service
@@ -143,7 +139,7 @@ def _complete(ctx: click.Context, resource: Resource[Any], incomplete: str) -> l
         ]
 
     try:
-        loaded = config.load(ctx.params.get("kubeconfig"))
+        loaded = find(Access(ctx.params.get("kubeconfig"), ctx.params.get("context")))
         return [CompletionItem(name) for name in asyncio.run(names()) if name.startswith(incomplete)]
     except (KubeError, UserError, TimeoutError):
         return []

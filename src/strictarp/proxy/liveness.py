@@ -25,10 +25,18 @@ _TOLERANCE = 0.001
 
 
 class Member(msgspec.Struct, frozen=True, gc=False):
-    """A node of the cluster other than ours, which can be asked by ARP on the links that reach it."""
+    """A node of the cluster other than ours, which can be asked by ARP on the links that reach it.
+
+    address: its IPv4 InternalIP. address6: that of IPv6, empty when it has none.
+    """
 
     name: str
     address: bytes
+    address6: bytes = b""
+
+    def next_hop(self, destination: bytes) -> bytes:
+        """Its address in the family of `destination`, empty when it has none."""
+        return self.address if len(destination) == 4 else self.address6
 
 
 class Ask(msgspec.Struct, frozen=True, gc=False):

@@ -12,6 +12,7 @@ from strictarp.hello.messages import (
     Offer,
     Release,
     Response,
+    Spent,
     State,
     Sync,
     SyncRequest,
@@ -52,6 +53,8 @@ def hear(core: Core, data: bytes) -> None:
         return
     peer = core.peers.by_key.get((frame.node, frame.incarnation))
     message = frame.message
+    if isinstance(message, Spent):
+        return  # from a proxy to a proxy
     if isinstance(message, Challenge):
         _answer_challenge(core, frame, message)
     elif peer is None:
