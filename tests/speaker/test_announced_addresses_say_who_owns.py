@@ -55,6 +55,20 @@ def test_an_audit_that_finds_the_same_again_changes_nothing() -> None:
     assert (len(two.audit.answerers), two.audit.at, two.since) == (2, "t4", "t0")
 
 
+def test_a_runner_up_that_is_not_heard_for_a_moment_writes_nothing() -> None:
+    """Else a busy node would write all of its addresses twice."""
+    ledger = Ledger("node1")
+
+    def told(*runners_up: str) -> list[str | None]:
+        return [
+            ledger.states({packed(ONE): seen(MAC, runner_up=each)}, "t")[ONE].runner_up for each in runners_up
+        ]
+
+    assert told("node2", "", "node2", "node3", "node2") == ["node2"] * 5
+    assert told("", "", "") == ["node2", None, None]
+    assert told("node3", "node3") == [None, "node3"]
+
+
 def test_an_address_that_comes_back_has_another_since() -> None:
     ledger = Ledger("node1")
     ledger.took(packed(ONE), "t0")
