@@ -19,7 +19,7 @@ from strictarp.kube.objects import EVENTS, NAMESPACES, SERVICES
 from strictarp.lab import namespaces
 from support.forked import until
 from support.segment import needs_root
-from support.speaker_daemon import NS, furnish_services
+from support.speaker_daemon import NS, furnish_services, make_service, with_ipv6
 from support.speaker_processes import Cluster, Listener, cluster, kubeconfig
 
 pytestmark = [pytest.mark.netns, needs_root, pytest.mark.timeout(120)]
@@ -34,6 +34,7 @@ MOST = 0.15
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with cluster(tmp_path_factory.mktemp("speakers"), *NODES) as found:
+        with_ipv6(found.wire)
         with namespaces.entered(found.wire.switch):
             until(lambda: found.ask(lambda client: client.version()), 10, "the API")
             found.ask(_furnish)
@@ -47,7 +48,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 async def _furnish(client: Client) -> None:
     await client.create(NAMESPACES, {"metadata": {"name": NS}})
-    await furnish_services(client, NODES, IPS)
+    await furnish_services(client, NODES, IPS, pool=("192.0.2.100-192.0.2.119", "2001:db8::/120"))
 
 
 def owners(found: Cluster) -> dict[str, str]:
@@ -145,6 +146,18 @@ def test_a_speaker_that_is_ended_hands_over_first(made: Cluster, listener: Liste
         assert listener.longest_silence(ip, began) < MOST
     assert run(made, "move", "web0", "--to", node)[0] == 1, "no speaker lives there"
     made.start(node)
+
+
+def test_both_addresses_of_a_service_move_together(made: Cluster) -> None:
+    pair = ("192.0.2.110", "2001:db8::6e")
+    with namespaces.entered(made.wire.switch):
+        made.ask(lambda client: make_service(client, "pair", *pair))
+        until(lambda: owners(made).keys() >= set(pair), 10, "both are announced")
+        before = owners(made)[pair[0]]
+        assert owners(made)[pair[1]] == before
+        after = next(node for node in made.speakers if node != before)
+        code, result = run(made, "move", pair[1], "--to", after)
+        assert (code, result["owners"]) == (0, dict.fromkeys(pair, after))
 
 
 def test_a_wish_for_no_candidate_is_refused_also_by_the_speakers(made: Cluster) -> None:

@@ -29,7 +29,7 @@ API = "192.0.2.1:6443"
 MARGINS = ("--hello-ms", "200", "--claim-ms", "200", "--late-ms", "90")
 """Wide enough for two busy cores."""
 T = TypeVar("T")
-SETTINGS = {"settle": 1_000_000, "season": 1_500_000}
+SETTINGS = {"settle": 1_000_000, "season": 1_300_000, "foreign": 500_000}
 
 
 def run_api(folder: str) -> None:
@@ -46,10 +46,12 @@ def run_api(folder: str) -> None:
 
 
 def run_speaker(node: str, kubeconfig: str) -> int:
-    """The daemon, as the command line starts it; seasoned sooner, so that a test need not wait for it."""
+    """The daemon, as the command line starts it; less patient, so that a test need not wait for it."""
     from strictarp.cli import speaker as command
     from strictarp.cli.main import main
+    from strictarp.speaker import wishes
 
+    wishes.PATIENCE = 0.5
     known = command._settings
     command._settings = lambda *args, **more: msgspec.structs.replace(known(*args, **more), **SETTINGS)
     return main(["speaker", "--node-name", node, "--kubeconfig", kubeconfig, "--port", "0", *MARGINS])
