@@ -105,8 +105,10 @@ class Machine:
         core.now = now
         core.out = []
         core.told = []
+        core.seasoned_peers = None
         presence.lose_stale_lease(core)
         _handle(core, event)
+        core.seasoned_peers = None
         look_at_all(core)
         handover.finish_drain(core)
         core.flush_claims()
