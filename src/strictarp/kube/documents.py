@@ -34,6 +34,14 @@ ApiLoader.yaml_implicit_resolvers = {
 }
 
 
+def load_yaml(text: str) -> Iterator[object]:
+    """The documents of a text, with times as text. Raises yaml.YAMLError, ValueError, RecursionError."""
+    try:
+        yield from yaml.load_all(text, Loader=ApiLoader)
+    except (LookupError, AttributeError) as error:  # of `!!bool x` and the like
+        raise ValueError(f"a value is not what its tag says: {error}") from None
+
+
 class Unreadable(msgspec.Struct, frozen=True, gc=False):
     """An object that cannot be used as it is written; `name` is "?" where it has none."""
 
@@ -132,7 +140,7 @@ def _load(text: str, source: str) -> Iterator[object]:
         except (msgspec.DecodeError, RecursionError):
             pass  # several documents, or comments: YAML reads those
     try:
-        yield from list(yaml.load_all(text, Loader=ApiLoader))
+        yield from list(load_yaml(text))
     except (yaml.YAMLError, RecursionError, ValueError) as error:  # also numbers of thousands of digits
         raise UserError(f"{source}: {' '.join(str(error).split())}") from None
 

@@ -31,6 +31,8 @@ _GATES = frozenset(
 )  # fmt: skip
 """Gates of what this program always does."""
 _PORT_RANGE = re.compile(r"(\d{1,5})(?:([-+])(\d{1,5}))?", re.ASCII)
+_NO_NAME = re.compile(r'[\s/:"*\\\x00-\x1f\x7f\ud800-\udfff]')
+"""What the kernel (dev_valid_name) or a quoted word of nft cannot have in the name of an interface."""
 _MANY = 2**31 - 1
 
 
@@ -192,8 +194,9 @@ def _detect_local(fields: Fields) -> DetectLocal:
     if mode == "InterfaceNamePrefix" and not prefix:
         names.fault("interfaceNamePrefix", "detectLocalMode InterfaceNamePrefix needs the prefix here")
     for name, value in (("bridgeInterface", bridge), ("interfaceNamePrefix", prefix)):
-        if len(value) > 15 or set(value) & set('/ "*'):
-            names.fault(name, f"{value!r} is no interface name (15 characters at most)")
+        if len(value.encode("utf-8", "replace")) > 15 or _NO_NAME.search(value):
+            reason = "15 bytes at most, no blank, slash, backslash, colon, star or quote"
+            names.fault(name, f"{value!r} is no interface name ({reason})")
     chosen = {"BridgeInterface": bridge, "InterfaceNamePrefix": prefix}.get(mode, "")
     return DetectLocal(mode, networks if mode == "ClusterCIDR" else (), chosen)
 

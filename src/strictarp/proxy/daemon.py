@@ -33,7 +33,7 @@ from strictarp.kube.objects import (
     Service,
 )
 from strictarp.netlink.ipvs import Timeouts
-from strictarp.proxy import gauges, health, host, nftables
+from strictarp.proxy import gauges, health, host, lenient, nftables
 from strictarp.proxy import situation as situations
 from strictarp.proxy.config import Config
 from strictarp.proxy.effective import effective_document
@@ -138,19 +138,19 @@ class Proxy:
         # starts, has nothing to tell: there always is default/kubernetes.
         self.services = Cache(
             client,
-            SERVICES,
+            SERVICES.mended(lenient.mend),
             label_selector=WITHOUT_OTHER_PROXY,
             on_delta=self._on_service,
             doubt_empty_start=True,
         )
         self.slices = Cache(
             client,
-            ENDPOINTSLICES,
+            ENDPOINTSLICES.mended(lenient.mend),
             label_selector=WITHOUT_OTHER_PROXY,
             on_delta=self._on_slice,
             doubt_empty_start=True,
         )
-        self.nodes = Cache(client, NODES, on_delta=self._on_node)
+        self.nodes = Cache(client, NODES.mended(lenient.mend), on_delta=self._on_node)
         self._others = Others(
             client,
             kernel,

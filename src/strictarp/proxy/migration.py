@@ -105,7 +105,8 @@ class Migration:
                 await self._kernel.load_rules(script)
 
     async def _drain(self) -> None:
-        """New connections go elsewhere already."""
+        """New connections go elsewhere as soon as we keep none."""
+        await self._kernel.load_rules(nftables.keep_nothing(host.families()))
         deadline = asyncio.get_running_loop().time() + self._wait
         await self._kernel.prepare(make=False)
         while asyncio.get_running_loop().time() < deadline:

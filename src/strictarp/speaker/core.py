@@ -94,6 +94,8 @@ class Core:
         """MAC → the node for whose InternalIP it answers; anybody can say so, so only the latest are kept."""
         self.lease_macs: dict[bytes, int] = {}
         self.peers = Peers(settings.silence_permille)
+        self.seasoned_peers: set[int] | None = None
+        """Nodes whose peer is live and seasoned, once this step has asked for them."""
         self.unsynced: set[Peer] = set()
         """Peers whose whole set is not known here."""
         self.heard_ever: set[int] = set()

@@ -105,12 +105,14 @@ class Machine:
         core.now = now
         core.out = []
         core.told = []
+        core.seasoned_peers = None
         if core.stalled or not core.lease_holds:
             presence.lose_stale_lease(core)
         if type(event) is FrameReceived:
             _hear(core, event.data)
         else:
             _handle(core, event)
+        core.seasoned_peers = None
         if core.looks:
             look_at_all(core)
         if core.drain_until is not None:
