@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from fuzzing import oracle
 from fuzzing.frames import HELLO, Surroundings, draw
 from strictarp.hello.frames import GROUP_MAC
+from strictarp.hello.replay import WIDTH
 from strictarp.speaker.machine import Machine
 from strictarp.speaker.settings import SECOND
-from support.speakers import CLUSTER, GATEWAY, GATEWAY6, KEYS, VIP, VIP6, Table, address
+from support.speakers import CLUSTER, GATEWAY, GATEWAY6, KEYS, SETTINGS, VIP, VIP6, Table, address
 
 NAMES = ("a", "b", "c")
 VIPS = (VIP, VIP6, *(address(f"203.0.113.{number}") for number in range(2, 8)), address("2001:db8::101"))
@@ -47,7 +48,8 @@ class Range:
             for each in self._table.sent
             if each[12:14] == HELLO and (each[6:12] != dead or each[:6] == GROUP_MAC)
         ]
-        self._table.after(10 * SECOND)  # until nothing of it is new, also to whom it was not sent
+        # Until nothing of it is new, also to whom it was not sent.
+        self._table.after(WIDTH * SETTINGS.hello * 11 // 10)
         self.around = Surroundings(
             [self._table.macs[name] for name in NAMES],
             (*NAMES, "d"),

@@ -41,6 +41,13 @@ _MILLISECONDS = click.IntRange(1, 60_000)
     help="How late the end of a claim may be noticed; later, it starts again.",
 )
 @click.option(
+    "--season-ms",
+    type=click.IntRange(1, 3_600_000),
+    default=30_000,
+    show_default=True,
+    help="How long a node has to be there without a gap before it is as good as the others.",
+)
+@click.option(
     "--refresh",
     default=0,
     show_default=True,
@@ -89,7 +96,7 @@ def command(
     return daemon.run(options)
 
 
-def _settings(hello_ms: int, claim_ms: int, late_ms: int, *, refresh: int) -> Settings:
+def _settings(hello_ms: int, claim_ms: int, late_ms: int, *, season_ms: int, refresh: int) -> Settings:
     """The protocol's settings; what depends on the time of a claim grows and shrinks with it."""
     from strictarp.speaker.settings import MS, SECOND, Settings
 
@@ -101,6 +108,7 @@ def _settings(hello_ms: int, claim_ms: int, late_ms: int, *, refresh: int) -> Se
             late=late_ms * MS,
             accept=claim * 6 // 10,
             offer=claim * 15 // 100,
+            season=season_ms * MS,
             refresh=refresh * SECOND,
         )
     except ValueError as error:

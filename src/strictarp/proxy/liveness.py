@@ -13,7 +13,6 @@ from collections.abc import Mapping
 import msgspec
 
 from strictarp.hello.frames import Beat
-from strictarp.hello.replay import WIDTH
 from strictarp.proxy.settings import Liveness as Limits
 
 PATIENT_ASK = 5.0
@@ -21,6 +20,8 @@ PATIENT_ASK = 5.0
 HEARD_BEFORE = 2
 """Hellos after which a node counts as heard before on this segment."""
 _REMEMBERED = 8
+_LATE = 64
+"""Frames that a current one may be behind the last hello: some seconds."""
 _TOLERANCE = 0.001
 
 
@@ -108,7 +109,7 @@ class Nodes:
     def is_current(self, node: int, incarnation: int, seq: int) -> bool:
         """Whether an authenticated frame is of the incarnation that was heard last, and not long ago."""
         peer = self._peers.get(node)
-        return peer is not None and incarnation == peer.incarnations[-1] and seq > peer.seq - WIDTH
+        return peer is not None and incarnation == peer.incarnations[-1] and seq > peer.seq - _LATE
 
     def answered(self, address: bytes, now: float) -> bool:
         """The kernel of the node with this address answered: it lives, whatever its speaker does.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import enum
 import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 
 import msgspec
 
@@ -24,6 +25,8 @@ from strictarp.speaker.view import Candidate
 
 EXCLUDE_LABEL = "node.kubernetes.io/exclude-from-external-load-balancers"
 OUT_OF_SERVICE_TAINT = "node.kubernetes.io/out-of-service"
+NO_LINK = ""
+"""In `Verdict.against`: the sentence names the Service's addresses."""
 SHARING_ANNOTATIONS = ("metallb.io/allow-shared-ip", "metallb.universe.tf/allow-shared-ip")
 
 
@@ -115,21 +118,26 @@ class Verdict(msgspec.Struct, frozen=True):
 
     addresses: of its status, all of one owner. order: the candidates, first choice first, always by the
     Service's first address; those that reach only some of the addresses come behind. why: set when nobody may
-    announce it; `order` is empty then. reasons: node → why it may not. matching: the advertisements that
-    count, for `interfaces_of`. out_of_reach: of candidates that reach only some of the addresses, the others.
-    again: value of the annotation that asks for an announcement, empty without. wish: the node that its
-    annotation names as the next owner, empty without.
+    announce it; `order` is empty then. against: node → why it may not, empty for want of a link; Services
+    share one mapping. matching: the advertisements that count, for `interfaces_of`. out_of_reach: of
+    candidates that reach only some of the addresses, the others. again: value of the annotation that asks for
+    an announcement, empty without. wish: the node that its annotation names as the next owner, empty without.
     """
 
     service: str
     addresses: tuple[Address, ...] = ()
     order: tuple[Candidate, ...] = ()
     why: Why | None = None
-    reasons: Mapping[str, str] = {}
+    against: Mapping[str, str] = {}
     matching: tuple[Advertising, ...] = ()
     out_of_reach: Mapping[str, frozenset[Address]] = {}
     again: str = ""
     wish: str = ""
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Node → why it may not announce the Service."""
+        return {node: why or no_link(*self.addresses) for node, why in self.against.items()}
 
     def order_of(self, address: Address) -> tuple[Candidate, ...]:
         """The candidates that have a link in this address's segment."""
@@ -171,7 +179,7 @@ def evaluate(service: Service, slices: Sequence[EndpointSlice], facts: Facts) ->
         against = standing.against or _against_here(node, matching, local)
         missing = standing.out_of_reach(addresses)
         if against is None and len(missing) == len(set(addresses)):
-            against = no_link(*addresses)
+            against = NO_LINK
         if against is None:
             if missing:
                 partial[node] = missing
@@ -187,12 +195,18 @@ def evaluate(service: Service, slices: Sequence[EndpointSlice], facts: Facts) ->
         addresses,
         order,
         None if order else Why.NO_NODE,
-        reasons,
+        _shared(tuple(reasons.items())),
         matching,
         partial,
         annotations.get(ANNOUNCE_AGAIN, ""),
         annotations.get(MOVE_TO, "").strip(),
     )
+
+
+@lru_cache(maxsize=1024)
+def _shared(items: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    """One mapping for all Services that have the same nodes out: there may be thousands."""
+    return dict(items)
 
 
 def no_link(*addresses: Address) -> str:

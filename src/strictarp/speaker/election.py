@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Container, Mapping
+from functools import lru_cache
 
 from strictarp.speaker.view import Candidate
 
@@ -30,7 +31,11 @@ def order(
     def place(node: str) -> tuple[bool, bool, int, bytes]:
         return (node in drained, node in behind, -scores[node], rank(node, first_ip))
 
-    return tuple([Candidate(node, scores[node], node in drained) for node in sorted(scores, key=place)])
+    return tuple([_candidate(node, scores[node], node in drained) for node in sorted(scores, key=place)])
+
+
+_candidate = lru_cache(maxsize=16_384)(Candidate)
+"""One value for a node of all orders: a hundred nodes in the orders of thousands of IPs are many."""
 
 
 def rank(node: str, ip: str) -> bytes:

@@ -94,6 +94,27 @@ def _nobody_takes(core: Core, slot: Slot, cause: Cause) -> None:
         slot.move_after = core.now + core.settings.move_retry
 
 
+def withdraw_if_needless(core: Core, slot: Slot) -> None:
+    """Offer no more what has no reason to move any longer. An ACCEPT that is under way comes to nothing."""
+    offering = slot.offering
+    if offering is None:
+        return
+    match offering.cause:
+        case Cause.DRAIN:
+            needless = core.drain_until is None
+        case Cause.INELIGIBLE:
+            needless = slot.view.eligible
+        case Cause.SCORE | Cause.WISH | Cause.DRAINED as cause:
+            why, places = better_places(core, slot)
+            needless = why is not cause or not {ids.node_id(each) for each in places} >= {*offering.targets}
+        case _:
+            needless = False
+    if needless:
+        core.agenda.cancel(Timer.SLOT, slot.vip)
+        slot.offering = None
+        slot.phase = Phase.OWN
+
+
 def hear_offer(core: Core, peer: Peer, message: Offer) -> None:
     """Take what a peer offers, if it is this node's to take; the answer decides nothing yet."""
     slot = core.slots.get(message.vip)
@@ -265,6 +286,8 @@ def end_drain(core: Core) -> None:
     core.drained = False
     core.agenda.cancel(Timer.DRAIN, 0)
     core.joined_at = core.now if core.joined_at is not None else None
+    for slot in core.owned.values():
+        withdraw_if_needless(core, slot)
     core.urgent_hello(at_once=True)
     core.look(core.slots)
 

@@ -105,13 +105,23 @@ class Machine:
         core.now = now
         core.out = []
         core.told = []
-        presence.lose_stale_lease(core)
-        _handle(core, event)
-        look_at_all(core)
-        handover.finish_drain(core)
-        core.flush_claims()
-        presence.flush_hello(core)
-        return core.out + core.told
+        core.seasoned_peers = None
+        if core.stalled or not core.lease_holds:
+            presence.lose_stale_lease(core)
+        if type(event) is FrameReceived:
+            _hear(core, event.data)
+        else:
+            _handle(core, event)
+        core.seasoned_peers = None
+        if core.looks:
+            look_at_all(core)
+        if core.drain_until is not None:
+            handover.finish_drain(core)
+        if core.claims or core.probes or core.asks_gateway:
+            core.flush_claims()
+        if core.wants_hello:
+            presence.flush_hello(core)
+        return core.out + core.told if core.told else core.out
 
     def answer(self, data: bytes, now: int) -> Answer | None:
         """The answer to a question by ARP or NDP for an owned IP, to be sent at once; None: give the frame to
@@ -143,13 +153,11 @@ class Machine:
 
     def next_deadline(self) -> int | None:
         """When to feed TimerDue at the latest; it may change with every step."""
-        return self._core.agenda.next()
+        return hearing.next_deadline(self._core)
 
 
 def _handle(core: Core, event: Event) -> None:  # noqa: C901, PLR0912 - one case an event
     match event:
-        case FrameReceived(data=data):
-            _hear(core, data)
         case TimerDue():
             for timer, number, due in core.agenda.take_due(core.now):
                 _expire(core, timer, number, due)
@@ -204,7 +212,7 @@ def _expire(core: Core, timer: Timer, number: int, due: int) -> None:
         case Timer.HELLO:
             presence.tick(core)
             auditing.tick(core)
-            core.look(core.waiting)
+            core.look(core.some_waiting())
             core.look([slot.vip for slot in core.owned.values()] if core.drain_until is not None else ())
             core.look(core.misplaced)
             core.look(core.beside)

@@ -60,6 +60,7 @@ def start_over(core: Core, micros: int) -> None:
     core.seasoned = False
     core.joined_at = core.now if core.speaking else None
     core.last_hello = None
+    core.lease_end = -1
     core.stalled = False
     core.isolated = False
     core.heard_any = core.now
@@ -105,6 +106,7 @@ def say_hello(core: Core) -> None:
             )
         )
         core.last_hello = core.now
+        core.lease_end = core.now + core.lease
     core.agenda.cancel(Timer.URGENT, 0)
     spread = core.interval * core.settings.jitter_permille // 1_000
     core.agenda.set(Timer.HELLO, 0, core.now + core.interval + core.chance.randint(-spread, spread))
@@ -151,7 +153,7 @@ def _season(core: Core) -> None:
 
 def _isolate(core: Core) -> None:
     quiet = core.now - core.heard_any if core.heard_any is not None else 0
-    if quiet > core.settings.silence:
+    if quiet > core.silence:
         core.asks_gateway = True
     isolated = core.has_peers_by_api and quiet > core.settings.isolation
     if isolated and not core.isolated:

@@ -31,6 +31,7 @@ def take_view(core: Core, view: View) -> None:
                 slot.move_after = core.now  # what people want now is no echo of another node's view
             slot.view = vip
             note_view(core, slot)
+            handover.withdraw_if_needless(core, slot)
         if slot.phase is Phase.ACCEPTED and not vip.eligible:
             handover.expire_accepted(core, slot)
         if slot.phase is Phase.CLAIMING and not vip.eligible:
