@@ -66,6 +66,8 @@ def text_of(file: Path) -> str:
         raise UserError(f"{file}: cannot read the kubeconfig: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{file}: not a kubeconfig: not UTF-8 text") from error
+    except ValueError as error:  # a NUL in the name
+        raise UserError(f"{str(file)!r}: cannot read the kubeconfig: {error}") from error
 
 
 def in_cluster(environ: Mapping[str, str], folder: Path) -> ClientConfig:
@@ -104,8 +106,10 @@ def document_of(text: str, file: Path) -> Document:
     """A kubeconfig as YAML. Raises UserError."""
     try:
         document = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{file}: not a kubeconfig: {' '.join(str(error).split())}") from error
+    except (LookupError, AttributeError) as error:  # PyYAML, of `!!bool x` and the like
+        raise UserError(f"{file}: not a kubeconfig: a value is not what its tag says: {error}") from error
     if not isinstance(document, Mapping):
         raise UserError(f"{file}: not a kubeconfig: the document is no mapping")
     return Document(document, file)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from collections.abc import Callable
+from typing import Generic, TypeAlias, TypeVar
 
 import msgspec
 
@@ -73,12 +74,17 @@ class LabelSelector(Model, frozen=True):
 
 
 T = TypeVar("T", bound=KubeObject)
+Mend: TypeAlias = Callable[[object, type[T]], tuple[T | None, list[str]]]
+"""Makes an object of a document of which parts are wrong, without them; and says which (`field: reason`)."""
 
 
 class Resource(Generic[T]):
-    """Where a kind lives in the API and which struct it decodes to."""
+    """Where a kind lives in the API and which struct it decodes to.
 
-    __slots__ = ("api_version", "kind", "namespaced", "plural", "type")
+    `mend`: what to do with an object that does not decode, else it is refused as a whole.
+    """
+
+    __slots__ = ("api_version", "kind", "mend", "namespaced", "plural", "type")
 
     def __init__(self, api_version: str, plural: str, type_: type[T], *, namespaced: bool = True) -> None:
         self.api_version = api_version
@@ -86,6 +92,13 @@ class Resource(Generic[T]):
         self.kind = type_.__name__
         self.type = type_
         self.namespaced = namespaced
+        self.mend: Mend[T] | None = None
+
+    def mended(self, mend: Mend[T]) -> Resource[T]:
+        """The same, for who uses what is sound of an object."""
+        made = Resource(self.api_version, self.plural, self.type, namespaced=self.namespaced)
+        made.mend = mend
+        return made
 
     def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
         """URL path of the collection, or of one object; an empty namespace means all of them."""

@@ -18,12 +18,14 @@ from strictarp.proxy.drains import FIRST_LOOK, Drains
 from strictarp.proxy.lingering import leftovers, may_linger
 from strictarp.proxy.mirror import Mirror
 from strictarp.proxy.operations import (
+    AddReal,
     AddServer,
     BindAddress,
     ChangeSets,
     Element,
     Operation,
     RemoveServer,
+    SetReal,
     SetServer,
     UnbindAddress,
 )
@@ -150,6 +152,12 @@ class Engine:
             if not (isinstance(reason, SchedulerMissing) and self._do_without(operation)):
                 reasons.append(reason)
         return reasons
+
+    def stands_on_held(self, operation: Operation) -> bool:
+        """Whether the mirror holds what an operation stands on. The real servers of a virtual server that
+        was just refused stand on nothing: that they find none tells of no loss.
+        """
+        return not isinstance(operation, AddReal | SetReal) or operation.key in self.mirror.servers
 
     def unanswered(self, operations: Sequence[Operation]) -> None:
         """Nobody knows what became of these: the next look counts what they name as ours."""

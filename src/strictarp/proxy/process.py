@@ -36,9 +36,7 @@ REFUSED, TAKEN = "ConfigurationRefused", "ConfigurationTaken"
 
 def run(options: Options) -> int:
     """Run until SIGTERM or SIGINT; everything that was programmed stays in place. Raises UserError."""
-    logs.setup("proxy")
-    for warning in (*options.config.warnings, *options.settings.warnings):
-        log.warning(warning)
+    _begin(options)
     client_config = kubeconfig.load(options.config.kubeconfig or None)
     try:
         return asyncio.run(_until_signal(options, client_config))
@@ -49,6 +47,13 @@ def run(options: Options) -> int:
         if users is None:
             raise
         raise _first(users) from None
+
+
+def _begin(options: Options) -> None:
+    """Log as a daemon does, first what was odd in the files."""
+    logs.setup("proxy")
+    for warning in (*options.config.warnings, *options.settings.warnings):
+        log.warning(warning)
 
 
 def options(
@@ -66,7 +71,7 @@ def options(
 
 def init_only(options: Options) -> int:
     """Set the sysctls, so that the daemon can do without a writable /proc/sys. Raises UserError."""
-    logs.setup("proxy")
+    _begin(options)
     host.prepare(options.config, ensure)
     asyncio.run(_strictarp_once(options))
     return 0
@@ -82,7 +87,7 @@ async def _strictarp_once(options: Options) -> None:
 
 def once(options: Options, *, cleanup: bool, dry_run: bool) -> list[str]:
     """Clean up, or only tell what would be done; in words, a line each. Raises UserError."""
-    logs.setup("proxy")
+    _begin(options)
     try:
         return asyncio.run(_once(options, cleanup=cleanup, dry_run=dry_run))
     except (KernelRefused, OSError) as refused:
@@ -91,7 +96,7 @@ def once(options: Options, *, cleanup: bool, dry_run: bool) -> list[str]:
 
 def migrate(options: Options, *, back: bool, dry_run: bool, wait: float, tell: Callable[[str], None]) -> None:
     """Take this node over from kube-proxy, or give it back; `tell` gets a line a step. Raises UserError."""
-    logs.setup("proxy")
+    _begin(options)
     try:
         asyncio.run(_migrate(options, back=back, dry_run=dry_run, wait=wait, tell=tell))
     except (KernelRefused, OSError) as refused:
@@ -110,7 +115,12 @@ async def _migrate(
     try:
         async with Client(kubeconfig.load(options.config.kubeconfig or None)) as client:
             migration = Migration(
-                kernel, options.config, options.node, lambda: Proxy(options, kernel, client), wait
+                kernel,
+                options.config,
+                options.node,
+                lambda: Proxy(options, kernel, client),
+                wait,
+                guard=options.guard,
             )
             await migration.run(back=back, dry_run=dry_run, tell=tell)
     finally:
@@ -188,6 +198,8 @@ async def follow_configuration(options: Options, proxy: Proxy) -> Options:
                 reason = "; ".join(str(error).splitlines())
                 proxy.say(REFUSED, f"the last good configuration stays: {reason}", warning=True)
                 continue
+            for warning in config.warnings:
+                log.warning(warning)
             proxy.say(TAKEN, "the configuration file changed and is in force")
             options = msgspec.structs.replace(options, config=config, config_text=text)
     return options

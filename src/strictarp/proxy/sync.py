@@ -94,7 +94,9 @@ class Syncer:
 
     @property
     def waiting_since(self) -> float | None:
-        """When the oldest change came that no finished turn has taken in; None without one."""
+        """When the oldest change came that no finished turn has taken in, or the kernel began to refuse what
+        a look wanted to repair; None without either.
+        """
         return self._working_on or self._queued_at
 
     def reload_table(self) -> None:
@@ -124,6 +126,8 @@ class Syncer:
         if not self.failing:
             self.settled.set()
             self._working_on = None
+        else:
+            self._working_on = self._working_on or started
         if len(self.engine.store):
             self._wake.set()  # the kernel's answers changed plans
         if worked:
@@ -325,9 +329,12 @@ class Syncer:
         except _OUTSIDE:
             self.engine.unanswered(operations)
             raise
-        self._vanished |= any(isinstance(outcome, Vanished) for outcome in outcomes)
         self._flows.add(concerned(operations, outcomes, self.engine.mirror))
         reasons = self.engine.done(operations, outcomes)
+        self._vanished |= any(
+            isinstance(outcome, Vanished) and self.engine.stands_on_held(operation)
+            for operation, outcome in zip(operations, outcomes, strict=True)
+        )
         self._metrics.applied(len(operations), len(reasons))
         if any(
             o is not None
