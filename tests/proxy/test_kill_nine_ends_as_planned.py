@@ -1,6 +1,7 @@
 """A proxy that is killed in the middle of its work leaves what the next one brings to the plan.
 
-STRICTARP_KILLS says at how many random points the real daemon is killed in the virtual machine.
+STRICTARP_KILLS says at how many random points the real daemon is killed, with a model of IPVS in namespaces,
+and with the kernel in the virtual machine; STRICTARP_KILLS_SEED, at which.
 """
 
 import asyncio
@@ -81,10 +82,13 @@ def test_killed_before_any_message_of_a_sync_it_ends_as_planned(what: str) -> No
         asyncio.run(Player(ModelMachine(), _of([*before, Kill(after), Kill(again)])).play())
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    load_modules()
-    made = Site(tmp_path)
+@pytest.fixture(
+    params=[pytest.param("model", marks=pytest.mark.netns), pytest.param("kernel", marks=pytest.mark.vm)]
+)
+def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
+    if request.param == "kernel":
+        load_modules()
+    made = Site(tmp_path, modelled=request.param == "model")
     try:
         made.begin()
         yield made
@@ -101,7 +105,6 @@ def _change(site: Site, rng: Random) -> None:
             site.put(*bodies(number, rng))
 
 
-@pytest.mark.vm
 @pytest.mark.timeout(900)
 def test_a_daemon_killed_at_a_random_point_of_a_sync_is_followed_by_one_that_ends_as_planned(
     site: Site,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from strictarp.proxy.operations import AddReal, AddServer, BindAddress, Operation, RemoveServer
+from strictarp.proxy.operations import AddReal, AddServer, BindAddress, Operation, RemoveReal, RemoveServer
 from strictarp.proxy.seam import KernelRefused
 from support.model_kernel import ModelKernel
 from support.proxy_objects import endpoint_slice, service
@@ -64,6 +64,20 @@ async def test_after_a_lost_answer_the_kernel_is_looked_at_soon() -> None:
     await node.turns(5, 5.0)
     (_, reals) = next(iter(kernel.servers.values()))
     assert len(reals) == 1
+
+
+async def test_udp_connections_are_ended_although_the_answer_about_their_endpoint_was_lost() -> None:
+    kernel = LosesAnswers()
+    node = Node(kernel, full_look=3600.0)
+    port = {"name": "dns", "port": 53, "protocol": "UDP"}
+    node.put(service("a", "203.0.113.10", ports=[port]))
+    node.put(endpoint_slice("a", ["198.51.100.1", "198.51.100.2"], ports=[{**port, "port": 5353}]))
+    await node.turns(2, 5.0)
+    asked = kernel.flow_questions
+    node.put(endpoint_slice("a", ["198.51.100.1"], ports=[{**port, "port": 5353}]))
+    kernel.lose = RemoveReal
+    await node.turns(3, 5.0)
+    assert kernel.flow_questions == asked + 1
 
 
 def _limited(name: str, address: str, source: str) -> object:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeAlias
 
 from strictarp.netlink.messages import Refusal
 from strictarp.netlink.socket import Netlink
 from strictarp.proxy import nft_apply
+from support.ipvs_process import RemoteIpvs
+
+Request: TypeAlias = Callable[..., Awaitable[list[Refusal | None]]]
 
 
 def dies_after(count: int, work: Callable[[], object], *, armed: bool) -> Callable[[], object]:
@@ -24,16 +28,19 @@ def dies_after(count: int, work: Callable[[], object], *, armed: bool) -> Callab
         nonlocal left
         left = count
 
-    request, run_script = Netlink.request, nft_apply.run_script
+    run_script = nft_apply.run_script
 
-    async def dying_request(self: Netlink, messages: Sequence[bytes]) -> list[Refusal | None]:
-        nonlocal left
-        if 0 <= left < len(messages):
-            await request(self, messages[:left])
-            os.kill(os.getpid(), signal.SIGKILL)
-        if left >= 0:
-            left -= len(messages)
-        return await request(self, messages)
+    def dying(request: Request) -> Request:
+        async def dying_request(self: object, messages: Sequence[bytes]) -> list[Refusal | None]:
+            nonlocal left
+            if 0 <= left < len(messages):
+                await request(self, messages[:left])
+                os.kill(os.getpid(), signal.SIGKILL)
+            if left >= 0:
+                left -= len(messages)
+            return await request(self, messages)
+
+        return dying_request
 
     async def dying_script(text: str) -> None:
         nonlocal left
@@ -47,7 +54,8 @@ def dies_after(count: int, work: Callable[[], object], *, armed: bool) -> Callab
 
     def in_child() -> object:
         signal.signal(signal.SIGUSR1, arm)
-        Netlink.request = dying_request  # type: ignore[method-assign]
+        for transport in (Netlink, RemoteIpvs):
+            transport.request = dying(transport.request)  # type: ignore[attr-defined]
         nft_apply.run_script = dying_script
         return work()
 

@@ -1,12 +1,14 @@
-"""A node whose proxy daemon is killed and started again, with its own API server and the real kernel.
+"""A node whose proxy daemon is killed and started again, with its own API server.
 
-For tests inside the virtual machine.
+IPVS is the kernel's, in the virtual machine, or a model that is a process of its own; nft, addresses and
+sysctls are real.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import io
 import json
 import os
@@ -24,10 +26,15 @@ from strictarp.kube.objects import ENDPOINTSLICES, NODES, SERVICES
 from strictarp.lab import namespaces
 from strictarp.lab.apiserver.server import run as run_api_server
 from strictarp.lab.namespaces import entered
-from strictarp.proxy import process as _process  # noqa: F401 - imported before the fork
+from strictarp.netlink.socket import NETLINK_ROUTE, Netlink
+from strictarp.proxy import process
+from strictarp.proxy.daemon import Proxy
+from strictarp.proxy.kernel import LinuxKernel
+from support.daemon_node import ensure
 from support.dying import dies_after
 from support.forked import Child, until
-from support.machine import Machine, RealNft, real_machine
+from support.ipvs_process import RemoteIpvs, serve
+from support.machine import Machine, NoFlows, RealNft, real_machine
 from support.proxy_objects import service_body, slice_body
 from support.sequence_player import State, differences, kernel_state, plan_state
 from support.stranger import Stranger
@@ -75,30 +82,48 @@ def bodies(number: int, rng: Random) -> tuple[Body, Body]:
 
 
 class Site:
-    """The namespace, the API server, the objects, and the daemon that runs now."""
+    """The namespace, the API server, the objects, and the daemon that runs now.
 
-    def __init__(self, folder: Path) -> None:
+    modelled: IPVS and its device are not the kernel's.
+    """
+
+    def __init__(self, folder: Path, *, modelled: bool) -> None:
         self.folder = folder
+        self._modelled = modelled
+        self._others: list[Child] = []
+        (folder / "proxy.log").touch()
         self.space = namespaces.create("killed")
         self.objects: dict[str, Body] = {}
         self.daemon: Child | None = None
-        self._api: Child | None = None
         namespaces.ip(
             self.space, "link set lo up", f"addr add {ADDRESSES[0]}/24 dev lo",
             f"addr add {ADDRESSES[1]}/64 dev lo",
         )  # fmt: skip
         (folder / "kubeconfig").write_text(json.dumps(_kubeconfig()))
         (folder / "config").write_text(CONFIG.replace("KUBECONFIG", str(folder / "kubeconfig")))
+        if modelled:
+            self._others.append(Child(self.space, lambda: serve(self._ipvs), str(folder / "ipvs.log")))
+            until(lambda: RemoteIpvs(self._ipvs), 10, "the model of IPVS")
         with entered(self.space):
-            self.machine: Machine = real_machine(RealNft())
+            self.machine = self._machine()
         self.stranger = Stranger(self.machine)
+
+    @property
+    def _ipvs(self) -> Path:
+        return self.folder / "ipvs"
+
+    def _machine(self) -> Machine:
+        if not self._modelled:
+            return real_machine(RealNft())
+        return Machine(RemoteIpvs(self._ipvs), Netlink(NETLINK_ROUTE), NoFlows(), RealNft(), "bridge")
 
     def begin(self) -> None:
         """The API server, and the first objects."""
         data = self.folder / "api.data"
-        self._api = Child(
+        api = Child(
             self.space, lambda: run_api_server(API, data, service_cidr=CIDRS), str(self.folder / "api.log")
         )
+        self._others.append(api)
         with entered(self.space):
             until(lambda: urllib.request.urlopen(f"http://{API}/readyz", timeout=2), 30, "API server")
         asyncio.run(self._do(lambda client: client.create(NODES, {"metadata": {"name": "node1"}})))
@@ -143,7 +168,15 @@ class Site:
         """Start a daemon that kills itself after so many messages, counted from now or from `arm`."""
         argv = ["proxy", "--config", str(self.folder / "config"), "--hostname-override", "node1"]
         argv += ["--strictarp-state", str(self.folder / "lib")]
-        work = dies_after(count, lambda: main(argv), armed=armed)
+
+        def run() -> object:
+            if self._modelled:
+                made = functools.partial(LinuxKernel, generic=RemoteIpvs(self._ipvs), device_kind="bridge")
+                process.LinuxKernel = made  # type: ignore[misc,assignment]
+                process.Proxy = functools.partial(Proxy, ensure=ensure)  # type: ignore[misc,assignment]
+            return main(argv)
+
+        work = dies_after(count, run, armed=armed)
         self.daemon = Child(self.space, work, str(self.folder / "proxy.log"))
 
     def arm(self) -> None:
@@ -208,8 +241,9 @@ class Site:
             values = {
                 name: Path("/proc/sys", name.replace(".", "/")).read_text().strip()
                 for name in plan["sysctls"]
+                if not (self._modelled and name.startswith("net.ipv4.vs."))
             }
-        assert values == plan["sysctls"]
+        assert values.items() <= plan["sysctls"].items()
 
     def flush(self) -> None:
         """Everything, while no daemon runs."""
@@ -217,9 +251,8 @@ class Site:
             asyncio.run(self.stranger.do("flush", 0))
 
     def end(self) -> None:
-        for child in (self.daemon, self._api):
-            if child is not None:
-                child.kill()
+        for child in filter(None, (self.daemon, *self._others)):
+            child.kill()
         self.machine.close()
         self.space.close()
 

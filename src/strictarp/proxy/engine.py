@@ -43,8 +43,9 @@ NODE_PORTS = range(30000, 32768)
 class Engine:
     """Store, desired state, mirror and drains of one node, and what is still to do.
 
-    health: Service → its healthCheckNodePort and the number of its endpoints here. no_local: Service →
-    traffic policies that ask for local endpoints while there are only others.
+    unsure: parts of which nobody knows what became of an operation. health: Service → its
+    healthCheckNodePort and the number of its endpoints here. no_local: Service → traffic policies that ask
+    for local endpoints while there are only others.
     """
 
     def __init__(self, config: Config, facts: Situation, drain_limit: float) -> None:
@@ -54,7 +55,7 @@ class Engine:
         self.drains = Drains(drain_limit)
         self.facts = facts
         self.failed = Touched()
-        self._unsure = Touched()
+        self.unsure = Touched()
         self._names: set[Element] = set()
         self.warnings: dict[str, tuple[str, ...]] = {}
         self.health: dict[str, tuple[int, int]] = {}
@@ -161,7 +162,7 @@ class Engine:
     def unanswered(self, operations: Sequence[Operation]) -> None:
         """Nobody knows what became of these: the next look counts what they name as ours."""
         for operation in operations:
-            self._unsure.unite(parts_of(operation))
+            self.unsure.unite(parts_of(operation))
 
     def _do_without(self, operation: Operation) -> bool:
         """A Service asks for a scheduler that the kernel lacks: those that do are planned again without it.
@@ -197,7 +198,7 @@ class Engine:
 
         By it a later process tells that the server is ours. What stays is noted as refused.
         """
-        stay = {place_of(key) for key in (self.failed.keys & self.mirror.servers.keys()) | self._unsure.keys}
+        stay = {place_of(key) for key in (self.failed.keys & self.mirror.servers.keys()) | self.unsure.keys}
         kept: list[Operation] = []
         for operation in last_sets:
             if not (isinstance(operation, ChangeSets) and stay):
@@ -236,9 +237,9 @@ class Engine:
         addresses of kube-ipvs0, and on the node's own within the NodePort range; but never what is in
         excludeCIDRs unless we want it. `elements_are` comes before.
         """
-        known = self.mirror.servers.keys() | self._unsure.keys
+        known = self.mirror.servers.keys() | self.unsure.keys
         self.mirror.look(view, self._ours(view, known, adopt=adopt), self._our_address(adopt=adopt))
-        self._unsure = Touched()
+        self.unsure = Touched()
         left = Touched()
         for key in tuple(self.desired.leaving):
             left.unite(self.left(key))
@@ -248,7 +249,7 @@ class Engine:
         return left
 
     def _our_address(self, *, adopt: bool) -> Callable[[bytes], bool]:
-        known = self.mirror.bound | self._unsure.addresses
+        known = self.mirror.bound | self.unsure.addresses
 
         def ours(address: bytes) -> bool:
             if address in self.desired.bound:
@@ -276,8 +277,9 @@ class Engine:
 
         By its name a later process tells that a server is ours.
         """
-        still = {place_of(key) for key in self.mirror.servers if self.desired.exposure(key) is None}
-        self._names = {each for each in self._names - self.mirror.elements if each[1] in still}
+        if self._names:
+            still = {place_of(key) for key in self.mirror.servers if self.desired.exposure(key) is None}
+            self._names = {each for each in self._names - self.mirror.elements if each[1] in still}
         return self._names
 
     def elements_are(self, elements: set[Element]) -> None:

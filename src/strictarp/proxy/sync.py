@@ -267,6 +267,7 @@ class Syncer:
         await self._kernel.prepare()
         listing = parse_listings(await self._tables())
         engine.elements_are(set(listing.elements))
+        self._flows.add(key for key in engine.unsure.keys if key[0] == UDP)
         expected = engine.looked(await self._kernel.view(), adopt=not self._started)
         expected.unite(touched)
         expected.unite(engine.take_failed())
