@@ -58,7 +58,10 @@ def result_line(result: dict[str, Any]) -> str:
 def print_run(report: RunReport) -> None:
     """Each expectation of each scenario: worst and median against the bound."""
     console = Console()
-    table = Table("", "scenario", "times", "figure")
+    table = Table("")
+    table.add_column("scenario", no_wrap=True)
+    table.add_column("times", justify="right")
+    table.add_column("figure", no_wrap=True)
     for column in ("median", "worst", "bound"):
         table.add_column(column, justify="right")
     for result in report.scenarios:

@@ -9,6 +9,7 @@ import time
 
 from strictarp.arp import frames
 from strictarp.arp.frames import ETHERTYPE_ARP, ArpFrame
+from strictarp.speaker.priority import go_first
 
 BATCH = 64
 CATCH_UP = 0.05
@@ -82,4 +83,5 @@ def flood(link: str, frame: bytes, *, rate: int, seconds: float) -> int:
 
 def run(link: str, *, source: str, sender: str, target: str, rate: int, seconds: float) -> int:
     """Flood a link; returns the number of frames sent. Raises OSError."""
+    go_first()
     return flood(link, request(frames.parse_mac(source), sender, target), rate=rate, seconds=seconds)

@@ -26,6 +26,8 @@ STREAM_LIMIT_MS = 250
 HELD_CONNECTIONS = 20
 PROBE_SECONDS = 0.3
 POLL = 0.25
+FIRST_ANSWERS = 0.5
+"""Seconds before the first step, in which all is well."""
 LAST_ANSWERS = 0.3
 """Seconds at the end, for answers that are under way."""
 
@@ -138,6 +140,7 @@ class Player:
             cluster, vip, "run", count=0, interval_ms=STREAM_INTERVAL_MS, limit_ms=STREAM_LIMIT_MS
         )
         began = time.monotonic()
+        await asyncio.sleep(FIRST_ANSWERS)
         try:
             for number, (verb, step) in enumerate(scenario.steps, 1):
                 try:

@@ -6,7 +6,7 @@ from strictarp.lab import layout, namespaces
 from strictarp.lab.topology import Network, write_sysctls
 
 NAME, PORT, MAC = "stranger", "x-stranger", "02:00:00:00:00:5a"
-# Announces an address when it gets it (arp_notify), as installers and cluster managers do.
+# Announces its addresses when its link comes up, as most systems do in one way or another.
 _SYSCTLS = {"net/ipv4/conf/eth0/arp_notify": "1"}
 
 
@@ -20,8 +20,13 @@ def plug_in(network: Network) -> None:
 
 
 def take(network: Network, address: str) -> None:
-    """Have the address: its kernel answers from now on."""
-    namespaces.ip(network.spaces[NAME], f"addr add {address}/{layout.SEGMENT.prefixlen} dev eth0")
+    """Have the address: its kernel announces it, and answers from now on."""
+    namespaces.ip(
+        network.spaces[NAME],
+        "link set eth0 down",
+        f"addr add {address}/{layout.SEGMENT.prefixlen} dev eth0",
+        "link set eth0 up",
+    )
 
 
 def pull_out(network: Network) -> None:

@@ -77,8 +77,8 @@ def give_back(found: Found) -> list[Step]:
     if found.mode == "ipvs":
         return [Step.REMOVE_OURS]
     # In ipvs mode kube-proxy sets the same for strictARP, and never puts it back; in others no VIP is local.
-    # In iptables mode rules of nat catch new connections before IPVS has them, and IPVS goes on with its own.
-    # One in nftables mode has flushed IPVS at its start.
+    # In iptables mode rules of nat catch new connections before IPVS has them, as soon as our own chain keeps
+    # none, and IPVS goes on with its own. One in nftables mode has flushed IPVS at its start.
     drain = [Step.DRAIN] if found.mode == "iptables" else []
     return [*drain, Step.CLEAN_UP, Step.PUT_BACK]
 

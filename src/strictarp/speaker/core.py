@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import Counter
 from collections.abc import Iterable
@@ -18,6 +19,8 @@ from strictarp.speaker.announcements import Announcements
 from strictarp.speaker.peers import Key, Peer, Peers
 from strictarp.speaker.settings import Settings, silence_of
 from strictarp.speaker.slots import Slot
+
+_LOOKED_AT_ONCE = 500
 
 
 class Core:
@@ -78,6 +81,8 @@ class Core:
         """Own VIPs that the view would rather have elsewhere: a wish, a drained node, a higher score."""
         self.beside: set[int] = set()
         """Own VIPs that are another address of a Service whose first one is on this segment, too."""
+        self.looked_from = 0
+        """How far a tick has come that looks at those waiting in portions."""
         self.looks: dict[int, None] = {}
         # The others.
         self.view = views.EMPTY
@@ -120,6 +125,13 @@ class Core:
         self.heard_any: int | None = None
         self.heard_stranger: int | None = None
         self.isolated = False
+        self.claims_since = 0
+        self.claims_begun = 0
+        """Claims begun, or put off, since then: within one `settings.slot`."""
+        self.claims_allowed = settings.claims_at_once
+        """How many may begin in it."""
+        self.claims_open: set[int] = set()
+        """VIPs whose claims began, and may have ended since."""
         # Frames of a claim, collected so that many IPs share one.
         self.claims: dict[tuple[int, int, int], list[Entry]] = {}
         self.probes: list[bytes] = []
@@ -213,6 +225,15 @@ class Core:
         for vip in vips:
             if vip in self.slots:
                 self.looks[vip] = None
+
+    def some_waiting(self) -> list[int]:
+        """The VIPs that wait, or of thousands the next few hundred: a hello must not take its own interval.
+
+        Those whose time is known have a timer besides.
+        """
+        start = self.looked_from if self.looked_from < len(self.waiting) else 0
+        self.looked_from = start + _LOOKED_AT_ONCE
+        return list(itertools.islice(self.waiting, start, self.looked_from))
 
     def urgent_hello(self, *, at_once: bool = False) -> None:
         """Say hello when the step ends; not at_once: as soon as `settings.urgent` allows."""

@@ -8,6 +8,9 @@ from strictarp.speaker.core import Core
 from strictarp.speaker.presence import may_claim
 from strictarp.speaker.slots import Phase, Slot
 
+_SLOTS_UNDER_WAY = 3
+"""A claim lasts two slots; so many slots' worth may be under way before new ones wait."""
+
 
 def look_at_all(core: Core) -> None:
     """Work through what this step asked to be looked at."""
@@ -47,9 +50,32 @@ def look(core: Core, slot: Slot) -> None:
         return
     start = claims.start_time(core, slot)
     if start <= core.now:
+        start = _paced(core)
+    if start <= core.now:
+        core.claims_open.add(slot.vip)
         claims.begin(core, slot)
     else:
         core.agenda.set(Timer.SLOT, slot.vip, start)
+
+
+def _paced(core: Core) -> int:
+    """When one more claim may begin.
+
+    Thousands in one step would take longer than this node's own lease, and a claim whose end is noticed late
+    starts again: where the processor does not keep up, those under way go first.
+    """
+    most = core.settings.claims_at_once
+    if core.now - core.claims_since >= core.settings.slot:
+        core.claims_since, core.claims_begun = core.now, 0
+        core.claims_open = {
+            vip
+            for vip in core.claims_open
+            if (slot := core.slots.get(vip)) is not None and slot.phase is Phase.CLAIMING
+        }
+        core.claims_allowed = min(most, max(0, _SLOTS_UNDER_WAY * most - len(core.claims_open)))
+    behind = core.claims_begun - core.claims_allowed
+    core.claims_begun += 1
+    return core.claims_since + (core.settings.slot * (1 + behind // most) if behind >= 0 else 0)
 
 
 def _maybe_owned(core: Core) -> bool:

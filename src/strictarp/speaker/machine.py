@@ -212,7 +212,7 @@ def _expire(core: Core, timer: Timer, number: int, due: int) -> None:
         case Timer.HELLO:
             presence.tick(core)
             auditing.tick(core)
-            core.look(core.waiting)
+            core.look(core.some_waiting())
             core.look([slot.vip for slot in core.owned.values()] if core.drain_until is not None else ())
             core.look(core.misplaced)
             core.look(core.beside)

@@ -26,6 +26,7 @@ class Settings(msgspec.Struct, frozen=True, gc=False):
     delay: the largest one-way delay between nodes that is expected; claim > 2 x delay + late.
     late: a claim whose end is noticed later than this starts again.
     slot: how long a candidate leaves to each one that orders before it.
+    claims_at_once: claims that a node begins within one slot, at most; the others follow in the next ones.
     accept: how long an accepted offer may wait for its release; less than claim - 2 x delay.
     isolation: without any foreign frame for so long a node calls itself isolated.
     settle: a joining node listens so long before it may claim at all.
@@ -54,6 +55,7 @@ class Settings(msgspec.Struct, frozen=True, gc=False):
     delay: int = 5 * MS
     late: int = 20 * MS
     slot: int = 50 * MS
+    claims_at_once: int = 100
     accept: int = 60 * MS
     isolation: int = SECOND
     settle: int = 3 * SECOND
@@ -77,7 +79,8 @@ class Settings(msgspec.Struct, frozen=True, gc=False):
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the setting, its value and what it must be."""
-        for name in ("hello", "claim", "slot", "accept", "isolation", "settle", "season", "announce_rate"):
+        positive = ("hello", "claim", "slot", "accept", "isolation", "settle", "season")
+        for name in (*positive, "announce_rate", "claims_at_once"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name}: {getattr(self, name)}, must be above 0")
         if self.hello // MS > 0xFFFF or self.hello % MS:
