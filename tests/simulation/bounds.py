@@ -14,11 +14,12 @@ from strictarp.speaker.settings import Settings
 class Bounds:
     """The bounds of one run."""
 
-    def __init__(self, settings: Settings, *, lag: int, slowest: int, nodes: int) -> None:
+    def __init__(self, settings: Settings, *, lag: int, slowest: int, nodes: int, vips: int) -> None:
         self.settings = settings
         self.lag = lag
         self.slowest = slowest
         self.nodes = nodes
+        self.vips = vips
 
     @cached_property
     def silence(self) -> int:
@@ -48,6 +49,11 @@ class Bounds:
         waits P + h/2 for it. Two such rounds are allowed; three were never seen below 5 % loss.
         """
         return _drifted(self.settings.claim + self.settings.hello // 2) + self.slot
+
+    @cached_property
+    def pace(self) -> int:
+        """One node may have to claim all IPs, so many of them in each slot."""
+        return self.slot * ((self.vips - 1) // self.settings.claims_at_once)
 
     @cached_property
     def all_slots(self) -> int:

@@ -149,7 +149,7 @@ class Coverage:
         """
         bounds, picture = self.bounds, self.picture
         able = self._able(vip, hearer)
-        bound = bounds.failure
+        bound = bounds.failure + bounds.pace
         orders = {proc.view.vips[vip].candidates for proc in able if proc.view}
         everybody = [proc for proc in picture.procs.values() if proc.alive and proc.view is not None]
         orders |= {

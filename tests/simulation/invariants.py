@@ -34,6 +34,7 @@ def judge(world: World) -> Verdict:
         lag=max([*schedule.lags, *busy]),
         slowest=max([*slowest, schedule.delay[1]]),
         nodes=schedule.nodes,
+        vips=schedule.vips,
     )
     hearers = {"gw": world.gateway.port, "client": world.client.port}
     picture = Picture(world.members, schedule.settings, hearers)
