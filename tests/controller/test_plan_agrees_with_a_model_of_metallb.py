@@ -1,5 +1,6 @@
 """The plan against MetalLB's documented behaviour, written down naively, on random objects."""
 
+import ipaddress
 from typing import Any
 
 from hypothesis import given, settings
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from strictarp.controller.configuring import Rules
 from strictarp.controller.plan import RESOURCES, document, make_plan
 from strictarp.kube.documents import decode
-from support.metallb_model import Model
+from support.metallb_model import Model, key_of
 
 NS = "metallb-system"
 NAMESPACES = {"shop": {"team": "a"}, "web": {"team": "b"}, "old": {}}
@@ -147,3 +148,59 @@ def test_addresses_and_counters_are_those_of_the_model(
     for key, each in plan["services"].items():
         assert each["ips"] or each["reason"], key
         assert bool(each["pool"]) == bool(each["ips"])
+
+
+@settings(max_examples=100, deadline=None)
+@given(clusters(), st.booleans())
+def test_what_metallb_leaves_is_adopted_without_a_write_and_it_adopts_what_we_leave(
+    cluster: tuple[list[dict[str, Any]], list[dict[str, Any]]], with_mode: bool
+) -> None:
+    pool_documents, service_documents = cluster
+    model = Model(pool_documents, NAMESPACES)
+    expected = model.plan(service_documents)
+    for each in service_documents:
+        ips = expected[key_of(each)]
+        # The API server adds the mode since 1.30; MetalLB leaves it out.
+        mode = {"ipMode": "VIP"} if with_mode else {}
+        each["status"]["loadBalancer"]["ingress"] = [{"ip": ip, **mode} for ip in ips]
+        if ips:
+            first = ipaddress.ip_address(ips[0])
+            owner = next(pool.name for pool in model.pools if first in pool.addresses)
+            each["metadata"]["annotations"]["metallb.io/ip-allocated-from-pool"] = owner
+    namespaces = [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+        for name, labels in NAMESPACES.items()
+    ]
+    objects, _ = decode([*pool_documents, *service_documents, *namespaces], RESOURCES, namespace=NS)
+    plan = make_plan(objects, rules=Rules(NS))
+    for key, decision in plan.services.items():
+        assert list(decision.ips) == expected[key]
+        assert [each.reason for each in decision.events] == [] or not decision.ips
+        assert decision.patch is None or decision.reason, "nothing but why a Service waits is written"
+    # And back: MetalLB begins with the statuses, which are as they were.
+    assert Model(pool_documents, NAMESPACES).plan(service_documents) == expected
+
+
+def test_a_mark_under_the_old_prefix_is_written_anew_and_the_address_kept() -> None:
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": "web",
+            "namespace": "shop",
+            "annotations": {"metallb.universe.tf/ip-allocated-from-pool": "lab"},
+        },
+        "spec": {"type": "LoadBalancer", "clusterIPs": ["203.0.113.1"]},
+        "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.105"}]}},
+    }
+    pool = {
+        "apiVersion": "metallb.io/v1beta1",
+        "kind": "IPAddressPool",
+        "metadata": {"name": "lab", "namespace": NS},
+        "spec": {"addresses": ["192.0.2.100-192.0.2.119"]},
+    }
+    (decision,) = make_plan(decode([service, pool], RESOURCES, namespace=NS)[0]).services.values()
+    assert decision.ips == ("192.0.2.105",)
+    assert decision.events == ()
+    assert decision.patch is not None
+    assert decision.patch["metadata"] == {"annotations": {"metallb.io/ip-allocated-from-pool": "lab"}}

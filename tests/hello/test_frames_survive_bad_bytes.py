@@ -51,6 +51,7 @@ ANY_MESSAGE = st.one_of(
     st.builds(messages.Response, nonces),
     st.builds(messages.SyncRequest, u16),
     st.builds(messages.Sync, u32, st.just(1), st.integers(2, 99), entries()),
+    st.builds(messages.Spent, u64, u32, u32),
 )
 
 

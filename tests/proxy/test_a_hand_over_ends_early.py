@@ -54,6 +54,7 @@ def test_who_accepted_is_told_a_few_times_once_nothing_is_open() -> None:
     assert machine.next_at() is None
     assert machine.hear(_frame(ACCEPTED), LINK, 10.0)
     assert machine.due(10.0 + LOOK_SECONDS / 2) == set()
+    assert not machine.hear(_frame(ACCEPTED), LINK, 10.0 + LOOK_SECONDS / 2), "said again"
     now = 10.0 + LOOK_SECONDS
     assert machine.next_at() == now
     due = machine.due(now)

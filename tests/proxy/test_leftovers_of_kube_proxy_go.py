@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from strictarp.lab import namespaces
 from strictarp.netlink import ipset
 from strictarp.netlink.messages import MalformedMessage, Message, parse_messages
-from strictarp.proxy import leftovers
+from strictarp.proxy import leftovers, nft_apply, nftables
+from strictarp.proxy.config import Config
 from strictarp.proxy.kube_leftovers import SETS, BadSave, Legacy, legacy_removal
 from strictarp.proxy.migrating import Found, Step, notes, takeover
 from strictarp.proxy.seam import KernelRefused
@@ -175,6 +176,8 @@ async def test_a_connection_that_legacy_rules_have_translated_goes_on(space: nam
         served, _ = listener.accept()
         stack.enter_context(served)
         served.settimeout(3)
+        # As `migrate` does; without a user of connection tracking the kernel ends that (nf_ct_netns_put).
+        await nft_apply.run_script(nftables.whole_table(Config(), (), []))
         for found in await leftovers.legacy():
             await leftovers.remove_legacy(found)
         assert "KUBE" not in _run("iptables-legacy-save")

@@ -10,6 +10,8 @@ import pytest
 from aiohttp import web
 
 from strictarp.errors import UserError
+from strictarp.guard.settings import PROXY
+from strictarp.guard.settings import Settings as GuardSettings
 from strictarp.lab import namespaces
 from strictarp.netlink.nftables import Chain
 from strictarp.proxy import kube_chains, nftables
@@ -19,6 +21,7 @@ from strictarp.proxy.kernel import LinuxKernel
 from strictarp.proxy.migrating import Found, Step, give_back, notes, takeover
 from strictarp.proxy.migration import Migration
 from strictarp.proxy.settings import Settings
+from strictarp.sysctl import files
 from support.daemon_node import Node, build, ensure
 
 IPTABLES = (
@@ -59,8 +62,8 @@ def test_a_running_kube_proxy_would_undo_it_all() -> None:
     ("mode", "steps"),
     [
         ("ipvs", [Step.REMOVE_OURS]),
-        ("iptables", [Step.DRAIN, Step.CLEAN_UP]),
-        ("nftables", [Step.CLEAN_UP]),
+        ("iptables", [Step.DRAIN, Step.CLEAN_UP, Step.PUT_BACK]),
+        ("nftables", [Step.CLEAN_UP, Step.PUT_BACK]),
     ],
 )
 def test_a_node_is_given_back_by_what_the_new_kube_proxy_does(mode: str, steps: list[Step]) -> None:
@@ -118,7 +121,12 @@ async def node(tmp_path: Path) -> AsyncIterator[Node]:
 def _migration(node: Node, kernel: LinuxKernel, wait: float = 20.0) -> Migration:
     options = Options(Config(), Settings(), "node1")
     return Migration(
-        kernel, Config(), "node1", lambda: Proxy(options, kernel, node.client, ensure=ensure), wait
+        kernel,
+        Config(),
+        "node1",
+        lambda: Proxy(options, kernel, node.client, ensure=ensure),
+        wait,
+        guard=GuardSettings(state=node.folder / "lib", owner=PROXY),
     )
 
 
@@ -196,11 +204,15 @@ async def test_a_node_is_given_back_to_each_mode_and_only_to_a_kube_proxy(node: 
         await migration.run(back=True, dry_run=False, tell=told.append)
         assert asyncio.get_running_loop().time() - started >= 1.0
     assert node.ipvs.table == {}
-    await node.start()
+    ignore = "net.ipv4.conf.all.arp_ignore"
+    files.write(ignore, 0)
+    await node.start(Config(strict_arp=True))
     await node.until("203.0.113.140", 80, {"198.51.100.18": 1})
     await node.stop()
+    assert files.read_int(ignore) == 1
     async with _kube_proxy("nftables"):
         await migration.run(back=True, dry_run=False, tell=told.append)
+    assert files.read_int(ignore) == 0
     assert node.ipvs.table == {}
     assert "kube-ipvs0" not in namespaces.run(namespaces.current(), ["ip", "link"]).stdout
     kernel.close()

@@ -1,5 +1,6 @@
 """Two nodes with the real IPVS: a VIP moves on plan, its open connections stay with the previous owner."""
 
+import asyncio
 import contextlib
 import socket
 import subprocess
@@ -87,6 +88,15 @@ class World:
         )
         namespaces.ip(self.wire.hosts["client"], *lines)
 
+    async def until_open(self, wanted: frozenset[bytes]) -> None:
+        """Wait until of all VIPs only these have open connections on the old owner: a FIN came through."""
+        for _ in range(100):
+            seen = await self.kernels["old"].with_open_connections([_packed(vip) for vip in VIPS.values()])
+            if seen == wanted:
+                return
+            await asyncio.sleep(0.2)
+        raise AssertionError(seen)
+
     def connect(self, vip: str) -> tuple[socket.socket, str]:
         """A connection, and which node the endpoint sees."""
         with entered(self.wire.hosts["client"]):
@@ -104,27 +114,33 @@ async def test_open_connections_go_on_and_new_ones_are_the_new_owners(nodes: Wor
     for name in ("old", "new"):
         await nodes.program(name)
     nodes.toward("old")
+    vips = frozenset(map(_packed, VIPS.values()))
     with contextlib.ExitStack() as stack:
         opened = {}
         for width, vip in VIPS.items():
-            opened[width], node = nodes.connect(vip)
-            stack.enter_context(opened[width])
-            assert node == nodes.address("old", width)
+            for place in ((width, "ends"), (width, "stays")):
+                opened[place], node = nodes.connect(vip)
+                stack.enter_context(opened[place])
+                assert node == nodes.address("old", width)
         old = Member("old", *(_packed(nodes.address("old", width)) for width in VIPS))
-        moved = {_packed(vip): Moved(_packed(vip), 2, old, 7, 60.0) for vip in VIPS.values()}
+        moved = {vip: Moved(vip, 2, old, 7, 60.0) for vip in vips}
         with entered(nodes.wire.hosts["new"]):
             await nodes.kernels["new"].load_rules(moves.script(moved, {7: "eth0"}, 0.0))
         nodes.toward("new")
         for width, vip in VIPS.items():
             for number in range(20):
-                opened[width].sendall(b"%d" % number)
-                assert opened[width].recv(10) == b"%d" % number
+                opened[width, "ends"].sendall(b"%d" % number)
+                assert opened[width, "ends"].recv(10) == b"%d" % number
             fresh, node = nodes.connect(vip)
             fresh.close()
             assert node == nodes.address("new", width)
+        assert await nodes.kernels["old"].with_open_connections(vips) == vips
+        for width in VIPS:
+            opened.pop((width, "ends")).close()
+        opened[4, "stays"].close()
+        await nodes.until_open(vips - {_packed(VIPS[4])})
         with entered(nodes.wire.hosts["new"]):
             await nodes.kernels["new"].load_rules(moves.script({}, {}, 0.0))
-        for connection in opened.values():
-            connection.sendall(b"x")
-            with pytest.raises(ConnectionResetError):
-                connection.recv(10)
+        opened[16, "stays"].sendall(b"x")
+        with pytest.raises(ConnectionResetError):
+            opened[16, "stays"].recv(10)

@@ -2,10 +2,15 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from strictarp.arp.switching import Scope
 from strictarp.cli.main import main
+from strictarp.cli.proxy import command, guard_settings
 from strictarp.errors import UserError
+from strictarp.guard.settings import PROXY
+from strictarp.guard.settings import Settings as GuardSettings
 from strictarp.proxy.settings import Settings, load
 
 HEAD = "apiVersion: strictarp.io/v1alpha1\nkind: ProxySettings\n"
@@ -43,3 +48,16 @@ def test_migrate_needs_a_configuration_that_can_be_used(
     told = capsys.readouterr()
     assert told.out == ""
     assert "mode: strictarp serves ipvs only" in told.err
+
+
+def test_the_file_says_how_strictarp_is_kept_and_options_come_first() -> None:
+    text = HEAD + "strictARP: {scope: uplinks, uplinks: [eth1], state: /var/lib/other}\n"
+    made = load(text, "f")
+    assert made.guard == GuardSettings(Scope.UPLINKS, ("eth1",), Path("/var/lib/other"), PROXY)
+    assert load(HEAD, "f").guard == GuardSettings(owner=PROXY)
+    with pytest.raises(UserError, match=r"^strictARP\.scope: 'some' is none of"):
+        load(HEAD + "strictARP: {scope: some}\n", "f")
+    for argv, scope in (([], Scope.UPLINKS), (["--strictarp-scope", "vips"], Scope.VIPS)):
+        with command.make_context("proxy", ["--config", "f", *argv]) as ctx:
+            guard = guard_settings(ctx, made, Scope(ctx.params["scope"]), ctx.params["state"])
+        assert guard == msgspec.structs.replace(made.guard, scope=scope)

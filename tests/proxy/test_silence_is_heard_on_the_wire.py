@@ -171,6 +171,7 @@ async def test_releases_of_present_incarnations_are_heard_and_other_frames_not(w
     ((message, index),) = world.spoken
     assert message == Release(2, 1, 1, 1)
     assert world.hearing.unreadable == before
-    assert world.hearing.reachable(node_id("node2"), index) == MEMBERS[node_id("node2")]
-    assert world.hearing.reachable(node_id("node9"), index) is None
-    assert world.hearing.reachable(node_id("node2"), index + 100) is None
+    assert world.hearing.reachable(node_id("node2"), index, bytes(4)) == MEMBERS[node_id("node2")]
+    assert world.hearing.reachable(node_id("node2"), index, bytes(16)) is None
+    assert world.hearing.reachable(node_id("node9"), index, bytes(4)) is None
+    assert world.hearing.reachable(node_id("node2"), index + 100, bytes(4)) is None

@@ -21,7 +21,7 @@ from strictarp.controller.daemon import Controller
 from strictarp.controller.daemon import Options as ControllerOptions
 from strictarp.kube.client import Client
 from strictarp.kube.config import ClientConfig
-from strictarp.kube.custom import IPADDRESSPOOLS, L2ADVERTISEMENTS, SERVICEL2STATUSES
+from strictarp.kube.custom import ANNOUNCEDADDRESSES, IPADDRESSPOOLS, L2ADVERTISEMENTS, SERVICEL2STATUSES
 from strictarp.kube.objects import ENDPOINTSLICES, LEASES, NAMESPACES, NODES, SECRETS, SERVICES
 from strictarp.lab import namespaces
 from strictarp.lab.apiserver.engine import Engine
@@ -345,3 +345,6 @@ async def assert_nothing_hinders_metallb(made: Trial, before: list[Json]) -> Non
     # What stays: a key and the controller's Lease, which MetalLB never looks at.
     assert await made.names(LEASES) == {"strictarp-controller"}
     assert await made.names(SECRETS) == {"strictarp-hello"}
+    left = (await made.client.list(ANNOUNCEDADDRESSES, NS)).items
+    assert {each.spec.address for each in left} == {vip_of(each) for each in made.services}
+    assert not any(each.status.node for each in left), "nobody announces them any more"

@@ -66,6 +66,29 @@ def test_an_owner_that_finds_nobody_keeps_the_ip() -> None:
     assert table.reported(Kind.NOT_TAKEN, first)
 
 
+def test_an_offer_whose_reason_is_gone_is_called_off_before_it_is_accepted() -> None:
+    table = Table().settled()
+    first, second, _ = table.first()
+    table.after(SETTINGS.season)
+    for beginning, end in (
+        (lambda: table.show(scores={second: 9}), table.show),
+        (lambda: table.show(first, eligible=False), table.show),
+        (
+            lambda: table.feed(first, DrainRequested(leave=False)),
+            lambda: table.feed(first, DrainEnded()),
+        ),
+    ):
+        before = table.now
+        beginning()
+        table.after(WAY)
+        end()
+        table.after(SETTINGS.offer * 4)
+        assert table.messages(Offer, first, since=before)
+        assert table.messages(Accept, second, since=before)
+        assert not table.messages(Release, since=before)
+        assert table.owners() == [first]
+
+
 def test_a_release_that_is_lost_is_said_again() -> None:
     table = Table().settled()
     first, second, _ = table.first()

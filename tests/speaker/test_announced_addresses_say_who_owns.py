@@ -55,6 +55,20 @@ def test_an_audit_that_finds_the_same_again_changes_nothing() -> None:
     assert (len(two.audit.answerers), two.audit.at, two.since) == (2, "t4", "t0")
 
 
+def test_a_runner_up_that_is_not_heard_for_a_moment_writes_nothing() -> None:
+    """Else a busy node would write all of its addresses twice."""
+    ledger = Ledger("node1")
+
+    def told(*runners_up: str) -> list[str | None]:
+        return [
+            ledger.states({packed(ONE): seen(MAC, runner_up=each)}, "t")[ONE].runner_up for each in runners_up
+        ]
+
+    assert told("node2", "", "node2", "node3", "node2") == ["node2"] * 5
+    assert told("", "", "") == ["node2", None, None]
+    assert told("node3", "node3") == [None, "node3"]
+
+
 def test_an_address_that_comes_back_has_another_since() -> None:
     ledger = Ledger("node1")
     ledger.took(packed(ONE), "t0")
@@ -212,7 +226,7 @@ SECONDS = float(os.environ.get("STRICTARP_STEADY_SECONDS", "2"))
 async def test_in_steady_state_nothing_is_written_but_one_renewal_of_the_lease_in_its_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All times are a tenth of the real ones or less: the audit asks several times."""
+    """All times are a twentieth of the real ones or less: the audit asks several times."""
     monkeypatch.setattr(renewal, "RENEW", RENEW)
     monkeypatch.setattr(noting, "AGAIN", 0.5)
     with build(["node1"]) as wire, namespaces.entered(with_ipv6(wire).hosts["node1"]):
@@ -234,7 +248,7 @@ async def test_in_steady_state_nothing_is_written_but_one_renewal_of_the_lease_i
                 assert segment.machine._core.audited_at != asked, "the audit went on"
                 renewals = SECONDS / RENEW
                 assert done["POST"] == done["PUT"] == done["DELETE"] == 0
-                assert renewals - 2 <= done["PATCH"] <= renewals + 1
+                assert renewals / 2 <= done["PATCH"] <= renewals + 1, "a write takes its time"
                 assert api.version - version == done["PATCH"]
                 (lease,) = (await api.client.list(LEASES, NS)).items
                 assert lease.metadata.name == "strictarp-speaker-node1"

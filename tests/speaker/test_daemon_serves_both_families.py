@@ -13,6 +13,7 @@ from strictarp.kube.custom import ANNOUNCEDADDRESSES, SERVICEL2STATUSES
 from strictarp.kube.objects import EVENTS, LEASES, SECRETS
 from strictarp.lab import namespaces
 from strictarp.lab.apiserver.targets import parse_path
+from strictarp.speaker import daemon
 from strictarp.speaker.daemon import Options, Speaker
 from strictarp.speaker.membership import LABELS, LINKS_ANNOTATION
 from strictarp.speaker.settings import MS, SECOND, Settings
@@ -124,6 +125,34 @@ async def survive_malformed_objects(api: Api, speaker: Speaker, work: asyncio.Ta
     assert not work.done(), work
     assert owned_by(speaker) == owned
     assert len(owned) == 2
+
+
+async def test_a_speaker_that_is_not_heard_is_told_on_the_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(daemon, "DEAF_LASTS", 0.5)
+    with build(["node1"]) as wire, namespaces.entered(wire.hosts["node1"]):
+        async with running_api(tmp_path) as api:
+            await furnish(api)
+            lease = {"metadata": {"name": "strictarp-speaker-node9", "labels": LABELS}, "spec": {}}
+            await api.client.create(LEASES, lease, NS)
+            speaker = Speaker(Options(None, "node1", SETTINGS, metrics_port=0), api.client)
+            work = asyncio.create_task(speaker.run())
+            try:
+                for _ in range(100):
+                    events = (await api.client.list(EVENTS, "default")).items
+                    found = [each for each in events if each.reason == "peerUnheard"]
+                    if found:
+                        break
+                    await asyncio.sleep(0.1)
+                (told,) = found
+                assert (told.involved_object.kind, told.involved_object.name) == ("Node", "node1")
+                assert (told.message or "").startswith(
+                    "hears nothing of node9 on eth0, though a speaker lives"
+                )
+            finally:
+                work.cancel()
+                await asyncio.wait({work})
 
 
 async def announced(api: Api) -> None:

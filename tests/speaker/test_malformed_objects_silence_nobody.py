@@ -18,6 +18,7 @@ from strictarp.speaker.membership import Membership, segments
 from strictarp.speaker.picture import Picture
 from strictarp.speaker.pools import read_pool
 from strictarp.speaker.silence import Silence
+from strictarp.speaker.wishes import Wishes
 from support.mutated import Body, listed, mutations
 from support.speaker_objects import advertisement, lease, node, pool, service, slice_of
 
@@ -39,7 +40,11 @@ ODD = {
         service(
             "odd",
             "198.51.100.7",
-            annotations={"metallb.io/allow-shared-ip": "k", "strictarp.io/announce-again": "1"},
+            annotations={
+                "metallb.io/allow-shared-ip": "k",
+                "strictarp.io/announce-again": "1",
+                "strictarp.io/move-to": "node1",
+            },
             labels={"a": "b"},
             externalTrafficPolicy="Local",
             loadBalancerClass="",
@@ -50,7 +55,7 @@ ODD = {
         addressType="IPv4",
     ),
     "node": body(
-        node("odd-node", labels={"a": "b"}, address="192.0.2.19", taints=["x"], Ready="True"),
+        node("odd-node", labels={"a": "b"}, address="192.0.2.19", taints=["x"], drain="true", Ready="True"),
     ),
     "pool": body(pool("odd", "198.51.100.0/24", labels={"a": "b"})),
     "advertisement": body(
@@ -114,6 +119,9 @@ class Seen:
         silence = Silence()
         silence.news(made.verdicts, 0.0)
         silence.news(made.verdicts, 100.0)
+        wishes = Wishes()
+        wishes.in_force(made.verdicts, 0.0)
+        self.refused = [*wishes.news(made.verdicts, 0.0), *wishes.news(made.verdicts, 100.0)]
 
 
 BEFORE = Seen(ODD)
@@ -133,6 +141,7 @@ def test_a_malformed_object_changes_nothing_for_another_service(odd: dict[str, B
     told = ("IPAddressPool odd: spec.addresses: ", "L2Advertisement odd: spec.")
     assert all(each.startswith(told) for each in seen.complaints)
     assert len(set(seen.complaints)) == len(seen.complaints)
+    assert all(key == "default/odd" for key, _ in seen.refused)
     for page in (listed(SERVICES, odd["service"]), listed(LEASES, odd["lease"])):
         assert all(each.told().partition(": ")[0] for each in page.refused)
     try:

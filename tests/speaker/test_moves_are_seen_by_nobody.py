@@ -5,6 +5,7 @@ hears one node answer, then another one, never two in turn, and hardly misses an
 from __future__ import annotations
 
 import json
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,21 +19,21 @@ from strictarp.kube.objects import EVENTS, NAMESPACES, SERVICES
 from strictarp.lab import namespaces
 from support.forked import until
 from support.segment import needs_root
-from support.speaker_daemon import NS, furnish_services
+from support.speaker_daemon import NS, furnish_services, make_service, with_ipv6
 from support.speaker_processes import Cluster, Listener, cluster, kubeconfig
 
 pytestmark = [pytest.mark.netns, needs_root, pytest.mark.timeout(120)]
 
 NODES = ("node1", "node2", "node3")
 IPS = tuple(f"192.0.2.{number}" for number in range(100, 106))
-MOST = 0.15
-"""Seconds without an answer that count as none: some questions, on a busy machine. A claim alone takes 0.2.
-"""
+MOST = 4
+"""Questions in 80 ms, of which a hand-over may take some; a claim alone takes 200 ms."""
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with cluster(tmp_path_factory.mktemp("speakers"), *NODES) as found:
+        with_ipv6(found.wire)
         with namespaces.entered(found.wire.switch):
             until(lambda: found.ask(lambda client: client.version()), 10, "the API")
             found.ask(_furnish)
@@ -46,7 +47,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 async def _furnish(client: Client) -> None:
     await client.create(NAMESPACES, {"metadata": {"name": NS}})
-    await furnish_services(client, NODES, IPS)
+    await furnish_services(client, NODES, IPS, pool=("192.0.2.100-192.0.2.119", "2001:db8::/120"))
 
 
 def owners(found: Cluster) -> dict[str, str]:
@@ -78,7 +79,7 @@ def settle(listener: Listener) -> None:
 
 
 def test_a_move_is_seen_by_no_client(made: Cluster, listener: Listener) -> None:
-    began, ip = time.monotonic(), IPS[0]
+    ip = IPS[0]
     before = owners(made)[ip]
     after = next(node for node in NODES if node != before)
     code, result = run(made, "move", "default/web0", "--to", after)
@@ -86,7 +87,7 @@ def test_a_move_is_seen_by_no_client(made: Cluster, listener: Listener) -> None:
     assert code == 0
     assert (result["result"], result["source"], result["to"]) == ("moved", before, after)
     assert listener.turns(ip) == [made.wire.mac(before), made.wire.mac(after)]
-    assert listener.longest_silence(ip, began) < MOST
+    assert 0 <= listener.missed(ip) <= MOST
     for other in IPS[1:]:
         assert len(listener.turns(other)) == 1
     service = made.ask(lambda client: client.get(SERVICES, "web0", "default"))
@@ -95,7 +96,6 @@ def test_a_move_is_seen_by_no_client(made: Cluster, listener: Listener) -> None:
 
 
 def test_a_drain_is_seen_by_no_client_and_ends_without_a_move(made: Cluster, listener: Listener) -> None:
-    began = time.monotonic()
     before = owners(made)
     node = before[IPS[0]]
     mine = [ip for ip, owner in before.items() if owner == node]
@@ -105,16 +105,18 @@ def test_a_drain_is_seen_by_no_client_and_ends_without_a_move(made: Cluster, lis
     assert (code, result["result"], result["left"]) == (0, "drained", {})
     assert node not in owners(made).values()
     assert run(made, "move", "web0", "--to", node)[0] == 1, "it is drained"
+    made.end(node, signal.SIGKILL)
+    made.start(node)
+    until(lambda: made.log(node).count('"Seasoned"') == 2, 15, "it is back, and seasoned")
     assert run(made, "undrain", node)[1]["result"] == "undrained"
     settle(listener)
     for ip in IPS:
         assert len(listener.turns(ip)) == (2 if ip in mine else 1)
-        assert listener.longest_silence(ip, began) < MOST
+        assert 0 <= listener.missed(ip) <= MOST
     assert node not in owners(made).values()
 
 
 def test_a_rebalance_evens_out_and_is_seen_by_no_client(made: Cluster, listener: Listener) -> None:
-    began = time.monotonic()
     code, planned = run(made, "rebalance", "--dry-run")
     assert code == 0
     assert planned["result"] == "dry run"
@@ -123,14 +125,13 @@ def test_a_rebalance_evens_out_and_is_seen_by_no_client(made: Cluster, listener:
     assert (code, result["result"]) == (0, "moved")
     counts = list(owners(made).values())
     assert sorted(counts.count(node) for node in NODES) == [2, 2, 2]
-    assert len(result["moves"]) == len(planned["moves"]) == 2
-    assert sum(len(listener.turns(ip)) - 1 for ip in IPS) == 2
-    assert all(listener.longest_silence(ip, began) < MOST for ip in IPS)
+    assert len(result["moves"]) == len(planned["moves"]) > 0
+    assert sum(len(listener.turns(ip)) - 1 for ip in IPS) == len(result["moves"])
+    assert all(0 <= listener.missed(ip) <= MOST for ip in IPS)
     assert run(made, "rebalance")[1]["result"] == "even"
 
 
 def test_a_speaker_that_is_ended_hands_over_first(made: Cluster, listener: Listener) -> None:
-    began = time.monotonic()
     node = owners(made)[IPS[0]]
     mine = [ip for ip, owner in owners(made).items() if owner == node]
     assert made.end(node) == 0
@@ -138,9 +139,21 @@ def test_a_speaker_that_is_ended_hands_over_first(made: Cluster, listener: Liste
     settle(listener)
     for ip in IPS:
         assert len(listener.turns(ip)) == (2 if ip in mine else 1)
-        assert listener.longest_silence(ip, began) < MOST
+        assert 0 <= listener.missed(ip) <= MOST
     assert run(made, "move", "web0", "--to", node)[0] == 1, "no speaker lives there"
     made.start(node)
+
+
+def test_both_addresses_of_a_service_move_together(made: Cluster) -> None:
+    pair = ("192.0.2.110", "2001:db8::6e")
+    with namespaces.entered(made.wire.switch):
+        made.ask(lambda client: make_service(client, "pair", *pair))
+        until(lambda: owners(made).keys() >= set(pair), 10, "both are announced")
+        before = owners(made)[pair[0]]
+        assert owners(made)[pair[1]] == before
+        after = next(node for node in made.speakers if node != before)
+        code, result = run(made, "move", pair[1], "--to", after)
+        assert (code, result["owners"]) == (0, dict.fromkeys(pair, after))
 
 
 def test_a_wish_for_no_candidate_is_refused_also_by_the_speakers(made: Cluster) -> None:

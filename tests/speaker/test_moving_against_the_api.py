@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -115,6 +117,43 @@ async def test_a_move_that_nobody_makes_ends_in_time_and_its_wish_is_taken_back(
         assert (result["result"], result["owners"]) == ("not seen", {IPS[0]: "node1"})
         assert await _annotations(made, "web0") == {}
         assert "node2 has not taken over within 1" in capsys.readouterr().err
+
+
+async def test_who_is_stopped_by_ctrl_c_takes_its_wish_back(tmp_path: Path) -> None:
+    async with bench(tmp_path, speaking=False) as made:
+        config = tmp_path / "config"
+        config.write_text(kubeconfig(made.api.url))
+        line = ["-m", "strictarp", "move", "web0", "--to", "node2", "--kubeconfig", str(config)]
+        process = await asyncio.create_subprocess_exec(sys.executable, *line, stderr=asyncio.subprocess.PIPE)
+        for _ in range(500):
+            await asyncio.sleep(0.02)
+            if await _annotations(made, "web0"):
+                break
+        process.send_signal(signal.SIGINT)
+        _, error = await process.communicate()
+        assert (process.returncode, error.decode().splitlines()[-1]) == (130, "stopped")
+        assert await _annotations(made, "web0") == {}
+
+
+async def test_a_wish_that_cannot_be_taken_back_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with bench(tmp_path, speaking=False) as made:
+
+        async def fall() -> None:
+            for _ in range(100):
+                await asyncio.sleep(0.02)
+                if await _annotations(made, "web0"):
+                    break
+            await made.api.fault(
+                kind="status", status=503, path="/api/v1/namespaces/default/services", count=9
+            )
+
+        falling = asyncio.create_task(fall())
+        code, _ = await made.run("move", "web0", "--to", "node2", "--timeout", "1")
+        await falling
+        assert code == 3
+        assert "strictarp.io/move-to may be left on Service default/web0" in capsys.readouterr().err
 
 
 async def test_dry_runs_change_nothing(tmp_path: Path) -> None:

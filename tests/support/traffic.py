@@ -57,9 +57,13 @@ def _answer(connection: socket.socket, peer: str) -> None:
             connection.sendall(data)
 
 
-def _tcp_backend(address: str) -> None:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    _accept(socket.create_server((address, 8080), family=family))
+def _family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def tcp_backend(address: str) -> None:
+    """Tells every connection who called, then echoes."""
+    _accept(socket.create_server((address, 8080), family=_family(address), backlog=256))
 
 
 def _sctp_backend(address: str) -> None:
@@ -76,8 +80,9 @@ def _accept(listener: socket.socket) -> None:
             threading.Thread(target=_answer, args=(connection, peer), daemon=True).start()
 
 
-def _udp_backend(address: str) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
+def udp_backend(address: str) -> None:
+    """Answers every datagram with its sender and its text."""
+    with socket.socket(_family(address), socket.SOCK_DGRAM) as listener:
         listener.bind((address, 5353))
         while True:
             data, peer = listener.recvfrom(1000)
@@ -174,11 +179,26 @@ class World:
         with entered(self.spaces["client"]):
             asyncio.run(work())
 
-    def connect(self, address: str, port: int, space: str = "client") -> tuple[socket.socket, str]:
+    def connect(
+        self, address: str, port: int, space: str = "client", limit: float = 3.0
+    ) -> tuple[socket.socket, str]:
         """A connection and who the backend says is calling."""
         with entered(self.spaces[space]):
-            made = socket.create_connection((address, port), timeout=3)
+            made = socket.create_connection((address, port), timeout=limit)
         return made, made.recv(100).decode().strip()
+
+    def asker(self, address: str, space: str = "client", limit: float = 3.0) -> socket.socket:
+        """A UDP socket for an address of its family."""
+        with entered(self.spaces[space]):
+            made = socket.socket(_family(address), socket.SOCK_DGRAM)
+        made.settimeout(limit)
+        return made
+
+    def udp_caller(self, address: str, port: int, space: str = "client", limit: float = 3.0) -> str:
+        """Who sends a datagram from a fresh socket, after the backend."""
+        with self.asker(address, space, limit) as asking:
+            asking.sendto(b"hello", (address, port))
+            return asking.recv(100).decode().removesuffix(" hello")
 
     def callers(self, address: str, port: int, space: str = "client", count: int = 4) -> set[str]:
         """Who calls, after the backends, in `count` connections one after the other."""
@@ -292,12 +312,12 @@ def start(folder: Path) -> World:
     try:
         data = made.folder / "api.data"
         made.child("client", lambda: run_api_server(API, data, service_cidr=SERVICE_CIDRS), "api")
-        made.child("pod", lambda: _tcp_backend(POD), "pod-tcp")
-        made.child("pod", lambda: _tcp_backend(POD6), "pod-tcp6")
-        made.child("pod", lambda: _udp_backend(POD), "pod-udp")
+        made.child("pod", lambda: tcp_backend(POD), "pod-tcp")
+        made.child("pod", lambda: tcp_backend(POD6), "pod-tcp6")
+        made.child("pod", lambda: udp_backend(POD), "pod-udp")
         made.child("pod", lambda: _sctp_backend(POD), "pod-sctp")
-        made.child("other", lambda: _tcp_backend(OTHER), "other-tcp")
-        made.child("other", lambda: _udp_backend(OTHER), "other-udp")
+        made.child("other", lambda: tcp_backend(OTHER), "other-tcp")
+        made.child("other", lambda: udp_backend(OTHER), "other-udp")
         with entered(made.spaces["client"]):
             until(lambda: urllib.request.urlopen(f"http://{API}/readyz", timeout=2), 30, "API server")
         made.put(NODES, {"metadata": {"name": "node1"}})

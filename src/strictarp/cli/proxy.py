@@ -8,11 +8,11 @@ from pathlib import Path
 
 import click
 import msgspec
+from click.core import ParameterSource
 
 from strictarp.arp.switching import Scope
 from strictarp.cli.options import scope_option
 from strictarp.errors import UserError
-from strictarp.guard.settings import PROXY
 from strictarp.guard.settings import Settings as GuardSettings
 from strictarp.proxy import config as configuration
 from strictarp.proxy import settings as own_settings
@@ -96,7 +96,7 @@ def command(  # noqa: PLR0913 - its options
         return _write(text, write_config_to)
     from strictarp.proxy import process
 
-    guard = GuardSettings(Scope(scope), state=state, owner=PROXY)
+    guard = guard_settings(ctx, settings, Scope(scope), state)
     options = process.options(
         config, settings, hostname_override, config_file=config_file, text=text, guard=guard
     )
@@ -179,7 +179,9 @@ def plan_command(
 )
 @_SCOPE
 @_STATE
-def migrate_command(
+@click.pass_context
+def migrate_command(  # noqa: PLR0913 - its options
+    ctx: click.Context,
     config_file: Path | None,
     settings_file: Path | None,
     hostname_override: str | None,
@@ -208,12 +210,22 @@ def migrate_command(
     config, settings = _load(text, config_file, settings_file)
     from strictarp.proxy import process
 
-    guard = GuardSettings(Scope(scope), state=state, owner=PROXY)
+    guard = guard_settings(ctx, settings, Scope(scope), state)
     options = process.options(
         config, settings, hostname_override, config_file=config_file, text=text, guard=guard
     )
     process.migrate(options, back=back, dry_run=dry_run, wait=wait, tell=click.echo)
     return 0
+
+
+def guard_settings(ctx: click.Context, settings: Settings, scope: Scope, state: Path) -> GuardSettings:
+    """How strictARP is kept: as the settings file says, but for options that are given."""
+    chosen = {
+        name: value
+        for name, value in (("scope", scope), ("state", state))
+        if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
+    }
+    return msgspec.structs.replace(settings.guard, **chosen)
 
 
 def _load(text: str, config_file: Path, settings_file: Path | None) -> tuple[Config, Settings]:

@@ -32,10 +32,11 @@ class Cache(Generic[T]):
 
     `objects` always holds the last good state, under `namespace/name`. `on_delta` is called, in order, for
     everything that really changed, deletions during a gap included; it must not raise. An object that does
-    not decode leaves the last good version in place, unless its resource mends what can be; it stands in
-    `refused`, and `on_refused(key, reason)` is called once for each reason, with an empty one when nothing
-    of the object is refused any more; key "?" if it has no readable name. `trouble` is the failure that
-    currently keeps the copy from being fresh, or None.
+    not decode leaves the last good version in place, stands in `refused`, and calls
+    `on_refused(key, reason)`; key "?" if it has no readable name. Of one that its resource mends the sound
+    rest is taken, and each part that is refused is told so. Everything is told once as long as it is so; the
+    reason is empty when the object is sound again, or gone. `trouble` is the failure that currently keeps the
+    copy from being fresh, or None.
 
     A list that has lost most of what was known is believed only when further lists agree (`Suspicion`); with
     `doubt_empty_start` so is a first list that is empty, for those who have state of an earlier life to lose.
@@ -85,12 +86,12 @@ class Cache(Generic[T]):
         match notice:
             case Upsert(object=item, faults=faults):
                 self._put(item)
-                self._refuse(item.key, [Refused(item.key, fault) for fault in faults])
+                self._refuse(item.key, faults)
             case Removed(key=key):
-                self._drop(key)
                 self._refuse(key, ())
-            case Refused(key=key):
-                self._refuse(key, (notice,))
+                self._drop(key)
+            case Refused(key=key, reason=reason):
+                self._refuse(key, (reason,), notice)
             case Listed():
                 self.synced.set()
             case Alive():
@@ -105,12 +106,13 @@ class Cache(Generic[T]):
     def _take_list(self, listing: Listing[T]) -> Taken:
         """Take in what is there, and what is missing if it is believed."""
         listed = by_key(listing.items)
-        found: dict[str, list[Refused]] = {key: [] for key in self._told}
+        reasons: dict[str, list[str]] = {key: [] for key in self._told}
+        whole = {refused.key: refused for refused in listing.refused if refused.key not in listed}
         for refused in listing.refused:
-            found.setdefault(refused.key, []).append(refused)
-        for key, those in found.items():
-            self._refuse(key, those)
-        gone = missing(self._objects, listed, {refused.key for refused in listing.refused})
+            reasons.setdefault(refused.key, []).append(refused.reason)
+        for key, found in reasons.items():
+            self._refuse(key, found, whole.get(key))
+        gone = missing(self._objects, listed, whole)
         verdict = self._verdict(len(gone), empty=not listed)
         if verdict.believed:
             for key in gone:
@@ -158,15 +160,17 @@ class Cache(Generic[T]):
         if old is not None:
             self._on_delta(Delta(key, old, None))
 
-    def _refuse(self, key: str, found: Sequence[Refused]) -> None:
-        """What is refused of an object now; none: nothing any more."""
+    def _refuse(self, key: str, reasons: Sequence[str], whole: Refused | None = None) -> None:
+        """What is refused of an object now, or all of it; no reasons: it is sound, or gone."""
         known = self._told.pop(key, frozenset())
-        if found:
-            self._refused[key] = found[0]
-            self._told[key] = frozenset(each.reason for each in found)
-        elif self._refused.pop(key, None) is not None:
+        self._refused.pop(key, None)
+        if whole is not None:
+            self._refused[key] = whole
+        if reasons:
+            self._told[key] = frozenset(reasons)
+        elif known:
             self._on_refused(key, "")
-        for reason in dict.fromkeys(each.reason for each in found):
+        for reason in dict.fromkeys(reasons):
             if reason not in known:
                 self._warn("object refused", key=key, reason=reason)
                 self._on_refused(key, reason)

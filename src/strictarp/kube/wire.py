@@ -24,8 +24,8 @@ UNNAMED = "?"
 class Refused(msgspec.Struct, frozen=True, gc=False):
     """An object, or a part of one, that could not be decoded.
 
-    `key` is "?" where not even the name could be read. `body` is the object as it came, for those who need to
-    know at least a part of it.
+    `key` is "?" where not even the name could be read. `body` is the object as it came, where all of it is
+    refused, for those who need to know at least a part of it.
     """
 
     key: str

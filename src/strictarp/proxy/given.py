@@ -62,9 +62,10 @@ class Giving:
             return message.to == self._own and self._given.pop(vip, None) is not None
         if not isinstance(message, Accept) or frame.destination != self._mac(link):
             return False
-        if vip not in self._given and len(self._given) >= MOST:
-            return False
         spent = Spent(message.vip, message.epoch, message.nonce)
+        known = self._given.get(vip)
+        if (known is None and len(self._given) >= MOST) or (known and known.telling.message == spent):
+            return False  # too many, or said again
         telling = Telling(spent, link, frame.source)
         self._given[vip] = _Given(telling, now + LOOK_SECONDS, now + SECONDS)
         return True

@@ -30,6 +30,7 @@ class Step(enum.StrEnum):
         "delete our nftables tables and openings; virtual servers and addresses are kube-proxy's now"
     )
     CLEAN_UP = "remove our virtual servers, nftables tables and kube-ipvs0"
+    PUT_BACK = "put back what strictARP had changed, as the journal says"
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -75,9 +76,11 @@ def give_back(found: Found) -> list[Step]:
         )
     if found.mode == "ipvs":
         return [Step.REMOVE_OURS]
-    # In iptables mode rules of nat catch new connections before IPVS has them, and IPVS goes on with its own.
-    # One in nftables mode has flushed IPVS at its start.
-    return [Step.DRAIN, Step.CLEAN_UP] if found.mode == "iptables" else [Step.CLEAN_UP]
+    # In ipvs mode kube-proxy sets the same for strictARP, and never puts it back; in others no VIP is local.
+    # In iptables mode rules of nat catch new connections before IPVS has them, as soon as our own chain keeps
+    # none, and IPVS goes on with its own. One in nftables mode has flushed IPVS at its start.
+    drain = [Step.DRAIN] if found.mode == "iptables" else []
+    return [*drain, Step.CLEAN_UP, Step.PUT_BACK]
 
 
 def notes(found: Found) -> list[str]:

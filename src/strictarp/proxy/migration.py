@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 import aiohttp
 
 from strictarp.errors import UserError
+from strictarp.guard import once as guarding
+from strictarp.guard.settings import Settings as GuardSettings
 from strictarp.netlink.nftables import Chain
 from strictarp.proxy import host, kube_chains, leftovers, migrating, moves, nftables
 from strictarp.proxy.config import Config
@@ -24,16 +26,27 @@ Tell = Callable[[str], None]
 
 
 class Migration:
-    """One node. `make`: a proxy that programs it, made only when needed. `wait`: seconds for each step."""
+    """One node. `make`: a proxy that programs it, made only when needed. `wait`: seconds for each step.
+
+    `guard`: where the journal of strictARP is.
+    """
 
     def __init__(
-        self, kernel: Kernel, config: Config, node: str, make: Callable[[], Proxy], wait: float
+        self,
+        kernel: Kernel,
+        config: Config,
+        node: str,
+        make: Callable[[], Proxy],
+        wait: float,
+        *,
+        guard: GuardSettings,
     ) -> None:
         self._kernel = kernel
         self._config = config
         self._node = node
         self._make = make
         self._wait = wait
+        self._guard = guard
 
     async def run(self, *, back: bool, dry_run: bool, tell: Tell) -> None:
         """Migrate, and tell each step before it is done. Raises UserError, KernelRefused, OSError."""
@@ -65,8 +78,7 @@ class Migration:
                 for each in found.legacy:
                     await leftovers.remove_legacy(each)
             case Step.DESTROY_SETS:
-                for name in await leftovers.destroy_sets(found.sets):
-                    tell(f"note: ipset {name} stays: a rule of somebody else uses it")
+                await self._destroy_sets(found, tell)
             case Step.DRAIN:
                 await self._drain()
             case Step.REMOVE_OURS:
@@ -76,6 +88,17 @@ class Migration:
                 await self._kernel.load_rules(nftables.no_table(families) + nothing_moved)
             case Step.CLEAN_UP:
                 await clean_up(self._kernel, self._config, self._node, dry_run=False)
+            case Step.PUT_BACK:
+                await self._put_back(tell)
+
+    async def _destroy_sets(self, found: Found, tell: Tell) -> None:
+        for name in await leftovers.destroy_sets(found.sets):
+            tell(f"note: ipset {name} stays: a rule of somebody else uses it")
+
+    async def _put_back(self, tell: Tell) -> None:
+        released = await guarding.put_back(self._guard)
+        for line in (*released.done, *(f"left: {line}" for line in released.left)):
+            tell(f"note: {line}")
 
     async def _program(self) -> None:
         """As the daemon does it, until everything is there."""

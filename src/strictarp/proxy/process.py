@@ -115,7 +115,12 @@ async def _migrate(
     try:
         async with Client(kubeconfig.load(options.config.kubeconfig or None)) as client:
             migration = Migration(
-                kernel, options.config, options.node, lambda: Proxy(options, kernel, client), wait
+                kernel,
+                options.config,
+                options.node,
+                lambda: Proxy(options, kernel, client),
+                wait,
+                guard=options.guard,
             )
             await migration.run(back=back, dry_run=dry_run, tell=tell)
     finally:

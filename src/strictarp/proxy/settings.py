@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 
+from strictarp.arp.switching import Scope
 from strictarp.errors import UserError
+from strictarp.guard.settings import PROXY
+from strictarp.guard.settings import Settings as GuardSettings
 from strictarp.proxy.fields import Fields, check_kind, read_mapping
 
 API_VERSION = "strictarp.io/v1alpha1"
@@ -12,7 +17,7 @@ KIND = "ProxySettings"
 
 
 class Liveness(msgspec.Struct, frozen=True):
-    """Weight 0 for endpoints on nodes that fell silent (DESIGN decision 11).
+    """Weight 0 for endpoints on nodes that fell silent.
 
     silence: how many hello intervals of the peer make silence. asks: ARP requests a silent node gets.
     ask_interval: seconds between them; one interval after the last the node is given up.
@@ -31,6 +36,7 @@ class Settings(msgspec.Struct, frozen=True):
     may keep its connections. full_look: between two comparisons of everything with the kernel. open_forward:
     let answers of Services through others' nftables chains that drop forwarded packets by policy. hand_over:
     pass packets of connections that an IP's previous node has to that node, for a while after a planned move.
+    guard: how strictARP is kept, if the configuration wants it.
     """
 
     namespace: str = "metallb-system"
@@ -39,6 +45,7 @@ class Settings(msgspec.Struct, frozen=True):
     full_look: float = 60.0
     open_forward: bool = False
     hand_over: bool = True
+    guard: GuardSettings = GuardSettings(owner=PROXY)
     warnings: tuple[str, ...] = ()
 
 
@@ -65,8 +72,19 @@ def load(text: str, source: str) -> Settings:
         full_look=fields.seconds("fullLookPeriod", Settings().full_look),
         open_forward=fields.boolean("openForward", default=False),
         hand_over=fields.boolean("handOver", default=True),
+        guard=_guard(fields.section("strictARP")),
     )
     if faults:
         raise UserError("\n".join(faults))
     notes += [f"{path}: unknown field, ignored" for path in fields.unknown()]
     return msgspec.structs.replace(settings, warnings=tuple(f"{KIND} {source}: {note}" for note in notes))
+
+
+def _guard(fields: Fields) -> GuardSettings:
+    default = GuardSettings(owner=PROXY)
+    return GuardSettings(
+        scope=Scope(fields.choice("scope", tuple(Scope), default.scope)),
+        uplinks=tuple(name for _, name in fields.texts("uplinks")),
+        state=Path(fields.text("state", str(default.state))),
+        owner=PROXY,
+    )

@@ -58,16 +58,20 @@ class Ledger:
 
     def _look(self, address: bytes, seen: Seen, now: str) -> tuple[Seen, str, AddressState]:
         known = self._known.get(address)
-        if known is not None and known[0] == seen:
-            return known  # nearly always: thousands of addresses are looked at again and again
         before = known[2] if known is not None else None
+        runner_up = seen.holding.runner_up or None
+        if known is not None and before is not None:
+            if known[0] == seen and before.runner_up == runner_up:
+                return known  # nearly always: thousands of addresses are looked at again and again
+            if known[0].holding.runner_up != seen.holding.runner_up:
+                runner_up = before.runner_up  # when it is so at the next look, too: hellos may have been lost
         state = AddressState(
             node=self._node,
             mac=mac_text(seen.mac),
             interface=seen.interface,
             since=before.since if before is not None else self._took.get(address, now),
             services=seen.services[:_MOST_SERVICES],
-            runner_up=seen.holding.runner_up or None,
+            runner_up=runner_up,
             audit=_audit(before, seen.holding.answerers, now),
         )
         return seen, str(ipaddress.ip_address(address)), state

@@ -2,8 +2,9 @@
 
 What moves together (a Service's addresses, and Services that share one) is a unit; its weight is the number
 of its addresses. A move, or a chain of moves that each make room for the next, is made when it lowers the
-sum of the squares of the loads. Where all units weigh the same, no plan evens out better: that is so when no
-such chain is left (semi-matchings, Harvey and others 2003).
+sum of the squares of the loads; then moves that an even plan can do without are undone. Where all units
+weigh the same, no plan evens out better, because no such chain is left (semi-matchings, Harvey and others
+2003), and none that is as even takes fewer moves, because no cheaper ring is left (cycle cancelling).
 """
 
 from __future__ import annotations
@@ -58,6 +59,9 @@ def balance(units: Sequence[Unit]) -> Plan:
     while (chain := state.best_chain()) is not None:
         for number, to in chain:
             state.move(number, to)
+    while (ring := state.needless()) is not None:
+        for number, to in ring:
+            state.move(number, to)
     steps = [Step(unit, to) for unit, to in zip(owned, state.at, strict=True) if to != unit.owner]
     return Plan(tuple(steps), before, {node: state.load[node] for node in nodes})
 
@@ -108,12 +112,16 @@ class _State:
 
     def _chains(self, weight: int) -> Iterator[tuple[int, _Chain]]:
         """From each node, along units of this weight, to each that has enough less to do: gain and chain."""
+        ways = {node: list(self._ways(weight, node)) for node in self.load}
+        least = min(self.load.values())
         for source in sorted(self._edges[weight]):
+            if self.load[source] - least <= weight:
+                continue
             chains: dict[str, _Chain] = {source: []}
             queue = deque([source])
             while queue:
                 node = queue.popleft()
-                for to, number in self._ways(weight, node):
+                for to, number in ways[node]:
                     if to not in chains:
                         chains[to] = [*chains[node], (number, to)]
                         queue.append(to)
@@ -129,3 +137,52 @@ class _State:
                 heapq.heappop(heap)
             if heap:
                 yield to, heap[0][2]
+
+    def needless(self) -> _Chain | None:
+        """Moves in a ring after which all is as even as before and fewer units are away from home."""
+        for weight in sorted(self._edges):
+            ring = self._cheaper_ring(weight)
+            if ring is not None:
+                return ring
+        return None
+
+    def _cheaper_ring(self, weight: int) -> _Chain | None:
+        """A ring of negative cost in the graph of ways, by Bellman and Ford. A unit that goes home costs -1,
+        one that moves anyway 0, another one 1. From a node back to one with just this weight more leads a
+        way of no cost: these two may change their loads.
+        """
+        nodes = sorted(self.load)
+        ways: list[tuple[str, str, int, tuple[int, str] | None]] = [
+            (node, to, _cost(self.units[number], self.at[number], to), (number, to))
+            for node in nodes
+            for to, number in self._ways(weight, node)
+        ]
+        ways += [
+            (low, high, 0, None)
+            for low in nodes
+            for high in nodes
+            if self.load[high] == self.load[low] + weight
+        ]
+        cost, came = dict.fromkeys(nodes, 0), dict[str, tuple[str, tuple[int, str] | None]]()
+        cheaper = ""
+        for _ in nodes:
+            cheaper = ""
+            for node, to, price, step in ways:
+                if cost[node] + price < cost[to]:
+                    cost[to], came[to], cheaper = cost[node] + price, (node, step), to
+        if not cheaper:
+            return None
+        for _ in nodes:  # now for sure on the ring itself
+            cheaper = came[cheaper][0]
+        ring: _Chain = []
+        node = cheaper
+        while True:
+            before, step = came[node]
+            ring += [step] if step is not None else []
+            node = before
+            if node == cheaper:
+                return ring
+
+
+def _cost(unit: Unit, here: str, to: str) -> int:
+    return (to != unit.owner) - (here != unit.owner)

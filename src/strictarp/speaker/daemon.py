@@ -44,6 +44,7 @@ from strictarp.speaker.conflicting import Conflicts, Found
 from strictarp.speaker.events import DrainRequested, KeysChanged
 from strictarp.speaker.exposition import Figures
 from strictarp.speaker.host import Host, HostUnreadable
+from strictarp.speaker.lasting import Lasting
 from strictarp.speaker.links import Place
 from strictarp.speaker.machine import Machine
 from strictarp.speaker.membership import SELECTOR, Membership, Presence, segments
@@ -63,8 +64,11 @@ log = logging.getLogger(__name__)
 
 JOIN_BURST = 0.005
 """Seconds that a change of objects waits for the ones that come with it."""
+DEAF_LASTS = 10.0
+"""Seconds that a peer is unheard before that is told."""
 LOOK_AGAIN = 1.0
 """Seconds between looks at what changes by itself: Leases that expire, an API that falls silent."""
+_DEAF = "though a speaker lives there by its Lease: its hellos (EtherType 0x88B5) do not get here"
 _PORTION = 50
 """Services judged in one turn of the loop: a few milliseconds."""
 
@@ -118,6 +122,7 @@ class Speaker:
         self._leaving = False
         self._silence = Silence()
         self._wishes = Wishes()
+        self._deaf = Lasting[str](DEAF_LASTS)
         self._shown_wishes: dict[str, str] = {}
         self._complaints: frozenset[str] = frozenset()
         self.figures = Figures(options.node, lambda: self._notes.announced())  # noqa: PLW0108 - below
@@ -193,6 +198,7 @@ class Speaker:
                 group.create_task(self._teller.run())
                 group.create_task(self._notes.run())
                 group.create_task(self._conflicts.run())
+                group.create_task(self._explain_deafness())
                 if self._options.metrics_port:
                     group.create_task(self._serve())
                 for cache in caches:
@@ -335,6 +341,20 @@ class Speaker:
             service = self.services.objects.get(key)
             if service is not None:
                 self._teller.say(Saying(service, reason, sentence, "Warning"))
+
+    async def _explain_deafness(self) -> None:
+        """Say on this Node whom it does not hear, though that speaker lives by the API."""
+        while True:
+            await asyncio.sleep(DEAF_LASTS / 2)
+            unheard = {
+                f"{segment.place.name} {peer}": f"hears nothing of {peer} on {segment.place.name}, {_DEAF}"
+                for segment in self._segments.values()
+                for peer in segment.machine.unheard
+            }
+            node = self.nodes.objects.get(self._options.node)
+            for _, sentence in self._deaf.news(unheard, asyncio.get_running_loop().time()):
+                if node is not None:
+                    self._teller.say(Saying(node, "peerUnheard", sentence, "Warning"))
 
     def _own_presence(self) -> Presence:
         return Presence(

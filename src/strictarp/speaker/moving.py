@@ -139,9 +139,24 @@ async def move(client: Client, where: Where, unit: Unit, to: str, *, limit: floa
             await asyncio.sleep(POLL)
             there = await owners(client, where, unit)
     finally:
-        await _wish(client, unit, None)
+        await _take_back(client, unit)
     result = "moved" if set(there.values()) == {to} else "not seen"
     return Moved(unit.services, unit.owner, to, result, round(loop.time() - began, 2), there)
+
+
+async def _take_back(client: Client, unit: Unit) -> None:
+    """Raises UserError that says what is left where it cannot be done."""
+    try:
+        await _wish(client, unit, None)
+    except NotFound:
+        return  # the Service is gone, and its wish with it
+    except KubeError as error:
+        left = ", ".join(unit.services)
+        raise UserError(
+            f"{error}; the annotation {MOVE_TO} may be left on Service {left}: take it off, or it is in "
+            "force for 10 minutes",
+            CANNOT_LOOK,
+        ) from error
 
 
 async def _wish(client: Client, unit: Unit, to: str | None) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from strictarp.speaker.candidates import Verdict, Why, no_link
+from strictarp.speaker.lasting import Lasting
 
 LASTS = 5.0
 """Seconds that a reason must hold before it is told."""
@@ -19,23 +20,13 @@ class Silence:
     """Feed it all verdicts now and then; each call returns what is to be told now."""
 
     def __init__(self) -> None:
-        self._since: dict[str, tuple[Why, float]] = {}
-        self._told: dict[str, Why] = {}
+        self._lasting = Lasting[Why](LASTS)
 
     def news(self, verdicts: Mapping[str, Verdict], now: float) -> list[tuple[str, str]]:
         """(Service, sentence) for each silence that has lasted and was not told yet. now: seconds."""
-        silent = {key: why for key, each in verdicts.items() if (why := _why(each)) in SILENT}
-        self._told = {key: why for key, why in self._told.items() if silent.get(key) is why}
-        self._since = {key: each for key, each in self._since.items() if silent.get(key) is each[0]}
-        found = []
-        for key, why in silent.items():
-            if why is None or key in self._told:
-                continue
-            _, since = self._since.setdefault(key, (why, now))
-            if now - since >= LASTS:
-                self._told[key] = why
-                found.append((key, sentence(verdicts[key])))
-        return found
+        reasons = {key: _why(each) for key, each in verdicts.items()}
+        silent = {key: why for key, why in reasons.items() if why is not None and why in SILENT}
+        return [(key, sentence(verdicts[key])) for key, _ in self._lasting.news(silent, now)]
 
 
 def sentence(verdict: Verdict) -> str:

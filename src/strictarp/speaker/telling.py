@@ -12,7 +12,7 @@ import msgspec
 from strictarp.arp.frames import mac_text
 from strictarp.kube.client import Client
 from strictarp.kube.events import EventType, emit
-from strictarp.kube.objects import Service
+from strictarp.kube.objects import Node, Service
 from strictarp.speaker.actions import Kind, Report
 from strictarp.speaker.exposition import Figures
 from strictarp.speaker.segment import Segment, Told
@@ -55,7 +55,7 @@ _MOST_STANDING = 4096
 class Saying(msgspec.Struct, frozen=True):
     """An Event that waits to be written."""
 
-    about: Service
+    about: Service | Node
     reason: str
     message: str
     type: EventType = "Normal"
@@ -138,7 +138,7 @@ class Teller:
         try:
             self._said.put_nowait(saying)
         except asyncio.QueueFull:
-            log.warning("event dropped: too many wait", extra={"fields": {"service": saying.about.key}})
+            log.warning("event dropped: too many wait", extra={"fields": {"about": saying.about.key}})
 
     async def run(self) -> None:
         """Write Events, one after the other: an API that is away must not delay anything else."""

@@ -7,10 +7,11 @@ its node happens to return.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from strictarp.kube.custom import MOVE_TO
 from strictarp.speaker.candidates import Verdict, no_link
+from strictarp.speaker.lasting import Lasting
 
 LASTS = 600.0
 """Seconds that a wish is in force after this speaker saw it first, by its own clock."""
@@ -23,8 +24,7 @@ class Wishes:
 
     def __init__(self) -> None:
         self._since: dict[str, tuple[str, float]] = {}
-        self._refused: dict[str, tuple[str, float]] = {}
-        self._told: dict[str, str] = {}
+        self._refused = Lasting[str](PATIENCE)
 
     def in_force(self, verdicts: Mapping[str, Verdict], now: float) -> dict[str, str]:
         """Service → the node that it is to be handed over to, of the wishes that can be met."""
@@ -40,23 +40,14 @@ class Wishes:
             if now - since < LASTS and refusal(verdicts[key], node) is None
         }
 
-    def news(self, verdicts: Mapping[str, Verdict], now: float) -> Iterator[tuple[str, str]]:
+    def news(self, verdicts: Mapping[str, Verdict], now: float) -> list[tuple[str, str]]:
         """(Service, sentence) for each wish that cannot be met, once it has lasted and was not told yet."""
         refused = {
             key: f"{MOVE_TO}: {node}: {why}"
             for key, (node, _) in self._since.items()
             if key in verdicts and (why := refusal(verdicts[key], node)) is not None
         }
-        self._told = {key: text for key, text in self._told.items() if refused.get(key) == text}
-        known = self._refused
-        self._refused = {
-            key: known[key] if key in known and known[key][0] == text else (text, now)
-            for key, text in refused.items()
-        }
-        for key, (text, since) in self._refused.items():
-            if key not in self._told and now - since >= PATIENCE:
-                self._told[key] = text
-                yield key, text
+        return self._refused.news(refused, now)
 
 
 def refusal(verdict: Verdict, node: str) -> str | None:
