@@ -9,7 +9,7 @@ from support.speakers import SETTINGS, Table
 VIPS = [bytes((203, 0, 112 + number // 250, number % 250)) for number in range(1000)]
 
 
-def test_a_hundred_claims_begin_at_once_and_a_thousand_addresses_are_answered_for_in_a_second() -> None:
+def test_claims_begin_in_portions_and_all_addresses_are_answered_for_within_a_second() -> None:
     table = Table(("a", "b"), vips=VIPS).settled()
     table.after(2 * SECOND)
     owned = sum(table.owners(vip) == ["a"] for vip in VIPS)

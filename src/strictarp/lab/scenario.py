@@ -25,7 +25,7 @@ MOST_SECONDS = 3600.0
 MOST_RATE = 1_000_000
 
 
-class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab", kw_only=False):
+class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
     """One disturbance."""
 
 

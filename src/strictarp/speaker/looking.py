@@ -8,8 +8,8 @@ from strictarp.speaker.core import Core
 from strictarp.speaker.presence import may_claim
 from strictarp.speaker.slots import Phase, Slot
 
-_SLOTS_UNDER_WAY = 3
-"""A claim lasts two slots; so many slots' worth may be under way before new ones wait."""
+_SLOTS_UNDER_WAY = 2
+"""A claim lasts about two slots; so many slots' worth may be under way before new ones wait."""
 
 
 def look_at_all(core: Core) -> None:
