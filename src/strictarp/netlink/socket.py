@@ -61,13 +61,14 @@ class Netlink:
 
     The kernel works on a request inside sendmsg(2), so that its answers are there when it returns: exchanges
     do not overlap, and hardly ever wait; between datagrams they let the loop run other tasks. `sent` counts
-    messages, `exchanges` datagrams, `stray` foreign answers.
+    messages, `exchanges` datagrams, `stray` foreign answers. `opened`: a socket that somebody else has made and
+    that answers like the kernel.
 
     Raises OSError when the socket cannot be made, later when it breaks, TimeoutError when the kernel does not
     answer within 10 s.
     """
 
-    def __init__(self, protocol: int) -> None:
+    def __init__(self, protocol: int, opened: socket.socket | None = None) -> None:
         self.sent = 0
         self.exchanges = 0
         self.stray = 0
@@ -75,7 +76,8 @@ class Netlink:
         self._sequence = 1
         self._lock = asyncio.Lock()
         self._buffer = bytearray(_DATAGRAM)
-        self._socket = _open(protocol)
+        self._socket = opened or _open(protocol)
+        self._socket.setblocking(False)
 
     def close(self) -> None:
         """Close the socket."""
