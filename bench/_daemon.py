@@ -6,7 +6,6 @@ REPORTS: what it has used and done so far.
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import resource
@@ -15,6 +14,7 @@ import socket
 import sys
 import time
 from types import FrameType
+from typing import Any
 
 from strictarp.cli.main import entry
 from strictarp.netlink.socket import NETLINK_GENERIC, NETLINK_ROUTE, Netlink
@@ -39,6 +39,7 @@ def _ensure(name: str, value: int) -> int | None:
 
 def main(given: int, reports: int, config: str) -> None:
     """Run until SIGTERM."""
+    proxies: list[Proxy] = []
     generic = Netlink(NETLINK_GENERIC, socket.socket(fileno=given))
     route = Netlink(NETLINK_ROUTE)
 
@@ -49,6 +50,8 @@ def main(given: int, reports: int, config: str) -> None:
             "children_cpu": children.ru_utime + children.ru_stime,
             "processes": _started,
             "netlink": generic.sent + route.sent,
+            "settled": any(proxy.syncer.settled.is_set() for proxy in proxies),
+            "waiting": max((len(proxy.engine.store) for proxy in proxies), default=0),
         }
         os.write(reports, json.dumps(told).encode() + b"\n")
 
@@ -59,7 +62,12 @@ def main(given: int, reports: int, config: str) -> None:
         "LinuxKernel",
         lambda render: LinuxKernel(render, generic=generic, route=route, device_kind="bridge"),
     )
-    setattr(process, "Proxy", functools.partial(Proxy, ensure=_ensure))  # noqa: B010
+
+    def proxy(*parts: Any) -> Proxy:  # noqa: ANN401 - as the process passes them
+        proxies.append(Proxy(*parts, ensure=_ensure))
+        return proxies[-1]
+
+    setattr(process, "Proxy", proxy)  # noqa: B010
     sys.argv = ["strictarp", "proxy", "--config", config, "--hostname-override", "node-1"]
     entry()
 

@@ -50,17 +50,26 @@ users: [{name: bench, user: {}}]
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What a daemon has used and done so far. Seconds of CPU; messages of the sockets that program."""
+    """What a daemon has used and done so far. Seconds of CPU; messages of the sockets that program.
+
+    settled: its first sync is over. waiting: Services that wait to be planned.
+    """
 
     cpu: float
     children_cpu: float
     processes: int
     netlink: int
+    settled: bool
+    waiting: int
 
     def since(self, before: Report) -> Report:
         """The difference."""
-        return Report(
-            *(getattr(self, field) - getattr(before, field) for field in self.__struct_fields__)
+        return msgspec.structs.replace(
+            self,
+            cpu=self.cpu - before.cpu,
+            children_cpu=self.children_cpu - before.children_cpu,
+            processes=self.processes - before.processes,
+            netlink=self.netlink - before.netlink,
         )
 
 
@@ -160,7 +169,8 @@ async def world(services: int, more: str = "") -> AsyncIterator[World]:
             stack.callback(loop.remove_reader, reading)
             whole = services * _cluster.ENDPOINTS
             await made.until(lambda: recorder.real_servers() == whole, "the first sync", every=0.05)
-            await asyncio.sleep(1.0)
+            while not (await made.report()).settled:
+                await asyncio.sleep(0.1)
             yield made
     finally:
         recorder.socket.close()

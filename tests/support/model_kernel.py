@@ -182,12 +182,12 @@ class ModelKernel:
             if element.strip()
         }
 
-    async def list_rules(self, family: str, table: str) -> bytes:
+    async def list_rules(self, family: str, table: str, *, elements: bool = True) -> bytes:
         if not self.rules:
             return b""
         entries: list[dict[str, object]] = [{"chain": {"name": "all", "text": self.rules, "handle": 7}}]
         for name in SETS:
-            concats = [{"concat": e.split(" . ")} for n, e in sorted(self.elements) if n == name]
+            concats = [{"concat": e.split(" . ")} for n, e in sorted(self.elements) if elements and n == name]
             entries.append({"set": {"name": name, "elem": concats}} if concats else {"set": {"name": name}})
         return json.dumps({"nftables": entries}).encode()
 

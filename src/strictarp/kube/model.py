@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 import msgspec
@@ -76,16 +77,32 @@ T = TypeVar("T", bound=KubeObject)
 
 
 class Resource(Generic[T]):
-    """Where a kind lives in the API and which struct it decodes to."""
+    """Where a kind lives in the API and which struct it decodes to.
 
-    __slots__ = ("api_version", "kind", "namespaced", "plural", "type")
+    `keep`: what of an object is kept, applied to each as soon as it is decoded; None for all of it.
+    """
 
-    def __init__(self, api_version: str, plural: str, type_: type[T], *, namespaced: bool = True) -> None:
+    __slots__ = ("api_version", "keep", "kind", "namespaced", "plural", "type")
+
+    def __init__(
+        self,
+        api_version: str,
+        plural: str,
+        type_: type[T],
+        *,
+        namespaced: bool = True,
+        keep: Callable[[T], T] | None = None,
+    ) -> None:
         self.api_version = api_version
         self.plural = plural
         self.kind = type_.__name__
         self.type = type_
         self.namespaced = namespaced
+        self.keep = keep
+
+    def keeping(self, keep: Callable[[T], T]) -> Resource[T]:
+        """The same, for who needs only some of each object."""
+        return Resource(self.api_version, self.plural, self.type, namespaced=self.namespaced, keep=keep)
 
     def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
         """URL path of the collection, or of one object; an empty namespace means all of them."""

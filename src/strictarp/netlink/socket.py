@@ -61,8 +61,8 @@ class Netlink:
 
     The kernel works on a request inside sendmsg(2), so that its answers are there when it returns: exchanges
     do not overlap, and hardly ever wait; between datagrams they let the loop run other tasks. `sent` counts
-    messages, `exchanges` datagrams, `stray` foreign answers. `opened`: a socket that somebody else has made and
-    that answers like the kernel.
+    messages, `exchanges` datagrams, `stray` foreign answers. `opened`: a socket that somebody else has made,
+    and that answers like the kernel.
 
     Raises OSError when the socket cannot be made, later when it breaks, TimeoutError when the kernel does not
     answer within 10 s.

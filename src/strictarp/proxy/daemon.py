@@ -29,11 +29,9 @@ from strictarp.hello.secret import CLUSTER_NAMESPACE, SECRET, UnusableSecret, re
 from strictarp.kube.cache import Cache, Delta
 from strictarp.kube.client import Client
 from strictarp.kube.objects import (
-    ENDPOINTSLICES,
     NAMESPACES,
     NODES,
     SECRETS,
-    SERVICES,
     EndpointSlice,
     Node,
     Service,
@@ -50,6 +48,7 @@ from strictarp.proxy.foreign_rules import ForeignRules
 from strictarp.proxy.handing_over import HandingOver
 from strictarp.proxy.health_ports import HealthPorts, Wanted
 from strictarp.proxy.hearing import Hearing
+from strictarp.proxy.lean import ENDPOINTSLICES, SERVICES
 from strictarp.proxy.metrics import Metrics, trigger_time
 from strictarp.proxy.operations import Element
 from strictarp.proxy.seam import HostLinks, Kernel, KernelRefused

@@ -284,9 +284,9 @@ class LinuxKernel:
         """Run one nftables script as one transaction. Raises KernelRefused."""
         await nft_apply.run_script(text)
 
-    async def list_rules(self, family: str, table: str) -> bytes:
+    async def list_rules(self, family: str, table: str, *, elements: bool = True) -> bytes:
         """A table as nft's JSON; empty when there is none. Raises KernelRefused."""
-        return await nft_apply.list_table(family, table)
+        return await nft_apply.list_table(family, table, elements=elements)
 
     async def set_timeouts(self, timeouts: Timeouts) -> None:
         """Set IPVS's connection timeouts. Raises KernelRefused, OSError."""

@@ -115,8 +115,8 @@ class Kernel(Protocol):
     async def load_rules(self, text: str) -> None:
         """Run one nftables script as one transaction (`nft -f -`)."""
 
-    async def list_rules(self, family: str, table: str) -> bytes:
-        """A table as nft's JSON (`nft -j list table`); empty when there is none."""
+    async def list_rules(self, family: str, table: str, *, elements: bool = True) -> bytes:
+        """A table as nft's JSON (`nft -j list table`); empty when there is none. elements: of sets too."""
 
     async def set_timeouts(self, timeouts: Timeouts) -> None:
         """Set the connection timeouts of IPVS."""

@@ -63,7 +63,7 @@ class Contribution(msgspec.Struct, frozen=True):
     service: str
     age: tuple[str, str]
     exposures: Mapping[Key, Exposure]
-    nodes: frozenset[str] = frozenset()
+    nodes: tuple[str, ...] = ()
     health: tuple[int, int] | None = None
     no_local: frozenset[str] = frozenset()
     warnings: tuple[str, ...] = ()
@@ -105,7 +105,7 @@ def plan_service(service: Service, slices: Sequence[EndpointSlice], facts: Situa
         service=service.key,
         age=(service.metadata.creation_timestamp or "~", service.key),  # the API gives every object a time
         exposures=made,
-        nodes=frozenset(nodes),
+        nodes=tuple(sorted(nodes)),
         health=(_health_port(service), health_count(slices, facts.node))
         if made and _health_port(service)
         else None,

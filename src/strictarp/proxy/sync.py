@@ -13,7 +13,7 @@ from strictarp.proxy.diff import Steps
 from strictarp.proxy.engine import Engine, unprepared
 from strictarp.proxy.flows import Round, concerned, stale
 from strictarp.proxy.metrics import Metrics
-from strictarp.proxy.nft_listing import BadListing, Listing, parse_listings
+from strictarp.proxy.nft_listing import BadListing, parse_listings
 from strictarp.proxy.nftables import FAMILIES, TABLE
 from strictarp.proxy.operations import BindAddress, ChangeSets, Element, Operation, describe_operation
 from strictarp.proxy.seam import Kernel, KernelRefused, Vanished
@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 FIRST_RETRY, LONGEST_RETRY = 1.0, 30.0
 DOUBT_SECONDS = 60.0
+PART = 1024
+"""Operations that are encoded, sent and noted at a time."""
 WATCH_SECONDS = 2.0
 """IPVS tells nobody when it is flushed: so often one virtual server is asked for."""
 _OUTSIDE = (KernelRefused, BadListing, OSError, TimeoutError)
@@ -74,7 +76,7 @@ class Syncer:
         self._flows_fail = ""
         self._vanished = False
         self._looked = False
-        self._rules: Listing | None = None
+        self._rules: tuple[str, ...] | None = None
         self._table_due = True
         self._look_at = 0.0
         self._look_asked = False
@@ -136,7 +138,7 @@ class Syncer:
 
         Raises KernelRefused.
         """
-        if not any(await self._tables()):
+        if not any(await self._tables(elements=False)):
             await self._kernel.load_rules(self._table(()))
 
     async def _rest(self, started: float) -> None:
@@ -272,29 +274,30 @@ class Syncer:
             drift = len((steps if self._caution.look_at() is None else steps.without_removals()).all())
         if self._table_due or self._rules is None:
             await self._load_table()
-        elif listing.rules != self._rules.rules:
+        elif listing.rules != self._rules:
             drift += 1
             await self._load_table()
         return drift
 
-    async def _tables(self) -> list[bytes]:
+    async def _tables(self, *, elements: bool = True) -> list[bytes]:
         """Our tables as nft lists them."""
         families = [FAMILIES[width] for width in self.engine.facts.families]
-        return [await self._kernel.list_rules(family, TABLE) for family in families]
+        return [await self._kernel.list_rules(family, TABLE, elements=elements) for family in families]
 
     async def _load_table(self) -> None:
         """Replace the table in one transaction. What is still in use of an earlier process stays in."""
         engine = self.engine
-        wanted, both = set(engine.desired.elements), {*engine.desired.elements, *engine.mirror.elements}
+        loaded, wanted = {*engine.desired.elements, *engine.mirror.elements}, set(engine.desired.elements)
         try:
-            await self._kernel.load_rules(self._table(both))
+            await self._kernel.load_rules(self._table(loaded))
         except KernelRefused:
             self._metrics.nft_failed()
-            if both == wanted:
+            if loaded == wanted:
                 raise
             await self._kernel.load_rules(self._table(wanted))  # intervals of both may overlap
-        self._rules = parse_listings(await self._tables())
-        engine.elements_are(set(self._rules.elements))
+            loaded = wanted
+        engine.elements_are(loaded)
+        self._rules = parse_listings(await self._tables(elements=False)).rules
         self._table_due = False
 
     async def _carry_out(self, steps: Steps, touched: Touched) -> None:
@@ -314,8 +317,14 @@ class Syncer:
         self.engine.follow_drains(touched, self._clock())
 
     async def _apply(self, operations: Sequence[Operation]) -> bool:
-        if not operations:
-            return True
+        """Whether everything was carried out. Part by part: their messages need not all be there at once."""
+        done = [
+            await self._apply_part(operations[start : start + PART])
+            for start in range(0, len(operations), PART)
+        ]
+        return all(done)
+
+    async def _apply_part(self, operations: Sequence[Operation]) -> bool:
         outcomes = await self._kernel.apply(operations)
         self._vanished |= any(isinstance(outcome, Vanished) for outcome in outcomes)
         self._flows.add(concerned(operations, outcomes, self.engine.mirror))
