@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 from ipaddress import IPv4Address
 
-NODE = "node-1"
+NODE = "node-x"
 ENDPOINTS = 5
 NODES = 100
+_PODS_EACH = 103
+"""Addresses that endpoints of a Service come from: one that still drains does not come again."""
 SERVICE_CIDR = "10.96.0.0/12"
 _FIRST_IP, _FIRST_POD = int(IPv4Address("10.96.1.0")), int(IPv4Address("10.128.0.0"))
 _CREATED = "2026-01-01T00:00:00Z"
@@ -61,9 +63,12 @@ def service(number: int) -> dict[str, object]:
     }
 
 
-def piece(number: int, version: int = 0) -> dict[str, object]:
-    """The EndpointSlice of a Service. In each version after the first one endpoint has a new address."""
-    first = number * 2 * ENDPOINTS
+def piece(number: int, version: int = 0, *, on: str = "") -> dict[str, object]:
+    """The EndpointSlice of a Service. In each version after the first one endpoint has a new address.
+
+    on: the node of that endpoint, if it matters.
+    """
+    first = number * _PODS_EACH
     pods = [first + slot for slot in range(ENDPOINTS)]
     if version:
         pods[0] = _changed(number, version)
@@ -95,13 +100,13 @@ def piece(number: int, version: int = 0) -> dict[str, object]:
             "managedFields": _managed("kube-controller-manager", ["f:addressType", "f:endpoints", "f:ports"]),
         },
         "addressType": "IPv4",
-        "endpoints": [_endpoint(number, pod) for pod in pods],
+        "endpoints": [_endpoint(number, pod, on if not slot else "") for slot, pod in enumerate(pods)],
         "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
     }
 
 
 def _changed(number: int, version: int) -> int:
-    return number * 2 * ENDPOINTS + ENDPOINTS + version % ENDPOINTS
+    return number * _PODS_EACH + ENDPOINTS + version % (_PODS_EACH - ENDPOINTS)
 
 
 def changed_ip(number: int, version: int) -> str:
@@ -109,11 +114,11 @@ def changed_ip(number: int, version: int) -> str:
     return pod_ip(_changed(number, version))
 
 
-def _endpoint(number: int, pod: int) -> dict[str, object]:
+def _endpoint(number: int, pod: int, on: str) -> dict[str, object]:
     return {
         "addresses": [pod_ip(pod)],
         "conditions": {"ready": True, "serving": True, "terminating": False},
-        "nodeName": f"node-{pod % NODES}",
+        "nodeName": on or f"node-{pod % NODES}",
         "zone": f"zone-{pod % 3}",
         "targetRef": {
             "kind": "Pod",

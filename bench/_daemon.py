@@ -68,7 +68,7 @@ def main(given: int, reports: int, config: str) -> None:
         return proxies[-1]
 
     setattr(process, "Proxy", proxy)  # noqa: B010
-    sys.argv = ["strictarp", "proxy", "--config", config, "--hostname-override", "node-1"]
+    sys.argv = ["strictarp", "proxy", "--config", config, "--hostname-override", "node-x"]
     entry()
 
 

@@ -98,11 +98,11 @@ class World:
         if asked is not None:
             self.delays.append(now - asked)
 
-    def change(self, number: int) -> None:
-        """One endpoint of a Service goes and another comes, in the API."""
+    def change(self, number: int, *, here: bool = False) -> None:
+        """One endpoint of a Service goes and another comes, in the API. here: on the daemon's node."""
         self._versions[number] += 1
         version = self._versions[number]
-        body = _cluster.piece(number, version)
+        body = _cluster.piece(number, version, on=_cluster.NODE if here else "")
         place = (socket.inet_aton(_cluster.cluster_ip(number)), socket.inet_aton(_cluster.changed_ip(number, version)))
         self.waits[place] = time.monotonic()
         self.engine.put_raw(parse_path(_SLICES + f"{_cluster.name(number)}-x7k2p"), body)
@@ -110,6 +110,12 @@ class World:
     async def programmed(self) -> None:
         """Everything that was changed has reached the kernel."""
         await self.until(lambda: not self.waits, "a change reaches the kernel")
+
+    async def quiet(self) -> None:
+        """Everything that was changed is in the kernel, and what was removed has drained."""
+        await self.programmed()
+        whole = self.services * _cluster.ENDPOINTS
+        await self.until(lambda: self.recorder.real_servers() == whole, "drained endpoints go", every=0.05)
 
     async def until(self, condition: object, what: str, every: float = 0.001) -> None:
         """Wait for something of the daemon's. Raises RuntimeError when it ends, or takes too long."""
@@ -152,7 +158,7 @@ async def world(services: int, more: str = "") -> AsyncIterator[World]:
         engine.put_raw(parse_path(f"/api/v1/namespaces/default/services/{_cluster.name(number)}"), _cluster.service(number))
         engine.put_raw(parse_path(_SLICES + f"{_cluster.name(number)}-x7k2p"), _cluster.piece(number))
     engine.put_raw(parse_path(f"/api/v1/nodes/{_cluster.NODE}"), _cluster.node())
-    space = namespaces.create("node-1")
+    space = namespaces.create(_cluster.NODE)
     loop = asyncio.get_running_loop()
     recorder = Recorder()
     reading, writing = os.pipe()

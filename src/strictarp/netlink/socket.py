@@ -29,8 +29,8 @@ _DATAGRAM = 1 << 16
 """Dumps come in parts of at most 32 KiB (netlink_recvmsg)."""
 _RECEIVE_BUFFER = 1 << 20
 _BREATHE_AFTER = 1 << 15
-_DATAGRAM_COSTS = 1 << 11
-"""Other tasks get a turn after a full part of a dump, or 16 ACKs: about a millisecond of work."""
+_MESSAGE_COSTS = 1 << 9
+"""Other tasks get a turn after a full part of a dump, or 64 messages: about a millisecond of work."""
 _DUMP_TRIES = 6
 _EVENTS_AT_ONCE = 256
 _PATIENCE_SECONDS = 10.0
@@ -94,7 +94,7 @@ class Netlink:
         self.close()
 
     async def request(self, messages: Sequence[bytes]) -> list[Refusal | None]:
-        """Send messages that each ask for an ACK, 64 in a datagram; the answer to each in order."""
+        """Send messages that each ask for an ACK, 64 in a datagram; what became of each, in order."""
         answers: list[Refusal | None] = []
         for start in range(0, len(messages), BATCH):
             done = await self._exchange(messages[start : start + BATCH])
@@ -132,6 +132,7 @@ class Netlink:
             self._sequence = (self._sequence + len(messages)) & 0xFFFFFFFF
             self.sent += len(messages)
             self.exchanges += 1
+            self._worked += _MESSAGE_COSTS * len(messages)
             await asyncio.get_running_loop().sock_sendall(self._socket, datagram)
             while not exchange.done:
                 await self._receive(exchange)
@@ -150,7 +151,7 @@ class Netlink:
                 raise
             exchange.lost()
             return
-        self._worked += _DATAGRAM_COSTS + size
+        self._worked += size
         exchange.feed(bytes(memoryview(self._buffer)[:size]))
 
     async def _next_datagram(self) -> int:

@@ -220,6 +220,7 @@ class Proxy:
             self.say("Starting", f"strictarp {__version__}")
             self._telling.release()
             group.create_task(self.syncer.run())
+            group.create_task(self._settle())
             group.create_task(self._foreign.run())
             if self._liveness.enabled or self._hand_over:
                 group.create_task(self._hear())
@@ -252,6 +253,11 @@ class Proxy:
             "objects known",
             extra={"fields": {"services": len(self.services.objects), "slices": len(self.slices.objects)}},
         )
+        gc.freeze()
+
+    async def _settle(self) -> None:
+        """What is planned and programmed now mostly stays: the collector need not look at it with every change."""
+        await self.syncer.settled.wait()
         gc.freeze()
 
     # --- the kernel ---------------------------------------------------------------------------------------

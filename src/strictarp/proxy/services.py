@@ -223,11 +223,11 @@ def _exposures(
     local = local_targets(found) or (cluster if falls_back else [])
     common = tuple(_port_elements(service, port, len(reached.cluster_ip), found, facts))
     udp = port.protocol == "UDP"
-    by_policy = {
-        policy: real_servers(local if policy else cluster, facts.dead, keep=not udp)
-        for policy in (True, False)
-    }
+    by_policy: dict[bool, tuple[RealServer, ...]] = {}
     for front in fronts(service, port, reached, facts):
+        if front.local not in by_policy:
+            chosen = local if front.local else cluster
+            by_policy[front.local] = real_servers(chosen, facts.dead, keep=not udp)
         server = VirtualServer(
             PROTOCOLS[port.protocol],
             front.address,
