@@ -16,7 +16,7 @@ _PODS_EACH = 103
 SERVICE_CIDR = "10.96.0.0/12"
 _FIRST_IP, _FIRST_POD = int(IPv4Address("10.96.1.0")), int(IPv4Address("10.128.0.0"))
 _CREATED = "2026-01-01T00:00:00Z"
-_SELECTS = {"app.kubernetes.io/name": "shop", "app.kubernetes.io/instance": "shop-production"}
+_SELECTS: dict[str, str] = {"app.kubernetes.io/name": "shop", "app.kubernetes.io/instance": "shop-production"}
 
 
 def cluster_ip(number: int) -> str:
@@ -44,7 +44,7 @@ def service(number: int) -> dict[str, object]:
             "namespace": "default",
             "uid": f"6f1c0000-0000-4000-8000-{number:012d}",
             "creationTimestamp": _CREATED,
-            "labels": {**_SELECTS, "app.kubernetes.io/managed-by": "Helm"},
+            "labels": _SELECTS | {"app.kubernetes.io/managed-by": "Helm"},
             "annotations": {"meta.helm.sh/release-name": "shop", "meta.helm.sh/release-namespace": "default"},
             "managedFields": _managed("helm", ["f:metadata", "f:spec", "f:internalTrafficPolicy", "f:ports"]),
         },
@@ -81,8 +81,8 @@ def piece(number: int, version: int = 0, *, on: str = "") -> dict[str, object]:
             "namespace": "default",
             "uid": f"7f1c0000-0000-4000-8000-{number:012d}",
             "creationTimestamp": _CREATED,
-            "labels": {
-                **_SELECTS,
+            "labels": _SELECTS
+            | {
                 "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io",
                 "kubernetes.io/service-name": name(number),
             },
@@ -156,6 +156,10 @@ def node() -> dict[str, object]:
     return {
         "apiVersion": "v1",
         "kind": "Node",
-        "metadata": {"name": NODE, "uid": "5f1c0000-0000-4000-8000-000000000001", "creationTimestamp": _CREATED},
+        "metadata": {
+            "name": NODE,
+            "uid": "5f1c0000-0000-4000-8000-000000000001",
+            "creationTimestamp": _CREATED,
+        },
         "status": {"addresses": [{"type": "InternalIP", "address": "192.0.2.11"}]},
     }

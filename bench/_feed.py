@@ -41,7 +41,9 @@ class Feed:
         return Listing(tuple(items), "1")
 
     @asynccontextmanager
-    async def watch(self, res: Resource[T], namespace: str = "", **_: object) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def watch(
+        self, res: Resource[T], namespace: str = "", **_: object
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
         """A watch on which nothing happens."""
         yield _silence()
 

@@ -1,4 +1,4 @@
-"""The kernel's end of a socket, for a kernel without ip_vs: it answers as net/netfilter/ipvs/ip_vs_ctl.c does.
+"""The kernel's end of a socket, where there is no ip_vs: it answers as net/netfilter/ipvs/ip_vs_ctl.c does.
 
 The daemon's own netlink code runs unchanged; its generic netlink socket is one end of a pair, this is the
 other. Each message that asks for one gets an acknowledgement in a datagram of its own, as from the kernel.

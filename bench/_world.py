@@ -79,7 +79,9 @@ class World:
     `delays`: seconds from the change in the API until the kernel was told, one each.
     """
 
-    def __init__(self, services: int, recorder: Recorder, engine: Engine, process: subprocess.Popen[bytes]) -> None:
+    def __init__(
+        self, services: int, recorder: Recorder, engine: Engine, process: subprocess.Popen[bytes]
+    ) -> None:
         self.services = services
         self.recorder = recorder
         self.engine = engine
@@ -103,7 +105,10 @@ class World:
         self._versions[number] += 1
         version = self._versions[number]
         body = _cluster.piece(number, version, on=_cluster.NODE if here else "")
-        place = (socket.inet_aton(_cluster.cluster_ip(number)), socket.inet_aton(_cluster.changed_ip(number, version)))
+        place = (
+            socket.inet_aton(_cluster.cluster_ip(number)),
+            socket.inet_aton(_cluster.changed_ip(number, version)),
+        )
         self.waits[place] = time.monotonic()
         self.engine.put_raw(parse_path(_SLICES + f"{_cluster.name(number)}-x7k2p"), body)
 
@@ -155,7 +160,10 @@ async def world(services: int, more: str = "") -> AsyncIterator[World]:
     """A daemon whose first sync is done. `more`: of its configuration file."""
     engine = Engine(service_cidr=_cluster.SERVICE_CIDR, history=_HISTORY)
     for number in range(services):
-        engine.put_raw(parse_path(f"/api/v1/namespaces/default/services/{_cluster.name(number)}"), _cluster.service(number))
+        engine.put_raw(
+            parse_path(f"/api/v1/namespaces/default/services/{_cluster.name(number)}"),
+            _cluster.service(number),
+        )
         engine.put_raw(parse_path(_SLICES + f"{_cluster.name(number)}-x7k2p"), _cluster.piece(number))
     engine.put_raw(parse_path(f"/api/v1/nodes/{_cluster.NODE}"), _cluster.node())
     space = namespaces.create(_cluster.NODE)
@@ -187,11 +195,19 @@ async def world(services: int, more: str = "") -> AsyncIterator[World]:
 
 
 async def _serve(stack: contextlib.AsyncExitStack, server: Server, space: namespaces.Namespace) -> None:
-    runner = web.ServerRunner(web.Server(server.handle, access_log=None, handler_cancellation=True), shutdown_timeout=0.5)
+    runner = web.ServerRunner(
+        web.Server(server.handle, access_log=None, handler_cancellation=True), shutdown_timeout=0.5
+    )
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     stack.callback(server.watchers.close)
-    namespaces.ip(space, "link add eth0 type veth peer name uplink", "link set eth0 up", "link set uplink up", "addr add 192.0.2.11/24 dev eth0")
+    namespaces.ip(
+        space,
+        "link add eth0 type veth peer name uplink",
+        "link set eth0 up",
+        "link set uplink up",
+        "addr add 192.0.2.11/24 dev eth0",
+    )
     with namespaces.entered(space):
         listening = socket.create_server(("127.0.0.1", 6443))
     await web.SockSite(runner, listening).start()

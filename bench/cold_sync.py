@@ -24,13 +24,22 @@ _ROOT = Path(__file__).parent.parent
 def run() -> Iterator[dict[str, object]]:
     """One line: seconds of each part, and the ratio; or one that says why there is none."""
     if shutil.which("qemu-system-x86_64") is None:
-        print("cold_sync: LEFT OUT: qemu-system-x86_64 is missing (Debian package qemu-system-x86)", file=sys.stderr)
+        print(
+            "cold_sync: LEFT OUT: qemu-system-x86_64 is missing (Debian package qemu-system-x86)",
+            file=sys.stderr,
+        )
         yield {"figure": "cold sync", "left_out": "qemu-system-x86_64 is missing"}
         return
     with tempfile.TemporaryDirectory(prefix="strictarp-bench-") as name:
         folder = Path(name)
         shutil.copytree(_ROOT / "bench", folder / "bench", ignore=shutil.ignore_patterns("__pycache__"))
-        words = ["env", f"PYTHONPATH={vm.GUEST_CODE}:{folder}", sys.executable, "-m", "bench._guest_cold_sync"]
+        words = [
+            "env",
+            f"PYTHONPATH={vm.GUEST_CODE}:{folder}",
+            sys.executable,
+            "-m",
+            "bench._guest_cold_sync",
+        ]
         code = vm.run([*words, str(SERVICES)], share=folder, limit=LIMIT, progress=_tell)
         printed = (folder / "guest.log").read_text(encoding="utf-8", errors="replace")
         if code != 0:

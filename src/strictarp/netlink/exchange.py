@@ -1,10 +1,10 @@
 """One exchange with the kernel as a machine without I/O: a batch of requests or a dump, fed with datagrams.
 
 The kernel works through the messages of a datagram in order. It answers each that it refuses, and each that
-carries NLM_F_ACK, with one NLMSG_ERROR (0 is success; netlink_rcv_skb in net/netlink/af_netlink.c), and a dump
-with parts that end in NLMSG_DONE. So only the last message of a batch asks: its answer says that all before it
-are done, and silence about them that they went well. Answers to an exchange that was given up may still
-arrive: their numbers are not ours, they are counted and dropped.
+carries NLM_F_ACK, with one NLMSG_ERROR (0 is success; netlink_rcv_skb in net/netlink/af_netlink.c), and a
+dump with parts that end in NLMSG_DONE. So only the last message of a batch asks: its answer says that all
+before it are done, and silence about them that they went well. Answers to an exchange that was given up may
+still arrive: their numbers are not ours, they are counted and dropped.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from strictarp.netlink.messages import (
     parse_messages,
     stamp,
 )
-
 
 _LOW_FLAGS = 6 if sys.byteorder == "little" else 7
 """Where in a header the byte with NLM_F_ACK is."""

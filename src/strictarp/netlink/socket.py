@@ -29,6 +29,7 @@ _DATAGRAM = 1 << 16
 """Dumps come in parts of at most 32 KiB (netlink_recvmsg)."""
 _RECEIVE_BUFFER = 1 << 20
 _BREATHE_AFTER = 1 << 15
+_DATAGRAM_COSTS = 1 << 11
 _MESSAGE_COSTS = 1 << 9
 """Other tasks get a turn after a full part of a dump, or 64 messages: about a millisecond of work."""
 _DUMP_TRIES = 6
@@ -151,7 +152,7 @@ class Netlink:
                 raise
             exchange.lost()
             return
-        self._worked += size
+        self._worked += _DATAGRAM_COSTS + size
         exchange.feed(bytes(memoryview(self._buffer)[:size]))
 
     async def _next_datagram(self) -> int:

@@ -256,7 +256,7 @@ class Proxy:
         gc.freeze()
 
     async def _settle(self) -> None:
-        """What is planned and programmed now mostly stays: the collector need not look at it with every change."""
+        """What is planned and programmed now mostly stays: the collector need not look at it ever again."""
         await self.syncer.settled.wait()
         gc.freeze()
 
