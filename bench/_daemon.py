@@ -1,7 +1,7 @@
 """The proxy as it is started on nodes, but for one thing: its generic netlink socket is one that is given.
 
-`python -m bench._daemon SOCKET REPORTS CONFIG`, file descriptors both. On SIGUSR2 it writes a JSON line to
-REPORTS: what it has used and done so far.
+`python -m bench._daemon SOCKET REPORTS CONFIG SETTINGS`, the first two file descriptors. On SIGUSR2 it writes
+a JSON line to REPORTS: what it has used and done so far.
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ from types import FrameType
 from typing import Any
 
 from strictarp.cli.main import entry
-from strictarp.netlink.socket import NETLINK_GENERIC, NETLINK_ROUTE, Netlink
-from strictarp.proxy import process
-from strictarp.proxy.daemon import Proxy
-from strictarp.proxy.kernel import LinuxKernel
-from strictarp.sysctl import files
+from strictarp.starting import import_aiohttp
+
+import_aiohttp()  # as `strictarp proxy` does, before anything else
+from strictarp.netlink.socket import NETLINK_GENERIC, NETLINK_ROUTE, Netlink  # noqa: E402
+from strictarp.proxy import process  # noqa: E402
+from strictarp.proxy.daemon import Proxy  # noqa: E402
+from strictarp.proxy.kernel import LinuxKernel  # noqa: E402
+from strictarp.sysctl import files  # noqa: E402
 
 _started = 0
 
@@ -37,7 +40,7 @@ def _ensure(name: str, value: int) -> int | None:
     return None if name.startswith("net.ipv4.vs.") else files.ensure(name, value)
 
 
-def main(given: int, reports: int, config: str) -> None:
+def main(given: int, reports: int, config: str, settings: str) -> None:
     """Run until SIGTERM."""
     proxies: list[Proxy] = []
     generic = Netlink(NETLINK_GENERIC, socket.socket(fileno=given))
@@ -68,9 +71,10 @@ def main(given: int, reports: int, config: str) -> None:
         return proxies[-1]
 
     setattr(process, "Proxy", proxy)  # noqa: B010
-    sys.argv = ["strictarp", "proxy", "--config", config, "--hostname-override", "node-x"]
+    files_given = ["--config", config, "--settings", settings]
+    sys.argv = ["strictarp", "proxy", *files_given, "--hostname-override", "node-x"]
     entry()
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4])

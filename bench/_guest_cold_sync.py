@@ -1,6 +1,7 @@
 """Inside the virtual machine: a daemon's first sync, then a replay of the bytes that it sent.
 
-Prints one JSON object: `python -m bench._guest_cold_sync SERVICES`.
+Prints one JSON object: `python -m bench._guest_cold_sync SERVICES FOLDER`. The folder holds the pages of the
+API's answers, as `cold_sync` makes them on the host.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import logging
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -35,9 +35,6 @@ from strictarp.proxy.daemon import Options, Proxy
 from strictarp.proxy.kernel import LinuxKernel
 from strictarp.proxy.seam import DEVICE
 from strictarp.proxy.settings import Liveness, Settings
-
-PAGE = 500
-RUNS = 2
 
 
 class Meter:
@@ -129,15 +126,11 @@ def _meter_daemon(meter: Meter, proxy: Proxy, kernel: LinuxKernel, loaded: list[
         meter.wrap(cache, "_put", "decode")
 
 
-async def first_sync(services: int, folder: Path) -> tuple[dict[str, float], list[Recorded], list[str]]:
+async def first_sync(
+    services: int, feed: Feed, folder: Path
+) -> tuple[dict[str, float], list[Recorded], list[str]]:
     """Seconds of a daemon's first sync by part; the sockets with what went through, and nft's texts."""
     meter, loaded = Meter(), list[str]()
-    pages = {
-        "services": [_cluster.page(list(map(_cluster.service, numbers))) for numbers in _pages(services)],
-        "endpointslices": [_cluster.page(list(map(_cluster.piece, numbers))) for numbers in _pages(services)],
-        "nodes": [_cluster.page([_cluster.node()])],
-    }
-    feed = Feed(pages)
     generic, route = Recorded(NETLINK_GENERIC, meter), Recorded(NETLINK_ROUTE, meter)
     kernel = LinuxKernel(nftables.change_elements, generic=generic, route=route)
     settings = Settings(liveness=Liveness(enabled=False), hand_over=False)
@@ -161,10 +154,6 @@ async def first_sync(services: int, folder: Path) -> tuple[dict[str, float], lis
     meter.seconds["decode"] += feed.decoding  # type: ignore[assignment]
     parts = {name: meter.seconds[name] for name in ("decode", "plan", "encode", "kernel")}
     return {"all": took, **parts, "other": took - sum(parts.values())}, [generic, route], loaded
-
-
-def _pages(services: int) -> Iterator[range]:
-    return (range(first, min(first + PAGE, services)) for first in range(0, services, PAGE))
 
 
 def replay(sockets: Sequence[Recorded], texts: Sequence[str]) -> dict[str, float]:
@@ -211,26 +200,24 @@ async def _flush() -> None:
         await generic.request([ipvs_encode.encode_flush(family)])
 
 
-def main(services: int) -> int:
-    """The best of the runs, of each side."""
+def main(services: int, folder: Path) -> int:
+    """Ours, then the replay."""
     logging.basicConfig(level=logging.WARNING)
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    ours: list[dict[str, float]] = []
-    bare: list[dict[str, float]] = []
-    with tempfile.TemporaryDirectory() as folder:
-        for _ in range(RUNS):
-            seconds, sockets, texts = asyncio.run(first_sync(services, Path(folder)))
-            ours.append(seconds)
-            messages = sum(len(each.changes) for each in sockets)
-            _count(services)
-            forget()
-            bare.append(replay(sockets, texts))
-            _count(services)
-            forget()
-    best, floor = (min(runs, key=lambda run: run["all"]) for runs in (ours, bare))
-    print(json.dumps({"ours": best, "bare": floor, "messages": messages}))
+    pages = {
+        kind: [path.read_bytes() for path in sorted(folder.glob(f"{kind}.*"))]
+        for kind in ("services", "endpointslices", "nodes")
+    }
+    ours, sockets, texts = asyncio.run(first_sync(services, Feed(pages), folder))
+    print(json.dumps(ours), flush=True)
+    messages = sum(len(each.changes) for each in sockets)
+    _count(services)
+    forget()
+    bare = replay(sockets, texts)
+    _count(services)
+    print(json.dumps({"ours": ours, "bare": bare, "messages": messages}))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1])))
+    sys.exit(main(int(sys.argv[1]), Path(sys.argv[2])))

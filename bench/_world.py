@@ -40,6 +40,7 @@ bindAddressHardFail: true
 clientConnection: {{kubeconfig: {kubeconfig}}}
 {more}
 """
+_SETTINGS = "apiVersion: strictarp.io/v1alpha1\nkind: ProxySettings\nfullLookPeriod: {full_look}\n"
 _KUBECONFIG = """apiVersion: v1
 kind: Config
 current-context: bench
@@ -156,8 +157,8 @@ def cpu_of(pid: int) -> float:
 
 
 @contextlib.asynccontextmanager
-async def world(services: int, more: str = "") -> AsyncIterator[World]:
-    """A daemon whose first sync is done. `more`: of its configuration file."""
+async def world(services: int, more: str = "", *, full_look: str = "1m") -> AsyncIterator[World]:
+    """A daemon whose first sync is done. `more`: of its configuration file. full_look: of its settings."""
     engine = Engine(service_cidr=_cluster.SERVICE_CIDR, history=_HISTORY)
     for number in range(services):
         engine.put_raw(
@@ -176,6 +177,7 @@ async def world(services: int, more: str = "") -> AsyncIterator[World]:
             await _serve(stack, Server(engine), space)
             loop.add_reader(recorder.socket, recorder.serve)
             stack.callback(loop.remove_reader, recorder.socket)
+            (folder / "settings").write_text(_SETTINGS.format(full_look=full_look))
             process = _start(space, folder, recorder.peer.fileno(), writing, more)
             stack.callback(_stop, process, folder)
             made = World(services, recorder, engine, process)
@@ -183,7 +185,7 @@ async def world(services: int, more: str = "") -> AsyncIterator[World]:
             stack.callback(loop.remove_reader, reading)
             whole = services * _cluster.ENDPOINTS
             await made.until(lambda: recorder.real_servers() == whole, "the first sync", every=0.05)
-            while not (await made.report()).settled:
+            while not (await made.report()).settled:  # noqa: ASYNC110 - it is another process that settles
                 await asyncio.sleep(0.1)
             yield made
     finally:
@@ -219,7 +221,8 @@ def _start(
     kubeconfig, config = folder / "kubeconfig", folder / "config.conf"
     kubeconfig.write_text(_KUBECONFIG)
     config.write_text(_CONFIG.format(kubeconfig=kubeconfig, more=more))
-    argv = [sys.executable, "-m", "bench._daemon", str(given), str(reports), str(config)]
+    files = [str(config), str(folder / "settings")]
+    argv = [sys.executable, "-m", "bench._daemon", str(given), str(reports), *files]
     with namespaces.entered(space), (folder / "log").open("wb") as log:
         return subprocess.Popen(argv, pass_fds=(given, reports), stderr=log, cwd=_ROOT)
 

@@ -143,6 +143,14 @@ class ModelKernel:
             for place, real in reals.items()
         }
 
+    async def virtual_servers(self) -> Sequence[VirtualServer]:
+        if self.view_fails:
+            raise KernelRefused("the dump was interrupted")
+        return [server for server, _ in self.servers.values()]
+
+    async def addresses(self) -> frozenset[bytes]:
+        return frozenset(self.bound)
+
     async def reals(self, key: Key) -> Mapping[Place, RealServerState]:
         return self._states(key)
 

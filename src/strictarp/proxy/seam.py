@@ -88,6 +88,12 @@ class Kernel(Protocol):
     async def view(self) -> KernelView:
         """A full look."""
 
+    async def virtual_servers(self) -> Sequence[VirtualServer]:
+        """All virtual servers of the namespace, ours or not."""
+
+    async def addresses(self) -> frozenset[bytes]:
+        """The addresses of kube-ipvs0."""
+
     async def reals(self, key: Key) -> Mapping[Place, RealServerState]:
         """The real servers of one virtual server with their connections; empty when it does not exist."""
 
