@@ -8,9 +8,10 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from strictarp.netlink.conntrack import UDP
+from strictarp.proxy import slow_look
 from strictarp.proxy.caution import Caution
 from strictarp.proxy.diff import Steps
-from strictarp.proxy.engine import Engine, unprepared
+from strictarp.proxy.engine import Engine, parts_of, unprepared
 from strictarp.proxy.flows import Round, concerned, stale
 from strictarp.proxy.metrics import Metrics
 from strictarp.proxy.nft_listing import BadListing, parse_listings
@@ -87,6 +88,8 @@ class Syncer:
         self._working_on: float | None = None
         self._wake = asyncio.Event()
         self._started = False
+        self._slow: asyncio.Task[bool] | None = None
+        self._meanwhile = Touched()
 
     def wake(self) -> None:
         """Something is to be done: objects or the node changed."""
@@ -111,10 +114,13 @@ class Syncer:
 
     async def run(self) -> None:
         """Turn after turn, forever. Call it when all objects are known."""
-        while True:
-            started = self._clock()
-            await self.turn()
-            await self._rest(started)
+        try:
+            while True:
+                started = self._clock()
+                await self.turn()
+                await self._rest(started)
+        finally:
+            self._end_slow_look()
 
     async def turn(self) -> None:
         """Do what is due now."""
@@ -177,7 +183,8 @@ class Syncer:
         doubt_over = self._caution.look_at()
         try:
             await self._watch(now)
-            due = self._look_asked or now >= self._look_at
+            due = self._look_asked or (now >= self._look_at and not self._begin_slow_look(now))
+            due |= self._slow_look_found()
             if due or (doubt_over is not None and now >= doubt_over):
                 await self._whole(now, touched)
             elif self._started:
@@ -223,8 +230,43 @@ class Syncer:
         if self._started and one is not None and not await self._kernel.holds(one):
             self._look_at = 0.0
 
+    def _begin_slow_look(self, now: float) -> bool:
+        """Compare everything while changes go on, where that takes its time. False: it has to be at once."""
+        at_once = not self._started or self._look_at == 0.0 or self._table_due or self._rules is None
+        if at_once or self.failing or len(self.engine.mirror.servers) <= slow_look.FEW:
+            return False
+        self._end_slow_look()
+        self._look_at = now + self._full_look
+        self._meanwhile = Touched()
+        self._slow = asyncio.create_task(
+            slow_look.differs(self._kernel, self.engine, self._tables, self._rules or (), self._meanwhile)
+        )
+        self._slow.add_done_callback(self._slow_look_over)
+        return True
+
+    def _slow_look_over(self, look: asyncio.Task[bool]) -> None:
+        if not look.cancelled():
+            look.exception()  # taken note of, also when nobody waits for the result any more
+            self._wake.set()
+
+    def _slow_look_found(self) -> bool:
+        """The slow look is over and found a difference, or could not look."""
+        if self._slow is None or not self._slow.done():
+            return False
+        ended, self._slow = self._slow, None
+        try:
+            return ended.result()
+        except _OUTSIDE:
+            return True  # the look at once tells why
+
+    def _end_slow_look(self) -> None:
+        if self._slow is not None:
+            self._slow.cancel()
+            self._slow = None
+
     async def _whole(self, now: float, touched: Touched) -> None:
         """A full look at the kernel, and everything that differs. `touched`: what was to change anyhow."""
+        self._end_slow_look()
         engine = self.engine
         self._looked = True
         self._look_asked = False
@@ -287,6 +329,7 @@ class Syncer:
     async def _load_table(self) -> None:
         """Replace the table in one transaction. What is still in use of an earlier process stays in."""
         engine = self.engine
+        self._end_slow_look()  # it would take the old table for a difference, or the new one
         loaded, wanted = {*engine.desired.elements, *engine.mirror.elements}, set(engine.desired.elements)
         try:
             await self._kernel.load_rules(self._table(loaded))
@@ -325,6 +368,9 @@ class Syncer:
         return all(done)
 
     async def _apply_part(self, operations: Sequence[Operation]) -> bool:
+        if self._slow is not None:
+            for operation in operations:
+                self._meanwhile.unite(parts_of(operation))
         outcomes = await self._kernel.apply(operations)
         self._vanished |= any(isinstance(outcome, Vanished) for outcome in outcomes)
         self._flows.add(concerned(operations, outcomes, self.engine.mirror))
