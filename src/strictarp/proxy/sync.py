@@ -390,11 +390,15 @@ class Syncer:
         return not reasons
 
     async def _drain(self, now: float) -> None:
-        engine = self.engine
-        for key in engine.drains.due(now):
-            gone = engine.drains.seen(key, await self._kernel.reals(key), now)
+        engine, gone = self.engine, list[Operation]()
+        due = engine.drains.due(now)
+        try:
+            for key in due:
+                gone += engine.drains.seen(key, await self._kernel.reals(key), now)
+        finally:
             await self._apply(gone)
-            engine.follow_drains(Touched(keys={key}), now)
+        engine.follow_drains(Touched(keys=set(due)), now)
+        for key in due:
             if touched := engine.left(key):
                 await self._carry_out(engine.steps(touched), touched)
 
