@@ -15,7 +15,7 @@ import msgspec
 
 from strictarp.kube import objects
 from strictarp.kube.model import Metadata
-from strictarp.kube.objects import Endpoint, EndpointSlice, Service
+from strictarp.kube.objects import Endpoint, EndpointConditions, EndpointSlice, Service
 from strictarp.proxy.metrics import TRIGGER_ANNOTATION
 from strictarp.proxy.services import HEADLESS_LABEL, PROXY_NAME_LABEL, SCHEDULER_ANNOTATION
 from strictarp.proxy.store import SERVICE_NAME_LABEL
@@ -25,6 +25,7 @@ T = TypeVar("T")
 _SHARED = 4096
 """Different values that are remembered to be shared."""
 _LABELS = (SERVICE_NAME_LABEL, PROXY_NAME_LABEL, HEADLESS_LABEL)
+_USUAL = EndpointConditions(ready=True, serving=True, terminating=False)
 _ANNOTATIONS = (SCHEDULER_ANNOTATION, TRIGGER_ANNOTATION)
 
 
@@ -55,7 +56,7 @@ def lean_slice(piece: EndpointSlice) -> EndpointSlice:
     return EndpointSlice(
         _metadata(piece.metadata),
         intern(piece.address_type),
-        tuple(map(_endpoint, ends)) if ends is not None else None,
+        _endpoints(ends) if ends is not None else None,
         _shared(piece.ports),
     )
 
@@ -64,16 +65,18 @@ SERVICES = objects.SERVICES.keeping(lean_service)
 ENDPOINTSLICES = objects.ENDPOINTSLICES.keeping(lean_slice)
 
 
-def _endpoint(endpoint: Endpoint) -> Endpoint:
+def _endpoints(ends: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
     """Only the first address of an endpoint counts; zones count where hints name them."""
-    node = endpoint.node_name
-    return Endpoint(
-        endpoint.addresses[:1],
-        _shared(endpoint.conditions),
-        intern(node) if node is not None else None,
-        None,
-        _shared(endpoint.hints),
-    )
+    kept = []
+    conditions = _USUAL
+    for end in ends:
+        if end.conditions != conditions:
+            conditions = _shared(end.conditions)
+        node, hints = end.node_name, end.hints
+        node = node if node is None else intern(node)
+        hints = hints if hints is None else _shared(hints)
+        kept.append(Endpoint(end.addresses[:1], conditions, node, None, hints))
+    return tuple(kept)
 
 
 def _metadata(meta: Metadata) -> Metadata:

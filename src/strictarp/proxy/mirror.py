@@ -94,16 +94,16 @@ class Mirror:
 
     def record(self, operation: Operation) -> None:
         """An operation was carried out."""
-        match operation:
+        match operation:  # the most frequent first
+            case AddReal(key, real) | SetReal(key, real):
+                if key in self.servers:
+                    self.servers[key].own()[(real.address, real.port)] = real.weight
             case AddServer(server):
                 self.servers.setdefault(server.key, Held(server, {})).server = server
             case SetServer(server):
                 self.servers[server.key].server = server
             case RemoveServer(key):
                 self.servers.pop(key, None)
-            case AddReal(key, real) | SetReal(key, real):
-                if key in self.servers:
-                    self.servers[key].own()[(real.address, real.port)] = real.weight
             case RemoveReal(key, real):
                 if key in self.servers:
                     self.servers[key].own().pop((real.address, real.port), None)
