@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test lint sim bench clean setup system
+.PHONY: demo test lint sim fuzz bench clean setup system
 
 demo: setup
 	$(BIN)/strictarp lab demo
@@ -19,9 +19,15 @@ lint: setup
 	$(BIN)/lint-imports
 
 # The speaker's protocol under simulated networks: SEEDS=a:b says which fail, SEED=n prints one as a trace.
-SEEDS ?= 0:2000
+# Without either, 2,000 seeds from a random one on; `make test` runs the same 2,000 each time.
+SEEDS ?= fresh:2000
 sim: setup
 	$(BIN)/python tools/simulate.py $(or $(SEED),$(SEEDS))
+
+# Malformed, forged and repeated frames against the speaker: FRAMES of them from seed SEED on.
+FRAMES ?= 1000000
+fuzz: setup
+	$(BIN)/python tools/fuzz_frames.py $(FRAMES) --seed $(or $(SEED),0)
 
 bench: setup
 	$(BIN)/python -m bench

@@ -85,7 +85,9 @@ def netns(folder: Path) -> Outcome:
     if subprocess.run([*prefix, "true"], check=False, capture_output=True).returncode != 0:
         return Outcome("netns", skipped=1, note="network namespaces may not be used here")
     results = folder / "netns.xml"
-    return run_here("netns", [*prefix, *pytest_argv("netns", results)], results)
+    # They wait more than they compute, and each file makes namespaces of its own.
+    workers = ("-n", "2", "--dist", "loadfile")
+    return run_here("netns", [*prefix, *pytest_argv("netns", results, *workers)], results)
 
 
 def vm_test_files() -> list[str]:
@@ -102,9 +104,11 @@ def in_vm(folder: Path) -> Outcome:
     argv = pytest_argv(
         "vm", results, "-p", "no:cacheprovider", f"--rootdir={ROOT}", "-c", f"{ROOT}/pyproject.toml"
     )
+    # What tests are to repeat or to do at length is said by variables of ours; the guest has none of its own.
+    ours = [f"{name}={value}" for name, value in os.environ.items() if name.startswith("STRICTARP_")]
     began = time.monotonic()
     try:
-        code = vm.run([*argv, *vm_test_files()], share=folder, limit=VM_LIMIT, progress=print)
+        code = vm.run(["env", *ours, *argv, *vm_test_files()], share=folder, limit=VM_LIMIT, progress=print)
     except UserError as error:
         return Outcome("vm", failed=1, seconds=time.monotonic() - began, note=str(error))
     finally:

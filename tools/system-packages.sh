@@ -11,6 +11,8 @@ need qemu-system-x86_64 qemu-system-x86
 need nft nftables
 need ip iproute2
 need ipvsadm ipvsadm
+need iptables-legacy iptables
+need ipset ipset
 need modprobe kmod
 need busybox busybox-static
 need unshare util-linux

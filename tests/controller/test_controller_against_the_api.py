@@ -13,6 +13,7 @@ from strictarp.controller.configuring import Rules
 from strictarp.controller.daemon import Controller, Options
 from strictarp.kube.custom import ADDRESSCONFLICTS, CONFIGURATIONSTATES, IPADDRESSPOOLS, IPAddressPoolStatus
 from strictarp.kube.objects import EVENTS, LEASES, NODES, SECRETS, SERVICES, Service
+from strictarp.lab.apiserver.targets import parse_path
 from support.api import Api, running_api, until
 
 NS = "metallb-system"
@@ -450,3 +451,42 @@ async def test_before_there_is_a_pool_nobody_loses_anything_and_who_waits_is_tol
     await bench.pool("lab", "192.0.2.100-192.0.2.103")
     await bench.until_ips("waits", "192.0.2.101")
     assert await bench.ips("has") == ["192.0.2.100"]
+
+
+def put_raw(bench: Bench, path: str, document: dict[str, object]) -> None:
+    bench.api.server.engine.put_raw(parse_path(path), document)
+
+
+async def test_a_pool_that_cannot_be_decoded_is_named_and_takes_nothing_away(bench: Bench) -> None:
+    await bench.pool("lab", "192.0.2.100-192.0.2.119")
+    await bench.pool("odd", "198.51.100.0/24")
+    await bench.service("web", {"metallb.io/address-pool": "odd"})
+    bench.start()
+    await bench.until_ips("web", "198.51.100.0")
+    await bench.stop(killed=True)
+    put_raw(
+        bench,
+        f"/apis/metallb.io/v1beta1/namespaces/{NS}/ipaddresspools/odd",
+        {"spec": {"addresses": ["198.51.100.0/24"], "autoAssign": "yes"}},
+    )
+    bench.start()
+    await bench.service("next")
+    said = await bench.until_waits("next")
+    assert "IPAddressPool odd: spec.autoAssign: Expected `bool | null`, got `str`" in said
+    assert await bench.ips("web") == ["198.51.100.0"]
+    assert await bench.events("ClearAssignment") == []
+    await bench.client.delete(IPADDRESSPOOLS, "odd", NS)
+    await bench.until_ips("next", "192.0.2.100")
+
+
+async def test_the_address_of_a_service_that_cannot_be_decoded_is_given_to_nobody(bench: Bench) -> None:
+    await bench.pool("lab", "192.0.2.100-192.0.2.119")
+    status = {"loadBalancer": {"ingress": [{"ip": "192.0.2.100"}]}}
+    spec = {"type": "LoadBalancer", "healthCheckNodePort": "x"}
+    put_raw(bench, "/api/v1/namespaces/default/services/odd", {"spec": spec, "status": status})
+    await bench.service("web")
+    bench.start()
+    await bench.until_ips("web", "192.0.2.101")
+    put_raw(bench, "/api/v1/namespaces/default/services/odd", {"spec": {"type": 5}, "status": {}})
+    await bench.service("next")
+    await bench.until_ips("next", "192.0.2.100")

@@ -18,6 +18,7 @@ from strictarp.doctor.diagnosis import diagnose
 from strictarp.doctor.evidence import Evidence
 from strictarp.doctor.node import applying
 from strictarp.doctor.registry import CHECKS
+from strictarp.kube.access import Access
 from strictarp.kube.custom import IPADDRESSPOOLS, L2ADVERTISEMENTS
 from strictarp.kube.model import Resource
 from strictarp.kube.objects import (
@@ -367,7 +368,10 @@ async def test_nodes_are_read_by_a_daemonset_that_is_gone_afterwards(
             addresses = [{"type": "InternalIP", "address": f"127.0.0.{31 + index}"}]
             await api.client.create(NODES, {"metadata": {"name": name}, "status": {"addresses": addresses}})
         order = session.Order(
-            CHECKS, kubeconfig=str(tmp_path / "kubeconfig"), image="registry.example/strictarp:1", wire=False
+            CHECKS,
+            access=Access(str(tmp_path / "kubeconfig")),
+            image="registry.example/strictarp:1",
+            wire=False,
         )
         (tmp_path / "kubeconfig").write_text(json.dumps(kubeconfig(api.url)))
         told: list[str] = []

@@ -25,8 +25,8 @@ IGNORE = "net.ipv4.conf.all.arp_ignore"
     ("argv", "told"),
     [
         (["--once", "--metrics-bind-address", ":9474"], "cannot go with --once"),
-        (["--metrics-bind-address", "9474"], "not HOST:PORT"),
-        (["--metrics-bind-address", ":0"], "not HOST:PORT"),
+        (["--metrics-bind-address", "9474"], "no address such as"),
+        (["--metrics-bind-address", ":0"], "no address such as"),
         (["--json"], "--json goes with"),
         (["--scope", "some"], "not one of"),
     ],

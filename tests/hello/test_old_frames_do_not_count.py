@@ -1,12 +1,14 @@
 """The sequence rule for HELLO and the window for everything else, against a plain set of numbers."""
 
+import random
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from strictarp.hello.ids import set_hash
 from strictarp.hello.replay import WIDTH, Window
 
-numbers = st.lists(st.integers(0, 200), max_size=80)
+numbers = st.lists(st.integers(0, 200) | st.integers(0, 3 * WIDTH), max_size=80)
 
 
 @given(numbers)
@@ -17,6 +19,16 @@ def test_a_frame_counts_once_and_only_within_the_window(seqs: list[int]) -> None
         assert window.accept(seq) == expected
         if expected:
             seen.add(seq)
+
+
+@given(st.randoms(use_true_random=False))
+def test_a_burst_of_a_thousand_frames_counts_whole_in_whatever_order_it_arrives(
+    chance: random.Random,
+) -> None:
+    window, burst = Window(), list(range(1_000))
+    chance.shuffle(burst)
+    assert all(window.accept(seq) for seq in burst)
+    assert not any(window.accept(seq) for seq in burst)
 
 
 @given(numbers)

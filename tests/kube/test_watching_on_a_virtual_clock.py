@@ -10,10 +10,11 @@ from contextlib import asynccontextmanager
 import pytest
 
 from strictarp.kube.cache import Cache
-from strictarp.kube.errors import Forbidden, Gone, ServerError, TooManyRequests, Unreachable
+from strictarp.kube.errors import Forbidden, Gone, Malformed, ServerError, TooManyRequests, Unreachable
 from strictarp.kube.objects import CONFIGMAPS, ConfigMap
 from strictarp.kube.pacing import Pace
 from strictarp.kube.relist import Suspicion
+from strictarp.kube.wire import Decoder
 from strictarp.lab.apiserver.targets import Target, parse_path
 from support.memory_api import EMPTY, SILENT, MemoryApi
 
@@ -304,10 +305,45 @@ async def test_an_object_that_does_not_decode_is_refused_alone_and_its_last_good
         api.hurt("gone")  # and the same in a list
         await asyncio.sleep(1)
         assert it.values == {"good": "2", "bad": "1"}
-        assert len(it.refused) == 2
+        assert len(it.refused) == 1, "told once"
+        assert list(it.cache.refused) == ["default/bad"]
         api.remove("bad")  # the last state of a deleted object need not be readable
         await asyncio.sleep(0.1)
         assert it.values == {"good": "2"}
+        assert it.refused[1:] == [("default/bad", "")]
+        assert it.cache.refused == {}
+
+
+async def test_an_object_nested_too_deeply_stops_nothing() -> None:
+    api = MemoryApi()
+    api.put("good", "1")
+    async with following(api) as it:
+        await it.cache.synced.wait()
+        deep: object = []
+        for _ in range(900):
+            deep = [deep]
+        api.engine.put_raw(_target("deep"), {"data": {"value": deep}})
+        api.put("good", "2")
+        await asyncio.sleep(0.1)
+        assert it.values == {"good": "2"}
+    line = b'{"type":"ADDED","object":{"metadata":{"name":"a"},"x":' + b"[" * 9_000 + b"]" * 9_000 + b"}}"
+    with pytest.raises(Malformed):
+        Decoder(CONFIGMAPS).event(line)
+
+
+async def test_a_refused_object_that_a_list_lacks_is_no_longer_refused() -> None:
+    api = MemoryApi()
+    api.engine.put_raw(_target("bad"), {"data": 7})
+    async with following(api) as it:
+        await it.cache.synced.wait()
+        assert list(it.cache.refused) == ["default/bad"]
+        api.go_down()
+        api.remove("bad")
+        api.come_back()
+        api.hurt("gone")
+        await asyncio.sleep(5)
+        assert it.cache.refused == {}
+        assert it.refused[-1] == ("default/bad", "")
 
 
 async def test_an_object_that_never_decoded_appears_when_it_is_mended() -> None:

@@ -71,9 +71,9 @@ def test_an_absent_or_empty_mode_is_ipvs_with_a_warning() -> None:
         assert warning.startswith("KubeProxyConfiguration f: mode: ")
 
 
-@pytest.mark.parametrize("mode", ["iptables", "nftables"])
+@pytest.mark.parametrize("mode", ["iptables", "nftables", "userspace", "IPVS"])
 def test_other_modes_end_with_a_message_that_says_what_to_do(mode: str) -> None:
-    (fault,) = faults("", HEAD.replace("ipvs", mode))
+    (fault,) = faults("", HEAD.replace("mode: ipvs", f"mode: {mode}"))
     assert fault.startswith("mode: ")
     assert "mode: ipvs" in fault
     assert mode in fault
@@ -262,6 +262,9 @@ def test_feature_gates_are_switches_and_those_of_others_are_ignored() -> None:
     ("text", "path"),
     [
         ("portRange: all", "portRange"),
+        ("portRange: 90-80", "portRange"),
+        ("portRange: 60000+6000", "portRange"),
+        ('hostnameOverride: "  "', "hostnameOverride"),
         ("ipvs: {tcpTimeout: 999999h}", "ipvs.tcpTimeout"),
         ("ipvs: {udpTimeout: -1s}", "ipvs.udpTimeout"),
         ("ipvs: {syncPeriod: false}", "ipvs.syncPeriod"),

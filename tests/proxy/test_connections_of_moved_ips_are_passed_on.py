@@ -3,22 +3,32 @@
 import contextlib
 import socket
 from collections.abc import Iterator
+from ipaddress import ip_address
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from strictarp.hello.frames import Frame
 from strictarp.hello.messages import Accept, Challenge, Message, Offer, Release
+from strictarp.kube.objects import Node
 from strictarp.lab import namespaces
 from strictarp.lab.namespaces import entered
-from strictarp.proxy import moves
+from strictarp.netlink.rtnl import IFF_UP, SCOPE_GLOBAL, Address, Link
+from strictarp.proxy import hearing, moves, peers
 from strictarp.proxy.liveness import Member
 from strictarp.proxy.moves import MOST, OFFERED_SECONDS, SECONDS, Moved, Moves
+from strictarp.proxy.seam import HostLinks
 from support import segment
 
 OWN, LINK = 1, 7
 MEMBERS = {number: Member(f"node{number}", bytes([192, 0, 2, 10 + number])) for number in (2, 3)}
+VIP6 = "2001:db8::100"
+
+
+def packed(text: str) -> bytes:
+    return ip_address(text).packed
 
 
 def _vip(number: int) -> bytes | None:
@@ -26,7 +36,7 @@ def _vip(number: int) -> bytes | None:
 
 
 def _moves() -> Moves:
-    return Moves(OWN, _vip, lambda node, link: MEMBERS.get(node) if link == LINK else None)
+    return Moves(OWN, _vip, lambda node, link, _vip: MEMBERS.get(node) if link == LINK else None)
 
 
 class Wire:
@@ -45,7 +55,9 @@ def test_a_release_to_this_node_passes_on_for_a_bounded_time() -> None:
     machine = _moves()
     wire = Wire(machine)
     assert wire.say(2, Release(100, 5, 0, OWN), 10.0)
-    assert machine.moved == {_vip(100): Moved(bytes([192, 0, 2, 100]), 2, MEMBERS[2], LINK, 10.0 + SECONDS)}
+    assert machine.moved == {
+        _vip(100): Moved(bytes([192, 0, 2, 100]), 2, MEMBERS[2], LINK, 10.0 + SECONDS, (5, 0))
+    }
     assert machine.next_at() == 10.0 + SECONDS
     assert not wire.say(2, Release(100, 5, 0, OWN), 10.01)
     assert not machine.expire(10.0 + SECONDS - 0.1)
@@ -115,7 +127,7 @@ def test_a_frame_said_again_by_somebody_else_counts_once() -> None:
 
 
 def test_the_set_is_bounded() -> None:
-    machine = Moves(OWN, lambda number: number.to_bytes(4), lambda node, _: MEMBERS.get(node))
+    machine = Moves(OWN, lambda number: number.to_bytes(4), lambda node, *_: MEMBERS.get(node))
     wire = Wire(machine)
     for number in range(MOST + 3):
         wire.say(2, Release(number, 5, 0, OWN))
@@ -161,38 +173,61 @@ def test_the_script_without_anything_only_deletes() -> None:
     assert moves.script({}, {LINK: "eth0"}, 0.0).splitlines() == [
         "add table ip strictarp-moved",
         "delete table ip strictarp-moved",
+        "add table ip6 strictarp-moved",
+        "delete table ip6 strictarp-moved",
     ]
+    assert "ip6" not in moves.script({}, {}, 0.0, (4,))
     gone = Moved(bytes(4), 2, MEMBERS[2], LINK, 60.0)
     assert "map" not in moves.script({gone.vip: gone}, {}, 0.0)
     assert "map" not in moves.script({gone.vip: gone}, {LINK: "eth0"}, 60.0)
 
 
+def test_each_family_has_its_own_table_and_next_hops() -> None:
+    both = Member("node2", packed("192.0.2.12"), packed("2001:db8::12"))
+    moved = {
+        vip: Moved(vip, 2, both, link, 60.0)
+        for vip, link in ((packed("192.0.2.100"), 7), (packed(VIP6), 7), (packed("2001:db8::101"), 8))
+    }
+    four, six = moves.script(moved, {7: "eth0", 8: "eth1"}, 0.0).split("add table ip6")
+    assert "192.0.2.100 timeout 60s : 192.0.2.12" in four
+    assert "2001" not in four
+    assert f"{VIP6} timeout 60s : 2001:db8::12" in six
+    assert 'dup to ip6 daddr map @to8 device "eth1" drop' in six
+    assert "192" not in six
+
+
 class Movement:
     """A connection of a client to the VIP on host `old`, which then arrives at host `new`."""
 
-    def __init__(self, wire: segment.Segment, stack: contextlib.ExitStack) -> None:
+    def __init__(self, wire: segment.Segment, stack: contextlib.ExitStack, *, v6: bool) -> None:
         self.wire = wire
+        self.vip, self._length = (VIP6, 128) if v6 else (segment.VIP, 32)
+        self.old = wire.address6("old") if v6 else wire.address("old")
+        if v6:
+            segment.add_ipv6(wire)
+        family = "ip6" if v6 else "ip"
         for name in ("old", "new"):
-            namespaces.ip(wire.hosts[name], f"addr add {segment.VIP}/32 dev lo")
-            namespaces.run(
-                wire.hosts[name],
-                ["nft", "table ip t { chain c { type filter hook prerouting priority 0; ct state new; }; }"],
+            namespaces.ip(wire.hosts[name], f"addr add {self.vip}/{self._length} dev lo")
+            track = (
+                f"table {family} t {{ chain c {{ type filter hook prerouting priority 0; ct state new; }}; }}"
             )
+            namespaces.run(wire.hosts[name], ["nft", track])
         self.toward("old")
         with entered(wire.hosts["old"]):
-            listener = stack.enter_context(socket.create_server((segment.VIP, 80)))
+            kind = socket.AF_INET6 if v6 else socket.AF_INET
+            listener = stack.enter_context(socket.create_server((self.vip, 80), family=kind))
         with entered(wire.hosts["client"]):
-            self.client = stack.enter_context(socket.create_connection((segment.VIP, 80), timeout=3))
+            self.client = stack.enter_context(socket.create_connection((self.vip, 80), timeout=3))
         self.served, _ = listener.accept()
         stack.enter_context(self.served)
-        self.served.settimeout(3)
 
     def toward(self, name: str) -> None:
-        route = f"route replace {segment.VIP}/32 via {self.wire.address(name)}"
-        namespaces.ip(self.wire.hosts["client"], route)
+        by = self.wire.address6(name) if self._length == 128 else self.wire.address(name)
+        namespaces.ip(self.wire.hosts["client"], f"route replace {self.vip}/{self._length} via {by}")
 
-    def exchange(self) -> bool:
+    def exchange(self, patience: float = 3.0) -> bool:
         """Whether a question and its answer go through."""
+        self.served.settimeout(patience)
         try:
             self.client.sendall(b"x")
             got = self.served.recv(10)
@@ -204,45 +239,65 @@ class Movement:
     def load(self, script: str) -> None:
         namespaces.run(self.wire.hosts["new"], ["nft", script])
 
+    def script(self, seconds: float = 60.0) -> str:
+        vip, old = packed(self.vip), packed(self.old)
+        member = Member("old", old, old)
+        return moves.script({vip: Moved(vip, 2, member, LINK, seconds)}, {LINK: "eth0"}, 0.0)
 
-@pytest.fixture
-def movement() -> Iterator[Movement]:
+
+@pytest.fixture(params=[False, True], ids=["IPv4", "IPv6"])
+def movement(request: pytest.FixtureRequest) -> Iterator[Movement]:
     with contextlib.ExitStack() as stack:
         wire = stack.enter_context(segment.build(["client", "old", "new"]))
-        yield Movement(wire, stack)
-
-
-def _script(movement: Movement, seconds: float = 60.0) -> str:
-    old = bytes(map(int, movement.wire.address("old").split(".")))
-    vip = bytes(map(int, segment.VIP.split(".")))
-    return moves.script({vip: Moved(vip, 2, Member("old", old), LINK, seconds)}, {LINK: "eth0"}, 0.0)
+        yield Movement(wire, stack, v6=request.param)
 
 
 @pytest.mark.netns
 def test_without_the_rule_the_new_kernel_resets_the_connection(movement: Movement) -> None:
     assert movement.exchange()
     movement.toward("new")
-    assert not movement.exchange()
+    assert not movement.exchange(0.5)
 
 
 @pytest.mark.netns
 def test_an_open_connection_goes_on_and_a_new_one_is_the_new_owners(movement: Movement) -> None:
-    movement.load(_script(movement))
+    movement.load(movement.script())
     movement.toward("new")
     assert all(movement.exchange() for _ in range(20))
     with entered(movement.wire.hosts["client"]), pytest.raises(ConnectionRefusedError):
-        socket.create_connection((segment.VIP, 80), timeout=3)
+        socket.create_connection((movement.vip, 80), timeout=3)
     movement.load(moves.script({}, {}, 0.0))
-    assert not movement.exchange()
+    assert not movement.exchange(0.5)
 
 
 @pytest.mark.netns
 def test_the_kernel_ends_it_by_itself_when_the_time_is_over(movement: Movement) -> None:
-    movement.load(_script(movement, 1.0))
+    movement.load(movement.script(1.0))
     movement.toward("new")
     assert movement.exchange()
     with contextlib.suppress(TimeoutError):
         movement.client.settimeout(1.5)
         movement.client.recv(1)
     movement.client.settimeout(3)
-    assert not movement.exchange()
+    assert not movement.exchange(0.5)
+
+
+def test_a_node_is_the_next_hop_in_a_family_where_it_shares_a_subnet() -> None:
+    addresses = [
+        {"type": kind, "address": address}
+        for kind, address in (
+            ("ExternalIP", "203.0.113.1"), ("InternalIP", "2001:db8::12"), ("InternalIP", "192.0.2.12"),
+            ("InternalIP", "192.0.2.13"),
+        )
+    ]  # fmt: skip
+    known = msgspec.convert({"metadata": {"name": "node2"}, "status": {"addresses": addresses}}, Node)
+    (member,) = peers.members([known], "node1").values()
+    assert member == Member("node2", packed("192.0.2.12"), packed("2001:db8::12"))
+    own = tuple(
+        Address(7, packed(text), prefix, SCOPE_GLOBAL)
+        for text, prefix in (("192.0.2.11", 24), ("2001:db8::11", 64))
+    )
+    link = Link(7, "eth0", IFF_UP, b"\2" * 6, carrier=True)
+    (place,) = hearing.places(HostLinks((link,), own), [member]).values()
+    assert place.source_for(member.next_hop(packed(VIP6))) == packed("2001:db8::11")
+    assert place.source_for(Member("old", packed("192.0.2.12")).next_hop(packed(VIP6))) is None

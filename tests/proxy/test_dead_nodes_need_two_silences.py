@@ -26,8 +26,8 @@ def beat(number: int, seq: int, incarnation: int = 1) -> Beat:
 class Segment:
     """Peers 1 to `count` and a clock of its own. `speaking` and `answering` name who does."""
 
-    def __init__(self, count: int) -> None:
-        self.nodes = Nodes(LIMITS)
+    def __init__(self, count: int, limits: Liveness = LIMITS) -> None:
+        self.nodes = Nodes(limits)
         self.nodes.know({number: member(number) for number in range(1, count + 1)})
         self.now = 0.0
         self.timer: float | None = None
@@ -74,6 +74,14 @@ def test_a_silent_node_whose_kernel_is_silent_too_is_dead_within_half_a_second()
     segment.run(DEATH - 3.5 * H + 0.1)
     assert segment.nodes.dead == {"node2"}
     assert segment.asked[:3] == [Ask(7, member(2).address)] * 3
+
+
+def test_switched_off_nobody_is_asked_nor_given_up() -> None:
+    segment = Segment(3, msgspec.structs.replace(LIMITS, enabled=False))
+    segment.run(1.0)
+    segment.lose(1, 2, 3)
+    segment.run(10.0)
+    assert (segment.nodes.dead, segment.asked) == (frozenset(), [])
 
 
 def test_a_node_whose_speaker_merely_stopped_is_asked_now_and_then_and_kept() -> None:

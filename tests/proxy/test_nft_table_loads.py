@@ -12,7 +12,7 @@ from strictarp.lab import namespaces
 from strictarp.proxy.config import Config, DetectLocal
 from strictarp.proxy.fields import parse_network
 from strictarp.proxy.nft_listing import BadListing, Listing, parse_listing, parse_listings
-from strictarp.proxy.nftables import FAMILIES, SETS, TABLE, change_elements, whole_table
+from strictarp.proxy.nftables import FAMILIES, SETS, TABLE, change_elements, keep_nothing, whole_table
 from strictarp.proxy.operations import ChangeSets, Element
 
 POD_CIDR = (parse_network("198.51.100.16/28"),)
@@ -121,6 +121,21 @@ def test_each_detector_has_its_own_match_for_cluster_ips() -> None:
         'iifname != "veth*"',
     ]
     assert "ip saddr . meta l4proto . th dport @clusterIP goto" in whole_table(Config(), (), ())
+
+
+@pytest.mark.netns
+def test_what_is_kept_is_left_to_others_on_request_whether_a_table_is_there_or_not(
+    space: namespaces.Namespace,
+) -> None:
+    nft(space, "-f", "-", text=whole_table(Config(), (), ELEMENTS))
+    before = listed(space)
+    for _ in range(2):
+        nft(space, "-f", "-", text=keep_nothing())
+        assert b"dnat" not in nft(space, "list", "ruleset")
+    nft(space, "delete", "table", "ip", TABLE)
+    nft(space, "-f", "-", text=keep_nothing())
+    nft(space, "-f", "-", text=whole_table(Config(), (), ELEMENTS))
+    assert listed(space) == before
 
 
 def test_no_table_is_an_empty_listing_and_nonsense_is_refused() -> None:

@@ -9,19 +9,22 @@ from typing import NamedTuple
 
 from simulation.clock import Clock
 from strictarp.speaker.election import order
-from strictarp.speaker.view import Member, View, Vip
+from strictarp.speaker.view import Candidate, Member, View, Vip
 
 
 class Objects(NamedTuple):
     """What users and controllers wrote.
 
     vips: packed address → nodes that are selected and their scores. not_ready: nodes that the API calls so.
-    beside: second address of a Service → its first.
+    beside: second address of a Service → its first. wishes: first address of a Service → the node that it is
+    to be handed over to. drained: nodes that are to own nothing.
     """
 
     vips: dict[bytes, dict[str, int]]
     not_ready: frozenset[str] = frozenset()
     beside: Mapping[bytes, bytes] = MappingProxyType({})
+    wishes: Mapping[bytes, str] = MappingProxyType({})
+    drained: frozenset[str] = frozenset()
 
 
 class Watcher:
@@ -36,6 +39,8 @@ class Watcher:
         self.objects: Objects | None = None
         self.seen: dict[str, int] = {}
         self.next_delivery = 0
+        self.told: object = None
+        """What its last view was made of."""
 
 
 class Api:
@@ -49,6 +54,7 @@ class Api:
         self.leases: dict[str, tuple[bytes, bytes]] = {}
         """Node → MAC and address of its Lease; it stays when the node is gone."""
         self.watchers: dict[str, Watcher] = {}
+        self._orders: dict[object, tuple[Candidate, ...]] = {}
 
     def connect(self, watcher: Watcher) -> None:
         """A node starts, lists everything and watches from then on. An old Lease cannot be told from a new
@@ -142,6 +148,10 @@ class Api:
             for name, at in watcher.seen.items()
             if watcher.away or now - at <= self.expiry or name == watcher.name
         ]
+        basis = (objects, watcher.away, live, [self.leases.get(name) for name in live])
+        if basis == watcher.told:
+            return
+        watcher.told = basis
         members = {
             name: Member(name, (self.leases[name][0],), self.leases[name][1], name in objects.not_ready)
             for name in sorted(live)
@@ -151,6 +161,18 @@ class Api:
         for address, scores in objects.vips.items():
             chosen = {name: score for name, score in scores.items() if name in members}
             first = objects.beside.get(address, b"")
-            candidates = order(chosen, str(ipaddress.ip_address(first or address)), objects.not_ready)
-            vips[address] = Vip(address, candidates, watcher.name in chosen, first)
+            candidates = self._ordered(chosen, first or address, objects.not_ready, objects.drained)
+            wish = objects.wishes.get(first or address, "")
+            if wish not in chosen.keys() - objects.drained:
+                wish = ""
+            vips[address] = Vip(address, candidates, watcher.name in chosen, first, wish=wish)
         watcher.tell(View(vips, members, api_alive=not watcher.away))
+
+    def _ordered(
+        self, chosen: dict[str, int], address: bytes, behind: frozenset[str], drained: frozenset[str]
+    ) -> tuple[Candidate, ...]:
+        """The order of election, worked out once for all who ask."""
+        key = (address, behind, drained, *chosen.items())
+        if key not in self._orders:
+            self._orders[key] = order(chosen, str(ipaddress.ip_address(address)), behind, drained)
+        return self._orders[key]

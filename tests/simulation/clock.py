@@ -22,7 +22,7 @@ class Clock:
     def at(self, time: int, action: Callable[..., None], *args: Any) -> None:  # noqa: ANN401 - whatever it takes
         """Have `action(*args)` happen at `time`, or now if that is past."""
         self._count += 1
-        heapq.heappush(self._heap, (max(time, self.now), self._count, action, args))
+        heapq.heappush(self._heap, (time if time > self.now else self.now, self._count, action, args))
 
     def run(self, until: int) -> None:
         """Let everything happen up to and including `until`."""

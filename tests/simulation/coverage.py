@@ -8,9 +8,6 @@ from simulation.trace import Entry, What
 from strictarp.hello.messages import State
 
 _LOOK = {
-    What.HELLO,
-    What.OWNS,
-    What.DISOWNS,
     What.STOPPED,
     What.WOKE,
     What.DIED,
@@ -19,6 +16,7 @@ _LOOK = {
     What.FOREIGN,
     What.PLAN,
 }
+_NEVER = 10**18
 Place = tuple[bytes, str]
 """A VIP and a hearer of it."""
 
@@ -34,6 +32,12 @@ class Coverage:
         self.bounds = bounds
         self.gateway = gateway
         self.found: list[Violation] = []
+        self.vips: set[bytes] = set()
+        self.settled = 2 * bounds.settings.settle * 102 // 100 + bounds.hello
+        self.ripe_at = 0
+        """When a joining node has waited long enough next."""
+        self.news = False
+        """Whether this hello says something new of its node."""
         self.uncovered: dict[Place, int] = {}
         self.promised: dict[Place, int] = {}
         self.gaps: list[int] = []
@@ -43,38 +47,77 @@ class Coverage:
         """The state so far lasts until this entry."""
         if self.uncovered:
             self._judge(entry.time)
+        self.news = False
+        if entry.what is What.HELLO:
+            proc = self.picture.procs[entry.who]
+            self.news = (proc.state, proc.incarnation) != (entry.info[0], entry.info[2])
 
     def after(self, entry: Entry) -> None:
         """The picture has taken the entry in."""
-        if entry.what in _LOOK and (
-            entry.what is not What.HELLO or self.uncovered or self._lapsed(entry.time)
-        ):
+        what = entry.what
+        if what in _LOOK or self.news:
             self._look(entry.time)
+        elif what is What.HELLO:
+            self._look_again(entry.time)
+        elif what is What.REPORTS:
+            self.ripe_at = 0  # a node may have heard the one that it waited for
+        elif what is What.OWNS or what is What.DISOWNS:
+            self._look_again(entry.time)
+            if entry.address in self.vips:
+                self._look_at(entry.address, entry.time)
 
-    def _lapsed(self, now: int) -> bool:
-        """Whether some owner's lease ran out, which no entry tells."""
-        return any(proc.owned and proc.lease_end < now for proc in self.picture.procs.values())
+    def _look_again(self, now: int) -> None:
+        """Nobody's state or view has changed, only time has passed: an owner's lease ran out, which no entry
+        tells, or was renewed; or a joining node has waited long enough.
+        """
+        ripe = now >= self.ripe_at
+        if ripe:
+            self._see_who_ripens(now)
+        lapsed = {
+            vip
+            for proc in self.picture.procs.values()
+            if proc.owned and proc.lease_end < now
+            for vip in proc.owned
+        }
+        for vip in sorted(lapsed & self.vips):
+            self._look_at(vip, now)
+        for place in list(self.uncovered):
+            vip, port = place[0], self.picture.hearers[place[1]]
+            if vip in lapsed:
+                continue
+            if self.picture.covered(vip, port, now):
+                self._close(place, now)
+            elif ripe and place not in self.promised and self._is_promised(vip, port, now):
+                self.promised[place] = now
 
     def end(self, now: int) -> None:
         """The run is over."""
         self._judge(now)
 
     def _look(self, now: int) -> None:
-        vips = {vip for proc in self.picture.procs.values() if proc.view for vip in proc.view.vips}
-        for place in [place for place in self.uncovered if place[0] not in vips]:
+        self.vips = {vip for proc in self.picture.procs.values() if proc.view for vip in proc.view.vips}
+        for place in [place for place in self.uncovered if place[0] not in self.vips]:
             self.uncovered.pop(place)
             self.promised.pop(place, None)
-        for vip in sorted(vips):
-            for hearer, port in self.picture.hearers.items():
-                place = (vip, hearer)
-                if self.picture.covered(vip, port, now):
-                    self._close(place, now)
-                    continue
-                self.uncovered.setdefault(place, now)
-                if self._is_promised(vip, port, now):
-                    self.promised.setdefault(place, now)
-                else:
-                    self.promised.pop(place, None)
+        for vip in sorted(self.vips):
+            self._look_at(vip, now)
+        self._see_who_ripens(now)
+
+    def _see_who_ripens(self, now: int) -> None:
+        times = (proc.joined_at + self.settled for proc in self.picture.procs.values())
+        self.ripe_at = min((time for time in times if time > now), default=_NEVER)
+
+    def _look_at(self, vip: bytes, now: int) -> None:
+        for hearer, port in self.picture.hearers.items():
+            place = (vip, hearer)
+            if self.picture.covered(vip, port, now):
+                self._close(place, now)
+                continue
+            self.uncovered.setdefault(place, now)
+            if self._is_promised(vip, port, now):
+                self.promised.setdefault(place, now)
+            else:
+                self.promised.pop(place, None)
 
     def _close(self, place: Place, now: int) -> None:
         since = self.uncovered.pop(place, None)
@@ -164,8 +207,9 @@ class Coverage:
         if any(proc.state is State.SEASONED for proc in able):
             return True
         # Joining nodes wait for the settling of those that order before them, once.
-        settled = 2 * self.bounds.settings.settle * 102 // 100 + self.bounds.hello
-        return any(now - proc.joined_at >= settled and not self._sees_seasoned(proc, vip) for proc in able)
+        return any(
+            now - proc.joined_at >= self.settled and not self._sees_seasoned(proc, vip) for proc in able
+        )
 
     def _sees_seasoned(self, proc: Proc, vip: bytes) -> bool:
         """A joining node leaves it to a live seasoned candidate (rule 4)."""

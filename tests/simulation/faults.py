@@ -13,9 +13,11 @@ from simulation.world import World
 from strictarp.hello.auth import Keys
 from strictarp.speaker.actions import Kind, Report
 from strictarp.speaker.events import DrainEnded, DrainRequested, MoveRequested
-from strictarp.speaker.settings import MS
+from strictarp.speaker.settings import MS, SECOND
 
 Pair = tuple[int, int]
+_LOOK = 100 * MS
+"""How often a process that is to end is looked at."""
 
 
 def plan(world: World) -> None:
@@ -215,14 +217,7 @@ def _slow(world: World, fault: Fault, name: str) -> None:
         for b in _ports(world)
         if a != b and ((a in ports and way != 1) or (b in ports and way != 2))
     ]
-    world.segment.slow[name] = (frozenset(pairs), fault.amount)
-    world.segment.changed()
-
-    def end() -> None:
-        del world.segment.slow[name]
-        world.segment.changed()
-
-    world.clock.at(fault.until, end)
+    world.segment.slow_down(name, pairs, fault.amount, until=fault.until)
 
 
 def _carrier(world: World, fault: Fault, name: str) -> None:
@@ -278,13 +273,10 @@ def _split_vote(world: World, fault: Fault, name: str) -> None:
     )
     world.clock.at(world.clock.now + 100 * MS, owner.kill)
     world.clock.at(fault.until, owner.start)
-    pairs = frozenset((a, b) for a in _ports(world) for b in _ports(world) if a != b)
-    world.segment.slow[name] = (pairs, fault.amount)
-    world.segment.changed()
+    pairs = [(a, b) for a in _ports(world) for b in _ports(world) if a != b]
+    world.segment.slow_down(name, pairs, fault.amount, until=fault.until)
 
     def end() -> None:
-        del world.segment.slow[name]
-        world.segment.changed()
         for node in world.nodes:
             world.api.watchers[node.identity.name].delay = 50 * MS
 
@@ -349,6 +341,25 @@ def _score(world: World, fault: Fault, name: str) -> None:
     world.clock.at(fault.until, _change, world, lambda now: set_to(now, 0))
 
 
+def _wish(world: World, fault: Fault, name: str) -> None:
+    """A node is to have the Service of this VIP."""
+    vip, node = _vip(world, fault), f"n{fault.nodes[0]}"
+    first = world.api.objects.beside.get(vip, vip)
+    _change(world, lambda now: now._replace(wishes={**now.wishes, first: node}))
+
+    def without(now: Objects) -> Objects:
+        return now._replace(wishes={key: each for key, each in now.wishes.items() if key != first})
+
+    world.clock.at(fault.until, _change, world, without)
+
+
+def _drained_node(world: World, fault: Fault, name: str) -> None:
+    """These nodes are to own nothing for a while."""
+    names = frozenset(f"n{number}" for number in fault.nodes)
+    _change(world, lambda now: now._replace(drained=now.drained | names))
+    world.clock.at(fault.until, _change, world, lambda now: now._replace(drained=now.drained - names))
+
+
 def _move(world: World, fault: Fault, name: str) -> None:
     vip = _vip(world, fault)
     owner = world.owner(vip)
@@ -381,6 +392,35 @@ def _leave(world: World, fault: Fault, name: str) -> None:
         node.start()
 
     world.clock.at(max(fault.until, world.clock.now + world.settings.drain_grace + 500 * MS), restart)
+
+
+def _rolling_restart(world: World, fault: Fault, name: str) -> None:
+    """One node after the other leaves, is started again, and the next one leaves."""
+    _restart_next(world, list(fault.nodes))
+
+
+def _restart_next(world: World, numbers: list[int]) -> None:
+    if not numbers:
+        return
+    node = world.nodes[numbers[0]]
+    if node.process is not Process.DEAD:
+        world.trace.add(world.clock.now, What.PLAN, node.label, info="drain")
+        node.gone_when_finished = True
+        node.feed(DrainRequested())
+    deadline = world.clock.now + world.settings.drain_grace + 500 * MS
+    world.clock.at(world.clock.now + _LOOK, _restart_when_gone, world, numbers, deadline)
+
+
+def _restart_when_gone(world: World, numbers: list[int], deadline: int) -> None:
+    node = world.nodes[numbers[0]]
+    if node.process is not Process.DEAD and world.clock.now < deadline:
+        world.clock.at(world.clock.now + _LOOK, _restart_when_gone, world, numbers, deadline)
+        return
+    node.kill()
+    node.start()
+    world.clock.at(
+        world.clock.now + world.chance.randint(100 * MS, SECOND), _restart_next, world, numbers[1:]
+    )
 
 
 def _new_keys(world: World, fault: Fault, name: str) -> None:
@@ -454,9 +494,12 @@ APPLY: dict[str, Callable[[World, Fault, str], None]] = {
     "ineligible": _ineligible,
     "not ready": _not_ready,
     "score": _score,
+    "wish": _wish,
+    "drained node": _drained_node,
     "move": _move,
     "drain": _drain,
     "leave": _leave,
+    "rolling restart": _rolling_restart,
     "new keys": _new_keys,
     "replay": _replay,
     "forgery": _forgery,

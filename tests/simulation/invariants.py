@@ -38,7 +38,7 @@ def judge(world: World) -> Verdict:
     hearers = {"gw": world.gateway.port, "client": world.client.port}
     picture = Picture(world.members, schedule.settings, hearers)
     disturbances = Disturbances(schedule.settings)
-    gateway = world.gateway.port if schedule.gateway else None
+    gateway = world.gateway.port if schedule.gateways else None
     coverage = Coverage(picture, disturbances, bounds, gateway=gateway)
     moves = Moves(picture, disturbances, bounds)
     checks: tuple[Answerers | Coverage | Moves, ...] = (Answerers(picture, bounds), coverage, moves)

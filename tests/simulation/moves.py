@@ -174,8 +174,10 @@ class Moves:
             return True
         if view.beside and self._owned_elsewhere(now, proc, view.beside):
             return True
-        scores = {candidate.node: candidate.score for candidate in view.candidates}
-        return max(scores.values()) > scores.get(proc.member.name, 0)
+        mine = view.candidate(proc.member.name)
+        if view.wish not in ("", proc.member.name) or mine is None or mine.drained:
+            return True
+        return max(candidate.score for candidate in view.candidates) > mine.score
 
     def _owned_elsewhere(self, now: int, proc: Proc, vip: bytes) -> bool:
         """Another node owns it, or did lately: its last hello counts for a while."""
@@ -191,8 +193,6 @@ class Moves:
         self.given[vip] = target.label
         if not target.running or self.picture.conditions.bad or self.picture.conditions.reorders:
             return
-        if now - proc.woke_at < self.bounds.settings.accept:
-            return  # the ACCEPT waited for a process that was stopped: too late, the target claims
         lossy = self.picture.conditions.lossy
         bound = self.bounds.handover_lossy if lossy else self.bounds.handover
         self.handovers[vip] = (now, now + bound, target.label, proc.label)

@@ -59,13 +59,23 @@ class Process(enum.Enum):
     STOPPED = enum.auto()
 
 
+_RUNNING = Process.RUNNING
+
+
 class Identity:
     """Who a node is, for good. cluster: number of its cluster in this run; cluster_id: on the wire."""
 
-    __slots__ = ("address", "cluster", "cluster_id", "label", "mac", "name")
+    __slots__ = ("address", "address6", "cluster", "cluster_id", "label", "mac", "name")
 
     def __init__(
-        self, label: str, name: str, cluster: int, cluster_id: int, mac: bytes, address: bytes
+        self,
+        label: str,
+        name: str,
+        cluster: int,
+        cluster_id: int,
+        mac: bytes,
+        address: bytes,
+        address6: bytes,
     ) -> None:
         self.label = label
         self.name = name
@@ -73,6 +83,7 @@ class Identity:
         self.cluster_id = cluster_id
         self.mac = mac
         self.address = address
+        self.address6 = address6
 
 
 class Node:
@@ -88,7 +99,7 @@ class Node:
         api: Api,
         settings: Settings,
         keys: Keys,
-        gateway: bytes | None,
+        gateways: tuple[bytes | None, bytes | None],
         chance: random.Random,
         trace: Trace,
         lag: int,
@@ -103,7 +114,7 @@ class Node:
         self.api_delay = 0
         self.settings = settings
         self.keys = keys
-        self.gateway = gateway
+        self.gateways = gateways
         self.chance = chance
         self.trace = trace
         self.lag = lag
@@ -149,8 +160,8 @@ class Node:
             keys=self.keys,
             chance=random.Random(self.chance.getrandbits(64)),
         )
-        self.feed(GatewayKnown(self.gateway))
-        self.feed(LinkChanged(self.mac, self.link_up))
+        self.feed(GatewayKnown(*self.gateways))
+        self.feed(LinkChanged(self.mac, self.link_up, self.identity.address6))
         self.api.connect(
             Watcher(
                 self.identity.name, self.take_view, lambda: self.time.local(self.clock.now), self.api_delay
@@ -222,7 +233,7 @@ class Node:
         if mac != self.mac:
             self.segment.change_mac(self.port, mac)
         self.mac, self.link_up = mac, up
-        self.feed(LinkChanged(mac, up))
+        self.feed(LinkChanged(mac, up, self.identity.address6))
 
     def take_keys(self, keys: Keys) -> None:
         """The Secret has changed."""
@@ -244,10 +255,12 @@ class Node:
             return
         if data[12:14] == ARP:  # by NDP a kernel answers only for addresses of this very link
             self._kernel(data)
-        if self.process is Process.RUNNING:
+        if self.process is _RUNNING:
             self._handle(data)
-            if self.process is Process.RUNNING:
-                self._schedule()
+            if self.process is _RUNNING and self.machine is not None:
+                due = self.machine.next_deadline()
+                if due != self.due:
+                    self._set_timer(due)
         elif self.process is Process.STOPPED and len(self.queue) < _SOCKET_BUFFER:
             self.queue.append(data)
 
@@ -263,21 +276,26 @@ class Node:
         if machine is None:
             return
         now = self.time.local(self.clock.now)
-        if data[12:14] in (ARP, NDP):
+        if data[12:14] != _HELLO:
             reply = machine.answer(data, now)
             if reply is not None:
                 self._answer(reply.data, reply.address, announcement=False)
                 self._count_step()
                 return
-        self._perform(machine.step(FrameReceived(data), now))
-        self._count_step()
+        actions = machine.step(FrameReceived(data), now)
+        if actions:
+            self._perform(actions)
+        if self.steps_left is not None:
+            self._count_step()
 
     # What goes out.
 
     def _step(self, event: Event) -> None:
         if self.machine is None:
             return
-        self._perform(self.machine.step(event, self.time.local(self.clock.now)))
+        actions = self.machine.step(event, self.time.local(self.clock.now))
+        if actions:
+            self._perform(actions)
         self._count_step()
         if self.process is Process.RUNNING:
             self._schedule()
@@ -373,10 +391,13 @@ class Node:
             return
         due = self.machine.next_deadline()
         if due != self.due:
-            self.due = due
-            if due is not None:
-                lag = int(self.chance.random() * self.lag) if late else 0
-                self.clock.at(self.time.true(due) + lag, self._ring, due, self.births)
+            self._set_timer(due, late=late)
+
+    def _set_timer(self, due: int | None, *, late: bool = True) -> None:
+        self.due = due
+        if due is not None:
+            lag = int(self.chance.random() * self.lag) if late else 0
+            self.clock.at(self.time.true(due) + lag, self._ring, due, self.births)
 
     def _ring(self, due: int, birth: int) -> None:
         if due == self.due and birth == self.births and self.process is Process.RUNNING:

@@ -14,6 +14,8 @@ from strictarp.speaker.settings import Settings
 from strictarp.speaker.view import View
 
 _ROUNDING = 2
+_STATES = {state.value: state for state in State}
+_DISTURBING = {What.DIED, What.STOPPED, What.WOKE, What.PLAN, What.FOREIGN, What.LINKS, What.SEES}
 
 
 class Violation(NamedTuple):
@@ -108,7 +110,7 @@ class Picture:
                 if incarnation != proc.incarnation or (state == State.JOINING != proc.state):
                     proc.joined_at = now
                 proc.incarnation = incarnation
-                proc.state = State(state)
+                proc.state = _STATES[state]
                 proc.last_hello = now
                 proc.lease_end = said_at + proc.lease
             case What.OWNS:
@@ -203,6 +205,8 @@ class Disturbances:
     def note(self, entry: Entry, picture: Picture) -> None:
         """Look at an entry before the picture takes it in."""
         now, what, who, address, info = entry
+        if what not in _DISTURBING:
+            return
         if what in (What.DIED, What.STOPPED, What.WOKE):
             self._all = now
         elif what is What.PLAN:

@@ -82,7 +82,10 @@ KINDS: dict[str, Kind] = {
     # What people do.
     "move": Kind(6),
     "drain": Kind(4, (SECOND, 6 * SECOND)),
+    "wish": Kind(4, (500 * MS, 8 * SECOND)),
+    "drained node": Kind(4, (SECOND, 8 * SECOND), nodes=(1, 2)),
     "leave": Kind(5, (500 * MS, 7 * SECOND)),
+    "rolling restart": Kind(3, (2 * SECOND, 5 * SECOND), nodes=(2, 3)),
     "new keys": Kind(2, (3 * SECOND, 6 * SECOND)),
     # Others. amount of replay: 1 from 800 ms before a crash of the owner.
     "replay": Kind(6, (SECOND, 6 * SECOND), (0, 1)),
@@ -92,13 +95,19 @@ KINDS: dict[str, Kind] = {
 }
 
 
+_ONCE = "new keys"
+_MANY = (90, 110)
+"""VIPs of a schedule in which an owner's set does not fit into a hello: one node is preferred for all."""
+_MANY_OFTEN = 0.004
+
+
 class Schedule(msgspec.Struct, frozen=True):
     """Everything a run needs apart from the seed's chance.
 
     nodes: of the first cluster; strangers: of a second one on the same segment. delay: one-way, least and
-    most. lags: of each node, how late at most it handles things. gateway: whether the nodes know one. asks:
-    least and most between two questions of the client for one VIP. paired: the third VIP is another address
-    of the first one's Service.
+    most. lags: of each node, how late at most it handles things. gateways: families of IP, of which the nodes
+    know a gateway. asks: least and most between two questions of the client for one VIP. paired: the third
+    VIP is another address of the first one's Service.
     """
 
     seed: int
@@ -108,7 +117,7 @@ class Schedule(msgspec.Struct, frozen=True):
     settings: Settings
     delay: tuple[int, int]
     lags: tuple[int, ...]
-    gateway: bool
+    gateways: tuple[int, ...]
     lease: tuple[int, int]
     asks: tuple[int, int]
     length: int
@@ -121,7 +130,8 @@ class Schedule(msgspec.Struct, frozen=True):
             f"{self.delay[0] / MS:.1f} to {self.delay[1] / MS:.1f} ms, season {self.settings.season // MS} ms"
         )
         more = f", {self.strangers} nodes of another cluster" if self.strangers else ""
-        gateway = "" if self.gateway else ", no gateway known"
+        gateway = ", gateway by IPv" + " and IPv".join(map(str, self.gateways)) if self.gateways else ""
+        gateway = gateway or ", no gateway known"
         gateway += ", dual stack" if self.paired else ""
         return "\n".join([head + more + gateway, *(f"  {fault}" for fault in self.faults)])
 
@@ -135,16 +145,15 @@ def draw(seed: int, kinds: Sequence[str] = (), *, settings: Settings = QUICK) ->
         settings = SLOW_START
     nodes = chance.choice((3, 3, 3, 4, 4, 5, 5, 6, 7))
     vips = chance.choice((2, 2, 3, 3, 4, 6))
+    if mixed and chance.random() < _MANY_OFTEN:
+        vips = chance.choice(_MANY)
     warm = (settings.season + 1_500 * MS) if not cold else 0
     last = warm + (16 if cold else 11) * SECOND
     count = chance.choice((3, 3, 4, 4, 5, 6))
-    names = list(kinds or KINDS)
-    weights = [KINDS[name].weight for name in names]
     faults = [
         _draw_fault(chance, kind, nodes, vips, chance.randint(warm, last))
-        for kind in chance.choices(names, weights, k=count)
+        for kind in _draw_kinds(chance, list(kinds or KINDS), count)
     ]
-    faults = _once(faults, "new keys")
     end = max([fault.until for fault in faults] + [last])
     delay = chance.choice(((50, 500), (100, 1_000), (200, 3_000), (500, 5_000)))
     lags = tuple(chance.choice((300, 1_000, 1_000, 4_000)) for _ in range(nodes))
@@ -156,19 +165,23 @@ def draw(seed: int, kinds: Sequence[str] = (), *, settings: Settings = QUICK) ->
         settings=settings,
         delay=delay,
         lags=lags,
-        gateway=chance.random() > 0.1,
+        gateways=chance.choices(((4,), (4, 6), (6,), ()), (6, 2, 1, 1))[0],
         lease=(2 * SECOND, 8 * SECOND) if chance.random() < 0.7 else (10 * SECOND, 40 * SECOND),
-        asks=(150 * MS, 600 * MS),
+        asks=(150 * MS * max(1, vips // 6), 600 * MS * max(1, vips // 6)),
         length=max(20 * SECOND, end + 3 * SECOND),
         faults=tuple(sorted(faults, key=lambda fault: fault.at)),
         paired=vips > 2 and chance.random() < 0.5,
     )
 
 
-def _once(faults: list[Fault], kind: str) -> list[Fault]:
-    """A key is not rotated again before all nodes have the last one."""
-    first = next((fault for fault in faults if fault.kind == kind), None)
-    return [fault for fault in faults if fault.kind != kind or fault is first]
+def _draw_kinds(chance: random.Random, names: list[str], count: int) -> list[str]:
+    """By weight. A key is not rotated again before all nodes have the last one."""
+    drawn: list[str] = []
+    while len(drawn) < count:
+        (kind,) = chance.choices(names, [KINDS[name].weight for name in names])
+        if kind != _ONCE or kind not in drawn or names == [_ONCE]:
+            drawn.append(kind)
+    return drawn
 
 
 def _draw_fault(chance: random.Random, kind: str, nodes: int, vips: int, at: int) -> Fault:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 from simulation.clock import Clock
 from simulation.trace import Conditions, Trace, What
@@ -20,10 +20,11 @@ Pair = tuple[int, int]
 
 class Port:
     """One plug. lag: how late, at most, its host handles a frame, µs. speaks: it heeds speakers' frames; to
-    spare time, others are not handed them. deaf: it heeds nothing.
+    spare time, others are not handed them. deaf: it heeds nothing. arrived: port → when its last frame
+    arrives here.
     """
 
-    __slots__ = ("deaf", "label", "lag", "mac", "receive", "speaks")
+    __slots__ = ("arrived", "deaf", "label", "lag", "mac", "receive", "speaks")
 
     def __init__(
         self, label: str, mac: bytes, receive: Callable[[bytes], None], *, lag: int, speaks: bool, deaf: bool
@@ -34,6 +35,7 @@ class Port:
         self.lag = lag
         self.speaks = speaks
         self.deaf = deaf
+        self.arrived: dict[int, int] = {}
 
 
 class Segment:
@@ -58,6 +60,8 @@ class Segment:
         """Name of a fault → pairs between which only our own EtherType is dropped."""
         self.losses: dict[str, float] = {}
         self.slow: dict[str, tuple[frozenset[Pair], int]] = {}
+        self.fading: dict[str, tuple[frozenset[Pair], int]] = {}
+        """Of `slow`: those that are over, but whose last frames are still on their way."""
         self.duplicates: dict[str, float] = {}
         self.scramble: dict[str, int] = {}
         self.recorded: list[tuple[int, bytes]] | None = None
@@ -68,8 +72,10 @@ class Segment:
         self._duplicate = 0.0
         self._spread = 0
         self._extra: dict[Pair, int] = {}
-        self._arrived: dict[Pair, int] = {}
-        """When the last frame of each pair arrives: a switch keeps their order."""
+        self._troubled = False
+        """Something is cut, filtered or lost."""
+        self._heeding: tuple[list[int], list[int]] = ([], [])
+        """Ports that heed a broadcast of any other kind, and a speaker's."""
         self.conditions = Conditions(slowest=delay[1])
 
     def plug(
@@ -84,8 +90,13 @@ class Segment:
     ) -> int:
         """A new port; its number."""
         self.ports.append(Port(label, mac, receive, lag=lag, speaks=speaks, deaf=deaf))
-        self.by_mac[mac] = len(self.ports) - 1
-        return len(self.ports) - 1
+        number = len(self.ports) - 1
+        self.by_mac[mac] = number
+        if speaks or not deaf:
+            self._heeding[0].append(number)
+        if speaks:
+            self._heeding[1].append(number)
+        return number
 
     def change_mac(self, port: int, mac: bytes) -> None:
         """Another card is on this port."""
@@ -109,15 +120,20 @@ class Segment:
         for pairs, delay in self.slow.values():
             for pair in pairs:
                 self._extra[pair] = max(delay, self._extra.get(pair, 0))
+        self._troubled = bool(self._down or self._filtered or self._loss)
         self._note()
 
     def _note(self) -> None:
+        extra = dict(self._extra)
+        for pairs, delay in self.fading.values():
+            for pair in pairs:
+                extra[pair] = max(delay, extra.get(pair, 0))
         every = [(a, b) for a in range(len(self.ports)) for b in range(len(self.ports)) if a != b]
         usual = self.delay[1] + self._spread
-        late = {pair for pair in every if usual + self._extra.get(pair, 0) >= self.half_claim}
+        late = {pair for pair in every if usual + extra.get(pair, 0) >= self.half_claim}
         heavy = self._loss > LIGHT_LOSS
         bad = frozenset(every) if heavy else self._down | self._filtered | late
-        speed = [usual + self._extra.get(pair, 0) for pair in every if pair not in late]
+        speed = [usual + extra.get(pair, 0) for pair in every if pair not in late]
         deaf = frozenset(
             port
             for port in range(len(self.ports))
@@ -130,6 +146,21 @@ class Segment:
         )
         self.trace.add(self.clock.now, What.LINKS, info=self.conditions)
 
+    def slow_down(self, name: str, pairs: Iterable[Pair], delay: int, *, until: int) -> None:
+        """Frames between these pairs take so much longer, until then."""
+        self.slow[name] = (frozenset(pairs), delay)
+        self.changed()
+        self.clock.at(until, self._fade, name)
+        self.clock.at(until + delay, self._faded, name)
+
+    def _fade(self, name: str) -> None:
+        self.fading[name] = self.slow.pop(name)
+        self.changed()
+
+    def _faded(self, name: str) -> None:
+        del self.fading[name]
+        self.changed()
+
     def transmit(self, port: int, data: bytes) -> None:
         """A frame leaves a host."""
         # What somebody has never heard is news to it, also from a recording: nothing tells a frame's age.
@@ -140,38 +171,42 @@ class Segment:
             if len(self.recorded) > 4096:
                 oldest = self.clock.now - _KEEP
                 self.recorded = [entry for entry in self.recorded if entry[0] >= oldest]
-        if not data[0] & 1:
-            target = self.by_mac.get(data[:6])
-            if target is not None:
-                if target != port:
-                    self._carry(port, target, data)
-                return
         ours = data[12:14] == _HELLO_ETHERTYPE
-        for target, to in enumerate(self.ports):
-            if target != port and (to.speaks or not (ours or to.deaf)):
-                self._carry(port, target, data)
-
-    def _carry(self, port: int, target: int, data: bytes) -> None:
-        pair = (port, target)
-        chance = self.chance.random
-        ours = data[12:14] == _HELLO_ETHERTYPE
-        if pair in self._down or (ours and pair in self._filtered):
+        known = None if data[0] & 1 else self.by_mac.get(data[:6])
+        heeding = self._heeding[ours] if known is None else (known,)
+        targets = [target for target in heeding if target != port]
+        if not self._troubled:
+            self._deliver(port, targets, data)
             return
-        if self._loss and chance() < self._loss:
+        for target in targets:
+            if self._passes(port, target, ours=ours):
+                self._deliver(port, (target,), data)
+
+    def _passes(self, port: int, target: int, *, ours: bool) -> bool:
+        """Whether a frame gets through what is cut, filtered and lost. ours: it is a speaker's."""
+        pair = (port, target)
+        if pair in self._down or (ours and pair in self._filtered):
+            return False
+        if self._loss and self.chance.random() < self._loss:
             if ours:
                 sender = self.ports[port].label
                 self.trace.add(self.clock.now, What.LOST, self.ports[target].label, info=sender)
-            return
-        to = self.ports[target]
+            return False
+        return True
+
+    def _deliver(self, port: int, targets: Sequence[int], data: bytes) -> None:
+        chance, at, ports = self.chance.random, self.clock.at, self.ports
         least, most = self.delay
-        time = self.clock.now + least + int(chance() * (most - least + to.lag))
-        if self._extra:
-            time += self._extra.get(pair, 0)
-        if self._spread:
-            time += int(chance() * self._spread)
-        else:
-            time = max(time, self._arrived.get(pair, 0))
-            self._arrived[pair] = time
-        self.clock.at(time, to.receive, data)
-        if self._duplicate and chance() < self._duplicate:
-            self.clock.at(time + int(chance() * most), to.receive, data)
+        soonest, room = self.clock.now + least, most - least
+        for target in targets:
+            to = ports[target]
+            time = soonest + int(chance() * (room + to.lag))
+            if self._extra:
+                time += self._extra.get((port, target), 0)
+            if self._spread:
+                time += int(chance() * self._spread)
+            else:  # a switch keeps the order of two ports
+                time = to.arrived[port] = max(time, to.arrived.get(port, 0))
+            at(time, to.receive, data)
+            if self._duplicate and chance() < self._duplicate:
+                at(time + int(chance() * most), to.receive, data)

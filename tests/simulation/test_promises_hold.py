@@ -3,13 +3,15 @@
 `make sim SEEDS=0:2000` runs more of them, `make sim SEED=17` prints one as a trace.
 """
 
+import os
+
 import pytest
 
 from simulation.run import run
 from simulation.schedule import KINDS, draw
 
-SCHEDULES = 240
-_CHUNK = 20
+SCHEDULES = int(os.environ.get("STRICTARP_SCHEDULES", "2000"))
+_CHUNK = 50
 
 
 @pytest.mark.parametrize("first", range(0, SCHEDULES, _CHUNK))

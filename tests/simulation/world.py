@@ -13,9 +13,11 @@ from simulation.segment import Segment
 from simulation.trace import Member, Trace, What
 from strictarp.hello import ids
 from strictarp.hello.auth import Keys
+from strictarp.hello.messages import MAX_HELLO_ENTRIES
 from strictarp.speaker.settings import MS, SECOND
 
 GATEWAY = bytes((192, 0, 2, 1))
+GATEWAY6 = bytes.fromhex("20010db8000000000000000000000001")
 CLIENT = bytes((192, 0, 2, 250))
 _MOST_DRIFT = MILLION // 100
 
@@ -44,6 +46,7 @@ class World:
         half_claim = (schedule.settings.claim - schedule.settings.late) // 2
         self.segment = Segment(self.clock, self.chance, self.trace, schedule.delay, half_claim=half_claim)
         self.gateway = Host(self.segment, "gw", b"\x02\0\0\0\0\x01", GATEWAY)
+        self.gateway.addresses.add(GATEWAY6)
         self.client = Client(self.segment, "client", b"\x02\0\0\0\0\xfa", CLIENT, self.clock, self.chance)
         self.foreign = Host(self.segment, "foreign", b"\x02\0\0\0\0\xfb", bytes((192, 0, 2, 251)))
         self.attacker = self.segment.plug("attacker", b"\x02\0\0\0\0\xfc", lambda data: None, deaf=True)
@@ -63,7 +66,8 @@ class World:
         names = [f"n{i}" for i in range(nodes)]
         addresses = [_vip(number, i) for i in range(vips)]
         pairs = {addresses[2]: addresses[0]} if self.schedule.paired and vips > 2 else {}
-        objects = Objects({address: dict.fromkeys(names, 0) for address in addresses}, beside=pairs)
+        scores = dict.fromkeys(names, 0) | {names[0]: int(vips > MAX_HELLO_ENTRIES)}
+        objects = Objects({address: dict(scores) for address in addresses}, beside=pairs)
         renewal, expiry = self.schedule.lease
         api = Api(self.clock, objects, expiry=expiry, renewal=renewal)
         keys = Keys(bytes([number + 1]) * 32)
@@ -76,6 +80,7 @@ class World:
                 ids.cluster_id(f"cluster {number}"),
                 bytes((2, 0, 0, 1, number, i)),
                 bytes((192, 0, 2, 10 + 20 * number + i)),
+                GATEWAY6[:-2] + bytes((1 + number, i)),
             )
             drift = self.chance.randint(-_MOST_DRIFT, _MOST_DRIFT)
             node = Node(
@@ -86,7 +91,10 @@ class World:
                 api=api,
                 settings=self.settings,
                 keys=keys,
-                gateway=GATEWAY if self.schedule.gateway else None,
+                gateways=(
+                    GATEWAY if 4 in self.schedule.gateways else None,
+                    GATEWAY6 if 6 in self.schedule.gateways else None,
+                ),
                 chance=self.chance,
                 trace=self.trace,
                 lag=self.schedule.lags[i % len(self.schedule.lags)],

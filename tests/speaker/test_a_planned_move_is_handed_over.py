@@ -116,6 +116,44 @@ def test_an_offer_that_a_stopped_target_reads_late_does_not_prolong_its_acceptan
     assert not table.reported(Kind.TOOK_OVER, second, since=before)
 
 
+def test_a_giver_that_was_stopped_reads_an_acceptance_late_and_offers_anew() -> None:
+    """The target's time is over: to stop and say RELEASE now would leave the IP to nobody for a claim."""
+    table = Table().settled()
+    first, second, _ = table.first()
+    before = table.now
+    table.feed(first, MoveRequested(VIP, second))
+    table.after(WAY)
+    table.stop(first)
+    table.after(SETTINGS.accept + 20 * MS)
+    woken = table.now
+    table.wake(first)
+    assert table.owners() == [first]
+    table.after(10 * MS)
+    assert table.owners() == [second]
+    given, taken = _handed_over(table, woken)
+    assert taken - given == WAY
+    assert not table.messages(Claim, since=before)
+
+
+def test_acceptances_that_always_come_late_end_the_offer() -> None:
+    table = Table().settled()
+    first, second, third = table.first()
+    table.cut |= {(second, first), (third, first)}
+    before = table.now
+    table.feed(first, MoveRequested(VIP, second))
+    for _ in range(2):
+        table.after(2 * MS)
+        accept = next(data for data in reversed(table.sent) if data[12:14] == b"\x88\xb5" and data[19] == 5)
+        table.stop(first)
+        table.after(SETTINGS.accept)
+        table.inject(first, accept)
+        table.wake(first)
+    table.after(SETTINGS.offer * 4)
+    assert table.owners() == [first]
+    assert not table.reported(Kind.HANDED_OVER, since=before)
+    assert len(table.messages(Offer, first, since=before)) <= 2 * SETTINGS.offers_each
+
+
 def test_a_node_that_is_not_seasoned_accepts_nothing() -> None:
     table = Table().settled()
     first, second, _ = table.first()

@@ -134,6 +134,14 @@ def test_a_pool_that_cannot_be_read_is_an_error_and_the_plan_is_printed(tmp_path
     assert list(found["ips"]) == ["2001:db8::1"]
 
 
+def test_a_selector_that_means_nothing_is_an_error_with_its_field(tmp_path: Path) -> None:
+    odd = "nodeSelectors: [{matchExpressions: [{key: a, operator: Equals, values: [b]}]}]"
+    found = plan(tmp_path, CONFIG.replace("interfaces: [eth0]", odd), SLICE, service("192.0.2.100"), code=1)
+    (error,) = found["errors"]
+    assert error.startswith("L2Advertisement lab: spec.nodeSelectors[0]: matchExpressions[0].operator: ")
+    assert found["ips"]["192.0.2.100"]["order"] == []
+
+
 @pytest.mark.parametrize("owner", ["192.0.2.100", "192.0.2.100=", "=node1", "x=node1"])
 def test_an_owner_that_is_no_pair_is_a_usage_error(tmp_path: Path, owner: str) -> None:
     (tmp_path / "x.yaml").write_text(CONFIG)

@@ -10,8 +10,12 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from fuzzing.frames import Surroundings, draw
 from strictarp.arp.frames import parse_mac
+from strictarp.hello import ids
 from strictarp.hello.auth import Keys
+from strictarp.hello.frames import Sender, encode
+from strictarp.hello.messages import Hello, State
 from strictarp.lab import namespaces
 from strictarp.netlink import look
 from strictarp.netlink.socket import NETLINK_ROUTE, Netlink
@@ -195,4 +199,44 @@ def _storm(wire: Wire) -> None:
         mac = parse_mac(wire.mac("client"))
         for number in range(2000):
             out.send(frames.probe(mac, bytes([192, 0, 2, number % 90])))
+        out.close()
+
+
+async def test_malformed_and_forged_frames_on_the_wire_move_nothing_and_are_counted(wire: Wire) -> None:
+    async with speakers(wire, *NODES) as made:
+        owner = await made.owned()
+        with namespaces.entered(wire.hosts["client"]):
+            await asyncio.to_thread(_fire, wire, 2_000)
+        await asyncio.sleep(0.5)  # hellos put right what the switch has learnt of forged sources
+        assert made.owners == [owner]
+        assert await made.answering() == [wire.mac(owner)]
+        for segment in made.segments.values():
+            assert segment.machine.counters["unproven"] > 20
+            assert segment.machine.counters["unauthenticated"] > 20
+            assert segment.machine.counters["replayed"] + segment.machine.counters["own-node"] > 0
+
+
+def _fire(wire: Wire, count: int) -> None:
+    import socket
+    import time
+
+    macs = [parse_mac(wire.mac(name)) for name in NODES]
+    senders = [Sender(1, ids.node_id(name), 77) for name in NODES]
+    hello = Hello(State.SEASONED, False, 200, 0, 1, 0)
+    recorded = [
+        encode(hello, sender, KEYS, seq=number, source=mac)
+        for number in range(10)
+        for sender, mac in zip(senders, macs, strict=True)
+    ]
+    addresses = [ADDRESS.packed, ipaddress.IPv6Address("2001:db8::100").packed]
+    around = Surroundings(macs, NODES, addresses, cluster=1, keys=KEYS, recorded=recorded)
+    chance = random.Random(1)
+    with namespaces.entered(wire.hosts["client"]):
+        out = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        out.bind(("eth0", 0))
+        for _ in range(count):
+            data = draw(chance, around)[1]
+            if 14 <= len(data) <= 1514:  # what a driver sends at all
+                out.send(data)
+            time.sleep(0.0003)
         out.close()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from strictarp.kube.custom import SERVICEL2STATUSES, ServiceL2Status
-from strictarp.speaker import l2status, statuses
+from strictarp.speaker import l2status, persisting
 from strictarp.speaker.candidates import evaluate
 from strictarp.speaker.statuses import Statuses
 from support.api import Api, running_api
@@ -108,7 +108,7 @@ async def test_what_an_earlier_life_or_another_speaker_left_goes(tmp_path: Path)
 async def test_a_write_that_fails_is_counted_and_done_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(statuses, "RETRY", 0.05)
+    monkeypatch.setattr(persisting, "RETRY", 0.05)
     async with running_api(tmp_path) as api, nodes(api, "node1") as (one,):
         await one.statuses.settled()
         await api.fault(kind="status", path="/apis/metallb.io/", count=3)
@@ -120,7 +120,7 @@ async def test_a_write_that_fails_is_counted_and_done_later(
 async def test_an_object_that_somebody_deleted_amid_a_change_is_made_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(statuses, "RETRY", 0.05)
+    monkeypatch.setattr(persisting, "RETRY", 0.05)
     async with running_api(tmp_path) as api, nodes(api, "node1") as (one,):
         await one.shows(web=())
         await api.client.delete(SERVICEL2STATUSES, l2status.object_name(WEB, "node1"), NS)

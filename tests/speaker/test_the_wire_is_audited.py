@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from strictarp.speaker.actions import Kind
 from strictarp.speaker.events import DrainRequested
+from strictarp.speaker.latency import Latency
 from strictarp.speaker.settings import MS, SECOND
 from support.speakers import SETTINGS, VIP, VIP6, Table, address
 
@@ -97,3 +99,40 @@ def test_zero_audits_nothing() -> None:
     table = Table(vips=(VIP,), settings=msgspec.structs.replace(SETTINGS, audit=0)).settled()
     table.after(2 * PERIOD)
     assert counts(table, VIP) == {}
+
+
+def test_how_long_nobody_answered_is_measured_by_the_runner_up() -> None:
+    table = settled(vips=(VIP,))
+    first, second, _ = table.first()
+    owner, watcher = table.machines[first], table.machines[second]
+    owner._core.owned.clear()  # it says hello, lists the IP, and answers nobody
+    table.after(2 * PERIOD)
+    assert watcher.answerers == {VIP: 0}
+    before = watcher.unanswered[VIP]
+    assert PERIOD // 2 < before <= 2 * PERIOD
+    table.after(SECOND)
+    since = watcher.unanswered[VIP] - before
+    assert abs(since - SECOND) <= 2 * SETTINGS.hello, "the present outage counts"
+    owner._core.owned[VIP] = owner._core.by_address[VIP]
+    table.after(2 * SECOND)
+    assert watcher.answerers == {VIP: 1}
+    over = watcher.unanswered[VIP]
+    assert before + SECOND <= over <= before + 2 * SECOND, "it was asked for again and again"
+    table.after(2 * PERIOD)
+    assert watcher.unanswered == {VIP: over}
+    assert len(table.reported(Kind.NOBODY_ANSWERS, second)) == 1
+    assert owner.unanswered == {}
+
+
+@pytest.mark.parametrize(
+    ("micros", "bucket"), [(-5, 0), (0, 0), (50, 0), (51, 1), (1_000_000, 11), (10**7, 12)]
+)
+def test_answer_times_fall_into_buckets(micros: int, bucket: int) -> None:
+    latency = Latency()
+    latency.add(micros)
+    assert latency.counts.index(1) == bucket
+    assert latency.total == max(0, micros)
+    bounds = latency.buckets()
+    assert bounds[0][0] == "5e-05"
+    assert bounds[-1] == ("+Inf", 1.0)
+    assert [count for _, count in bounds] == [0.0] * bucket + [1.0] * (13 - bucket)

@@ -21,6 +21,7 @@ from strictarp.proxy import nftables
 from strictarp.proxy.addresses import show
 from strictarp.proxy.config import Config
 from strictarp.proxy.daemon import Options, Proxy
+from strictarp.proxy.host import Ensure
 from strictarp.proxy.kernel import LinuxKernel
 from strictarp.proxy.process import follow_configuration
 from strictarp.proxy.settings import Settings
@@ -50,9 +51,14 @@ class Node:
         self.following: asyncio.Task[Options] | None = None
 
     async def start(
-        self, config: Config | None = None, *, text: str = "", open_forward: bool = False
+        self,
+        config: Config | None = None,
+        *,
+        text: str = "",
+        open_forward: bool = False,
+        ensure: Ensure = ensure,
     ) -> None:
-        """Start the daemon. `text`: configuration to follow in a file."""
+        """Start the daemon. `text`: configuration to follow in a file. `ensure`: writes sysctls."""
         self._kernel = LinuxKernel(nftables.change_elements, generic=self.ipvs, device_kind="bridge")
         settings = Settings(full_look=3600.0, open_forward=open_forward)
         guard = GuardSettings(state=self.folder / "lib", owner=PROXY)
@@ -84,6 +90,20 @@ class Node:
         """Reason → message of all Events."""
         listed = await self.client.list(EVENTS, "")
         return {event.reason or "": event.message or "" for event in listed.items}
+
+    async def told(self, reason: str) -> None:
+        """Wait until an Event with this reason is there."""
+        for _ in range(300):
+            if reason in await self.events():
+                return
+            await asyncio.sleep(0.02)
+        raise AssertionError(f"no Event {reason}")
+
+    async def ended(self) -> None:
+        """Wait for the daemon to end by itself. Raises what it ended with."""
+        assert self._task is not None
+        async with asyncio.timeout(10):
+            await asyncio.shield(self._task)
 
     async def stop(self) -> None:
         if self.following is not None:

@@ -37,6 +37,12 @@ class Child:
             sys.stderr.flush()
             os._exit(code)
 
+    def wait(self) -> int:
+        """Wait until it ends by itself; its exit code, negative for a signal."""
+        _, status = os.waitpid(self.pid, 0)
+        self.pid = 0
+        return os.waitstatus_to_exitcode(status)
+
     def kill(self, number: int = signal.SIGKILL) -> int:
         """End it with a signal; its exit code, negative for a signal."""
         if self.pid <= 0:

@@ -178,6 +178,11 @@ class ModelKernel:
         self.tracked = [flow for flow in self.tracked if flow not in flows]
         return len(flows)
 
+    async def with_open_connections(self, addresses: Collection[bytes]) -> frozenset[bytes]:
+        return frozenset(key[1] for (key, _), count in self.connections.items() if count).intersection(
+            addresses
+        )
+
     async def load_rules(self, text: str) -> None:
         if self.rules_fail:
             raise KernelRefused("nft refused")

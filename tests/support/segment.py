@@ -43,6 +43,19 @@ class Segment(msgspec.Struct, frozen=True):
         """192.0.2.1N for host N, counted from 1."""
         return f"192.0.2.{11 + list(self.hosts).index(name)}"
 
+    def address6(self, name: str) -> str:
+        """2001:db8::1N for host N, counted from 1, once `add_ipv6` was called."""
+        return f"2001:db8::{11 + list(self.hosts).index(name)}"
+
+
+def add_ipv6(segment: Segment) -> None:
+    """Give each host an IPv6 address too, at once: without DAD its link-local one can ask for others too."""
+    for name, space in segment.hosts.items():
+        links = ("all", "lo", "eth0")
+        write_sysctls(space, {f"net/ipv6/conf/{each}/accept_dad": 0 for each in links})
+        write_sysctls(space, {f"net/ipv6/conf/{each}/disable_ipv6": 0 for each in links})
+        namespaces.ip(space, f"addr add {segment.address6(name)}/64 dev eth0 nodad")
+
 
 def write_sysctls(space: Namespace, values: dict[str, int]) -> None:
     """Write /proc/sys values of a namespace; a key that this kernel lacks is an error."""

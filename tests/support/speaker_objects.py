@@ -35,11 +35,16 @@ def node(
     address: str = "",
     taints: Iterable[str] = (),
     unschedulable: bool = False,
+    drain: str = "",
     **conditions: str,
 ) -> Node:
     return msgspec.convert(
         {
-            "metadata": {"name": name, "labels": dict(labels or {})},
+            "metadata": {
+                "name": name,
+                "labels": dict(labels or {}),
+                "annotations": {"strictarp.io/drain": drain} if drain else {},
+            },
             "spec": {"unschedulable": unschedulable, "taints": [{"key": key} for key in taints]},
             "status": {
                 "addresses": [{"type": "InternalIP", "address": address}] if address else [],

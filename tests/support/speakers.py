@@ -15,7 +15,7 @@ from strictarp.arp import ndp_frames as ndp
 from strictarp.hello import frames, ids
 from strictarp.hello.auth import Keys
 from strictarp.hello.messages import Hello, Message
-from strictarp.speaker.actions import Action, Answer, Disowned, Kind, Owning, Report, Send
+from strictarp.speaker.actions import Action, Answer, Disowned, Kind, Owning, Report, Send, Taken
 from strictarp.speaker.election import order
 from strictarp.speaker.events import (
     Event,
@@ -78,6 +78,8 @@ class Table:
         self.queues: dict[str, list[bytes]] = {}
         self.reports: list[tuple[int, str, Report]] = []
         self.said: list[tuple[int, str, Message]] = []
+        self.taken: list[tuple[int, str, Taken]] = []
+        """Addresses that were found taken: when, and by whom."""
         self.answers: list[tuple[int, str, bytes]] = []
         self.sent: list[bytes] = []
         self.cut: set[tuple[str, str]] = set()
@@ -110,10 +112,18 @@ class Table:
         if view is not None:
             self.feed(name, ViewChanged(view))
 
-    def show(self, *names: str, scores: Mapping[str, int] | None = None, eligible: bool = True) -> None:
+    def show(
+        self,
+        *names: str,
+        scores: Mapping[str, int] | None = None,
+        eligible: bool = True,
+        wish: str = "",
+        drained: Iterable[str] = (),
+    ) -> None:
         """Tell these nodes, or all, that all machines are candidates. scores: of some of them."""
         for name in names or self.machines:
-            self.feed(name, ViewChanged(self.view(name, scores=scores, eligible=eligible)))
+            view = self.view(name, scores=scores, eligible=eligible, wish=wish, drained=drained)
+            self.feed(name, ViewChanged(view))
 
     def view(
         self,
@@ -122,6 +132,8 @@ class Table:
         scores: Mapping[str, int] | None = None,
         eligible: bool = True,
         members: Iterable[str] | None = None,
+        wish: str = "",
+        drained: Iterable[str] = (),
     ) -> View:
         """What `show` tells one node."""
         known = list(members if members is not None else self.machines)
@@ -131,9 +143,12 @@ class Table:
         vips = {
             vip: Vip(
                 vip,
-                order(every, str(ipaddress.ip_address(self.beside.get(vip, vip)))),
+                order(
+                    every, str(ipaddress.ip_address(self.beside.get(vip, vip))), drained=frozenset(drained)
+                ),
                 name in every,
                 self.beside.get(vip, b""),
+                wish=wish,
             )
             for vip in self.vips
         }
@@ -234,6 +249,8 @@ class Table:
                     self.owned[name].discard(vip)
                 case Report():
                     self.reports.append((self.now, name, action))
+                case Taken():
+                    self.taken.append((self.now, name, action))
                 case _:
                     pass
         due = machine.next_deadline()

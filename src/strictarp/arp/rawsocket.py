@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import errno
+import fcntl
 import socket
 import struct
+import time
 from collections.abc import Callable
 
 from strictarp.arp import bpf
@@ -24,6 +26,9 @@ _PACKET_ADD_MEMBERSHIP, _PACKET_STATISTICS, _PACKET_IGNORE_OUTGOING = 1, 6, 23
 _PACKET_MR_MULTICAST, _PACKET_MR_ALLMULTI = 0, 2
 _RECEIVE_BUFFER = 2 << 20
 _LARGEST_FRAME = 2048
+_SIOCGSTAMPNS = 0x8907
+_TIMESPEC = struct.Struct("@ll")
+_NO_TIME = bytes(_TIMESPEC.size)
 _GONE = (errno.ENETDOWN, errno.ENODEV, errno.ENXIO)
 
 
@@ -123,6 +128,19 @@ class RawSocket:
                 raise
             self.received += 1
             return frame
+
+    def age(self) -> int:
+        """Nanoseconds since the kernel received the frame that `receive` returned last; 0 where it does not
+        tell.
+
+        By the wall clock: a clock that is set meanwhile makes it wrong, also negative. The first call
+        switches the stamps on.
+        """
+        try:
+            seconds, nanos = map(int, _TIMESPEC.unpack(fcntl.ioctl(self._socket, _SIOCGSTAMPNS, _NO_TIME)))
+        except OSError:
+            return 0  # ENOENT: it came before the stamps were switched on
+        return time.time_ns() - seconds * 1_000_000_000 - nanos
 
     def discard(self) -> int:
         """Throw away all frames that wait, e.g. after a freeze; returns how many."""

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from strictarp.cli.options import objects_option
+
 if TYPE_CHECKING:
     from strictarp.controller.configuring import Rules
 
@@ -116,15 +118,7 @@ def command(  # noqa: PLR0913 - its options
 
 
 @command.command(name="plan")
-@click.option(
-    "--objects",
-    "paths",
-    multiple=True,
-    required=True,
-    type=click.Path(path_type=Path),
-    metavar="FILE|DIR",
-    help="Services, IPAddressPools, Namespaces, Nodes (YAML or JSON); may be repeated.",
-)
+@objects_option("Services, IPAddressPools, Namespaces, Nodes")
 @_deciding
 @click.option(
     "--ignore-exclude-lb",

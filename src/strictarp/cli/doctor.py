@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from strictarp.cli.options import access_options
 from strictarp.cli.output import STDOUT, json_option, write_json
 from strictarp.errors import UserError
 
@@ -24,6 +25,7 @@ class Wishes(msgspec.Struct, frozen=True):
     """What the options say about where to look."""
 
     kubeconfig: str | None
+    context: str | None
     reports: tuple[Path, ...]
     this_node: bool
     apply: bool
@@ -49,13 +51,7 @@ def _where_to_look(function: Callable[..., int]) -> Callable[..., int]:
 
 
 _OPTIONS = (
-    click.option(
-        "--kubeconfig",
-        envvar="KUBECONFIG",
-        default=None,
-        metavar="FILE",
-        help="Without it, and without KUBECONFIG: the service account of the pod.",
-    ),
+    access_options,
     click.option(
         "--node-reports",
         "reports",
@@ -142,13 +138,15 @@ def _check_usage(wishes: Wishes, *, markdown: bool) -> None:
 def _order(codes: tuple[str, ...], wishes: Wishes) -> Order:
     from strictarp.doctor import session
     from strictarp.doctor.registry import chosen
+    from strictarp.kube.access import Access
 
+    access = Access(wishes.kubeconfig, wishes.context)
     nodes_only = (wishes.this_node or bool(wishes.reports)) and not wishes.apply and not wishes.wire
     return session.Order(
         chosen(codes),
         named=bool(codes),
-        cluster=not nodes_only or session.in_reach(wishes.kubeconfig, os.environ),
-        kubeconfig=wishes.kubeconfig,
+        cluster=not nodes_only or access.in_reach(os.environ),
+        access=access,
         reports=wishes.reports,
         this_node=wishes.this_node,
         image=wishes.image if wishes.apply else "",

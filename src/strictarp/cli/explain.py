@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from strictarp.cli.facts import host_from
+from strictarp.cli.options import facts_option
 from strictarp.cli.output import json_option, read_text, write_json
 
 
@@ -24,13 +25,7 @@ class _Address(click.ParamType[int]):
 
 
 @click.command(name="explain")
-@click.option(
-    "--host",
-    "facts_file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FACTS",
-    help="Facts of a host, from `strictarp facts --json FACTS`. Without it: this very host.",
-)
+@facts_option
 @click.option("--in", "interface", metavar="IFACE", help="The interface that the request arrives on.")
 @click.option("--ip", type=_Address(), metavar="IP", help="The address that is asked for.")
 @click.option(

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from strictarp.arp.switching import Scope
+from strictarp.cli.options import ListenAddress, scope_option
 from strictarp.cli.output import json_option, write_json
 from strictarp.guard.report import Report, text
 from strictarp.guard.settings import Settings
@@ -16,24 +17,8 @@ EXIT_NOT_IN_FORCE = 2
 EXIT_NO_JOURNAL = 3
 
 
-def _address(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str | None, int] | None:
-    """HOST:PORT or :PORT."""
-    if value is None:
-        return None
-    host, colon, port = value.rpartition(":")
-    if not colon or not port.isdigit() or not 0 < int(port) < 65536:
-        raise click.BadParameter(f"{value!r} is not HOST:PORT or :PORT")
-    return host.strip("[]") or None, int(port)
-
-
 @click.command(name="guard")
-@click.option(
-    "--scope",
-    type=click.Choice([scope.value for scope in Scope]),
-    default=Scope.ALL.value,
-    show_default=True,
-    help="Every interface, the uplinks alone, or nothing but the Service IPs (by nftables).",
-)
+@scope_option("--scope", "Every interface, the uplinks alone, or nothing but the Service IPs (by nftables).")
 @click.option(
     "--uplink", "uplinks", multiple=True, metavar="IFACE", help="Guard these instead of those that are found."
 )
@@ -50,7 +35,7 @@ def _address(_: click.Context, __: click.Parameter, value: str | None) -> tuple[
 @click.option(
     "--metrics-bind-address",
     "metrics",
-    callback=_address,
+    type=ListenAddress(),
     metavar="[HOST]:PORT",
     help="Serve /metrics, /healthz and /strictarp there.",
 )

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from strictarp.cli import lab_inside
 from strictarp.cli.output import json_option, write_json
 from strictarp.errors import UserError
 
@@ -48,12 +48,28 @@ def _isolation(function: F) -> F:
 
 def _intervals(function: F) -> F:
     for flag, text in (
+        ("--season-ms", "How long a node must be there to be as good as the others."),
         ("--late-ms", "How late a claim's end may be noticed."),
         ("--claim-ms", "How long a claim asks the wire."),
         ("--hello-ms", "Interval of the speakers' hellos."),
     ):
         function = click.option(flag, type=click.IntRange(1, 60_000), default=None, help=text)(function)
     return function
+
+
+def _size(default_nodes: int) -> Callable[[F], F]:
+    def add(function: F) -> F:
+        proxy = click.option(
+            "--proxy",
+            type=click.Choice(["strictarp", "none"]),
+            default="strictarp",
+            show_default=True,
+            help="none: VIPs on a stand-in device and an HTTP server on each node; runs on any kernel.",
+        )
+        nodes = click.option("--nodes", type=click.IntRange(1, 9), default=default_nodes, show_default=True)
+        return nodes(proxy(function))
+
+    return add
 
 
 @contextmanager
@@ -101,6 +117,48 @@ def _start(
     return launch, remote
 
 
+def _call_on_own_lab(
+    operation: str,
+    params: dict[str, Any],
+    *,
+    on_event: Callable[[dict[str, Any]], str],
+    keep: bool,
+    isolation: str,
+    nodes: int,
+    proxy: str,
+    intervals: dict[str, int | None],
+) -> object:
+    """Start a lab, have it do something, and end it; returns the result.
+
+    The lab's folder stays when the result is not `ok`, or with `keep`.
+    """
+    from strictarp.lab import host
+
+    result: object = None
+    with _progress() as progress:
+        launch, remote = _start(
+            ephemeral=True,
+            isolation=isolation,
+            nodes=nodes,
+            proxy=proxy,
+            intervals=intervals,
+            progress=progress,
+        )
+        try:
+            for reply in remote.call(operation, **params):
+                if reply.progress:
+                    progress(reply.progress)
+                if reply.event is not None:
+                    progress(on_event(reply.event))
+                result = reply.result
+        finally:
+            remote.close()
+            host.stop(launch)
+            if not keep and isinstance(result, dict) and result.get("ok"):
+                host.clean_up()
+    return result
+
+
 @command.command()
 @_isolation
 @_intervals
@@ -124,37 +182,96 @@ def demo(isolation: str, keep: bool, json_target: str | None, **intervals: int |
     from strictarp.lab.report import Report
 
     began = time.monotonic()
-    result: object = None
-    with _progress() as progress:
-        launch, remote = _start(
-            ephemeral=True,
-            isolation=isolation,
-            nodes=3,
-            proxy="strictarp",
-            intervals=intervals,
-            progress=progress,
-        )
-        failed = True
-        try:
-            for reply in remote.call("demo"):
-                if reply.progress:
-                    progress(reply.progress)
-                if reply.event is not None:
-                    progress(lab_table.step_line(reply.event))
-                result = reply.result
-            failed = not (isinstance(result, dict) and result.get("ok"))
-        finally:
-            remote.close()
-            host.stop(launch)
-            if not (keep or failed):
-                host.clean_up()
+    result = _call_on_own_lab(
+        "demo",
+        {},
+        on_event=lab_table.step_line,
+        keep=keep,
+        isolation=isolation,
+        nodes=3,
+        proxy="strictarp",
+        intervals=intervals,
+    )
     report = msgspec.convert(result, Report)
     report = msgspec.structs.replace(report, seconds=round(time.monotonic() - began, 1))
     if json_target != "-":
         lab_table.print_report(report)
     if json_target is not None:
         write_json(json_target, report)
-    if failed:
+    if not report.ok:
+        click.echo(f"not every expectation held; the logs are in {host.state_folder()}/logs", err=True)
+    return 0 if report.ok else 1
+
+
+@command.command()
+@click.argument("scenarios", nargs=-1, metavar="SCENARIO…")
+@click.option("--list", "listing", is_flag=True, help="Print the shipped scenarios and end.")
+@click.option("--times", type=click.IntRange(1, 1000), default=1, show_default=True, help="Repetitions.")
+@_isolation
+@_intervals
+@_size(default_nodes=5)
+@click.option("--keep", is_flag=True, help="Leave the lab's folder with its logs behind.")
+@json_option
+def run(
+    scenarios: tuple[str, ...],
+    times: int,
+    isolation: str,
+    *,
+    nodes: int,
+    proxy: str,
+    listing: bool,
+    keep: bool,
+    json_target: str | None,
+    **intervals: int | None,
+) -> int:
+    """Play scenarios on a lab of their own, and judge what the wire showed.
+
+    A SCENARIO is the name of a shipped one or the path of a .yaml file; `docs/lab.md` has the format. All of
+    them run on one lab, which heals between the repetitions.
+
+    \b
+    Examples:
+      strictarp lab run --list
+      strictarp lab run power-off sigstop --times 20 --proxy none
+      strictarp lab run ./my-switch-dies.yaml --json result.json
+
+    Exit status 0 if every expectation held, 1 if not.
+    """
+    from strictarp.cli import lab_table
+    from strictarp.lab import host
+    from strictarp.lab import scenarios as library
+    from strictarp.lab.judging import RunReport
+    from strictarp.lab.scenario import check_lab, to_builtins
+
+    if listing:
+        lab_table.print_scenarios(library.shipped().values())
+        return 0
+    if not scenarios:
+        raise click.UsageError("name a SCENARIO; see `strictarp lab run --list`.")
+    found = [library.find(name) for name in scenarios]
+    for each in found:
+        check_lab(each, nodes, proxy)
+    documents = {each.name: to_builtins(each) for each in found}
+    if len(documents) < len(found):
+        raise UserError("two of the scenarios have the same name; rename a file")
+    result = _call_on_own_lab(
+        "run",
+        {"scenarios": documents, "times": times},
+        on_event=lab_table.result_line,
+        keep=keep,
+        isolation=isolation,
+        nodes=nodes,
+        proxy=proxy,
+        intervals=intervals,
+    )
+    import msgspec
+
+    report = msgspec.convert(result, RunReport)
+    if json_target != "-":
+        lab_table.print_run(report)
+    if json_target is not None:
+        write_json(json_target, report)
+    if not report.ok:
         click.echo(f"not every expectation held; the logs are in {host.state_folder()}/logs", err=True)
     return 0 if report.ok else 1
 
@@ -162,14 +279,7 @@ def demo(isolation: str, keep: bool, json_target: str | None, **intervals: int |
 @command.command()
 @_isolation
 @_intervals
-@click.option("--nodes", type=click.IntRange(1, 9), default=3, show_default=True)
-@click.option(
-    "--proxy",
-    type=click.Choice(["strictarp", "none"]),
-    default="strictarp",
-    show_default=True,
-    help="none: VIPs on a stand-in device and an HTTP server on each node; runs on any kernel.",
-)
+@_size(default_nodes=3)
 def up(isolation: str, nodes: int, proxy: str, **intervals: int | None) -> None:
     """Start a cluster to play with.
 
@@ -312,88 +422,5 @@ def down() -> None:
     host.clean_up()
 
 
-# --- what runs inside the lab ------------------------------------------------------------------------------
-
-
-@command.command(hidden=True)
-@click.argument("options", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-def supervise(options: Path) -> int:
-    """The lab's first process."""
-    import msgspec
-
-    from strictarp.cli.main import main
-    from strictarp.lab import preload, supervisor
-
-    preload.load()
-    return supervisor.run(msgspec.json.decode(options.read_bytes(), type=supervisor.Options), main)
-
-
-@command.command(hidden=True)
-@click.option("--listen", required=True)
-@click.option("--data", required=True, type=click.Path(path_type=Path))
-@click.option("--service-cidr", required=True)
-def apiserver(listen: str, data: Path, service_cidr: str) -> int:
-    """The embedded API server."""
-    from strictarp.lab.apiserver import server
-
-    code: int = server.run(listen, data, service_cidr=service_cidr)
-    return code
-
-
-@command.command(hidden=True)
-@click.option("--name", required=True)
-@click.option("--port", required=True, type=int)
-def backend(name: str, port: int) -> int:
-    """An HTTP backend."""
-    from strictarp.lab import backend as module
-
-    return module.run(name, port)
-
-
-@command.command(hidden=True)
-@click.option("--address", required=True)
-@click.option("--port", default=80, type=int)
-@click.option("--out", required=True, type=click.Path(path_type=Path))
-@click.option("--interval-ms", required=True, type=int)
-@click.option("--limit-ms", required=True, type=int)
-@click.option("--count", required=True, type=int)
-def stream(address: str, port: int, out: Path, interval_ms: int, limit_ms: int, count: int) -> int:
-    """A stream of HTTP requests."""
-    from strictarp.lab import stream as module
-
-    return module.run((address, port), out, interval=interval_ms / 1000, limit=limit_ms / 1000, count=count)
-
-
-@command.command(hidden=True)
-@click.option("--vip", required=True)
-@click.option("--out", required=True, type=click.Path(path_type=Path))
-@click.option("--interval-ms", required=True, type=int)
-def witness(vip: str, out: Path, interval_ms: int) -> int:
-    """The listener on the segment."""
-    from strictarp.lab import witness as module
-
-    return module.run(vip, out, interval=interval_ms / 1000)
-
-
-@command.command(hidden=True)
-@click.option("--address", required=True)
-@click.option("--times", required=True, type=int)
-@click.option("--wait-ms", required=True, type=int)
-def resolve(address: str, times: int, wait_ms: int) -> None:
-    """Resolve an address again and again."""
-    from strictarp.lab import resolver
-
-    write_json("-", resolver.resolve(address, "eth0", times=times, wait=wait_ms / 1000))
-
-
-@command.command(name="speak-as", hidden=True)
-@click.option("--source", required=True)
-@click.option("--target", required=True)
-def speak_as(source: str, target: str) -> None:
-    """Send a packet from an address."""
-    from strictarp.lab import resolver
-
-    try:
-        resolver.speak_as(source, target, "eth0")
-    except OSError as error:
-        raise UserError(f"cannot send as {source}: {error.strerror}") from error
+for _each in lab_inside.COMMANDS:
+    command.add_command(_each)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from strictarp.lab.judging import RunReport
 from strictarp.lab.report import Report
+from strictarp.lab.scenario import Scenario
 
 
 def _mark(ok: bool) -> str:
@@ -36,6 +39,47 @@ def print_report(report: Report) -> None:
         f"kernel {report.kernel}, isolation {report.isolation}, {settings}; {report.seconds:.0f} s",
         highlight=False,
     )
+
+
+def print_scenarios(scenarios: Iterable[Scenario]) -> None:
+    """What is shipped, a line each."""
+    table = Table(box=None, show_header=False)
+    for each in scenarios:
+        table.add_row(each.name, each.title)
+    Console().print(table)
+
+
+def result_line(result: dict[str, Any]) -> str:
+    """One line on a scenario that has just ended."""
+    figures = ", ".join(f"{each['figure']} {_number(each['worst'])}" for each in result["measures"])
+    return f"{_mark(result['holds'])} {result['scenario']}, {result['times']} times, worst: {figures}"
+
+
+def print_run(report: RunReport) -> None:
+    """Each expectation of each scenario: worst and median against the bound."""
+    console = Console()
+    table = Table("", "scenario", "times", "figure")
+    for column in ("median", "worst", "bound"):
+        table.add_column(column, justify="right")
+    for result in report.scenarios:
+        for number, each in enumerate(result.measures):
+            names = (result.scenario, str(result.times)) if number == 0 else ("", "")
+            bound = _number(each.bound)
+            if each.median_bound is not None:
+                bound = f"{bound}, median {_number(each.median_bound)}"
+            table.add_row(
+                _mark(each.holds), *names, each.figure, _number(each.median), _number(each.worst), bound
+            )
+    console.print(table)
+    for result in report.scenarios:
+        for problem in result.problems:
+            console.print(f"{_mark(ok=False)} {result.scenario}: {problem}", highlight=False)
+    settings = ", ".join(f"{name} {value}" for name, value in report.settings.items())
+    console.print(f"kernel {report.kernel}, isolation {report.isolation}, {settings}", highlight=False)
+
+
+def _number(value: float | None) -> str:
+    return "never" if value is None else f"{value:g}" if value < 100 else f"{value:.0f}"
 
 
 def print_status(status: dict[str, Any]) -> None:

@@ -19,18 +19,23 @@ EX_USAGE = 64
 EX_INTERRUPTED = 130
 
 COMMANDS = {
+    "completion": "what a shell needs to complete commands and names",
     "controller": "give Services their addresses from pools",
     "disable": "switch strictARP off in a cluster",
     "doctor": "what is wrong with a cluster's Layer 2, and what mends it",
+    "drain": "hand over all that a node answers for, and keep it free",
     "enable": "switch strictARP on in a cluster, and verify it",
     "explain": "why a host's kernel answers an ARP request, or not",
     "facts": "what decides about ARP on this node, as JSON",
     "guard": "keep strictARP in force on this node, and put back what was there",
     "lab": "a cluster on this machine, and the scenarios that prove it",
+    "move": "hand a Service's addresses over to a node",
     "node-report": "what this node shows to root, for doctor",
     "preflight": "what strictARP would break on this node, before it is switched on",
     "probe": "ask on the wire who answers for an address",
     "proxy": "program IPVS for the Services of a cluster (a node's daemon)",
+    "rebalance": "even the addresses out over the nodes",
+    "undrain": "a drained node may answer again",
     "watch": "keep asking who answers for addresses, and listen",
     "speaker": "answer ARP for the addresses this node owns (a node's daemon)",
 }

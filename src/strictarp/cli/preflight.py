@@ -9,6 +9,7 @@ import click
 from strictarp.arp.losses import Asked
 from strictarp.arp.switching import Scope
 from strictarp.cli.facts import host_from
+from strictarp.cli.options import facts_option, scope_option
 from strictarp.cli.output import json_option, write_json
 from strictarp.errors import UserError
 
@@ -17,13 +18,7 @@ EXIT_CANNOT_LOOK = 3
 
 
 @click.command(name="preflight")
-@click.option(
-    "--scope",
-    type=click.Choice([scope.value for scope in Scope]),
-    default=Scope.ALL.value,
-    show_default=True,
-    help="Every interface, the uplinks alone, or nothing but the Service IPs (by nftables).",
-)
+@scope_option("--scope", "Every interface, the uplinks alone, or nothing but the Service IPs (by nftables).")
 @click.option(
     "--uplink",
     "uplinks",
@@ -40,13 +35,7 @@ EXIT_CANNOT_LOOK = 3
     metavar="S",
     help="Listen for S seconds to what is really asked for (root).",
 )
-@click.option(
-    "--host",
-    "facts_file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FACTS",
-    help="Facts of a host, from `strictarp facts --json FACTS`. Without it: this very host.",
-)
+@facts_option
 @json_option
 def command(
     scope: str, uplinks: tuple[str, ...], seconds: float, facts_file: Path | None, json_target: str | None

@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from strictarp.arp.switching import Scope
+from strictarp.cli.options import scope_option
 from strictarp.errors import UserError
 from strictarp.guard.settings import PROXY
 from strictarp.guard.settings import Settings as GuardSettings
@@ -21,6 +22,19 @@ from strictarp.proxy.settings import Settings
 _FILE = click.Path(path_type=Path)
 _CONFIG = click.option("--config", "config_file", type=_FILE, help="KubeProxyConfiguration (YAML or JSON).")
 _SETTINGS = click.option("--settings", "settings_file", type=_FILE, help="ProxySettings of strictarp.")
+
+_SCOPE = scope_option(
+    "--strictarp-scope",
+    "Where ipvs.strictARP holds: everywhere, on uplinks alone, or by nftables for Service IPs alone.",
+)
+_STATE = click.option(
+    "--strictarp-state",
+    "state",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=GuardSettings().state,
+    show_default=True,
+    help="Folder of the journal of former values, proxy.json.",
+)
 
 
 @click.group(invoke_without_command=True)
@@ -34,22 +48,8 @@ _SETTINGS = click.option("--settings", "settings_file", type=_FILE, help="ProxyS
     help="Write the configuration with all its defaults to FILE, and end.",
 )
 @click.option("--init-only", is_flag=True, help="Do what needs a writable /proc/sys, and end.")
-@click.option(
-    "--strictarp-scope",
-    "scope",
-    type=click.Choice([scope.value for scope in Scope]),
-    default=Scope.ALL.value,
-    show_default=True,
-    help="Where ipvs.strictARP holds: everywhere, on uplinks alone, or by nftables for Service IPs alone.",
-)
-@click.option(
-    "--strictarp-state",
-    "state",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=GuardSettings().state,
-    show_default=True,
-    help="Folder of the journal of former values, proxy.json.",
-)
+@_SCOPE
+@_STATE
 @click.option(
     "--cleanup", is_flag=True, help="Remove what was programmed, and end. Sysctls stay, but for strictARP's."
 )
@@ -180,11 +180,15 @@ def plan_command(
     metavar="S",
     help="Seconds that a step may take; open connections are waited for so long.",
 )
+@_SCOPE
+@_STATE
 def migrate_command(
     config_file: Path | None,
     settings_file: Path | None,
     hostname_override: str | None,
     *,
+    scope: str,
+    state: Path,
     back: bool,
     dry_run: bool,
     wait: float,
@@ -192,7 +196,8 @@ def migrate_command(
     """Take this node over from kube-proxy in any mode, or give it back, keeping connections.
 
     Stop kube-proxy on the node first, not more: what it has programmed goes on working until it is replaced.
-    With --back the other way round: stop strictarp, start kube-proxy, then run this.
+    With --back the other way round: stop strictarp, start kube-proxy, then run this. Give --strictarp-scope
+    and --strictarp-state as the proxy that is to run here has them.
 
     \b
     Examples:
@@ -206,7 +211,7 @@ def migrate_command(
     config, settings = _load(text, config_file, settings_file)
     from strictarp.proxy import process
 
-    guard = GuardSettings(owner=PROXY)
+    guard = GuardSettings(Scope(scope), state=state, owner=PROXY)
     options = process.options(
         config, settings, hostname_override, config_file=config_file, text=text, guard=guard
     )

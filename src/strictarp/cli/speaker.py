@@ -6,12 +6,13 @@ import ipaddress
 import json
 import socket
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
+from strictarp.cli.judging import judging_options
+from strictarp.cli.options import objects_option
 from strictarp.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,36 +21,12 @@ if TYPE_CHECKING:
 _MILLISECONDS = click.IntRange(1, 60_000)
 
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def _judging(function: F) -> F:
-    """The options that decide who may announce, for the daemon and its plan alike."""
-    for option in (
-        click.option("--cordoned-last", is_flag=True, help="Cordoned nodes come after all others."),
-        click.option(
-            "--ignore-exclude-lb", is_flag=True, help="Announce from nodes excluded from load balancers too."
-        ),
-        click.option(
-            "--lb-class", default="", metavar="CLASS", help="Serve Services of this loadBalancerClass only."
-        ),
-        click.option(
-            "--namespace",
-            default="metallb-system",
-            show_default=True,
-            help="Where pools, Leases and the key are.",
-        ),
-    ):
-        function = option(function)
-    return function
-
-
 @click.group(invoke_without_command=True)
 @click.option(
     "--kubeconfig", default=None, metavar="FILE", help="Without it: the service account of the pod."
 )
 @click.option("--node-name", default=None, metavar="NODE", help="Name of this Node.  [default: host name]")
-@_judging
+@judging_options
 @click.option(
     "--hello-ms", type=_MILLISECONDS, default=100, show_default=True, help="Interval of the hellos."
 )
@@ -62,6 +39,13 @@ def _judging(function: F) -> F:
     default=20,
     show_default=True,
     help="How late the end of a claim may be noticed; later, it starts again.",
+)
+@click.option(
+    "--season-ms",
+    type=click.IntRange(1, 3_600_000),
+    default=30_000,
+    show_default=True,
+    help="How long a node has to be there without a gap before it is as good as the others.",
 )
 @click.option(
     "--refresh",
@@ -112,7 +96,7 @@ def command(
     return daemon.run(options)
 
 
-def _settings(hello_ms: int, claim_ms: int, late_ms: int, *, refresh: int) -> Settings:
+def _settings(hello_ms: int, claim_ms: int, late_ms: int, *, season_ms: int, refresh: int) -> Settings:
     """The protocol's settings; what depends on the time of a claim grows and shrinks with it."""
     from strictarp.speaker.settings import MS, SECOND, Settings
 
@@ -124,6 +108,7 @@ def _settings(hello_ms: int, claim_ms: int, late_ms: int, *, refresh: int) -> Se
             late=late_ms * MS,
             accept=claim * 6 // 10,
             offer=claim * 15 // 100,
+            season=season_ms * MS,
             refresh=refresh * SECOND,
         )
     except ValueError as error:
@@ -131,21 +116,13 @@ def _settings(hello_ms: int, claim_ms: int, late_ms: int, *, refresh: int) -> Se
 
 
 @command.command(name="plan")
-@click.option(
-    "--objects",
-    "paths",
-    multiple=True,
-    required=True,
-    type=click.Path(path_type=Path),
-    metavar="FILE|DIR",
-    help="Services, EndpointSlices, Nodes, pools and L2Advertisements (YAML or JSON); may be repeated.",
-)
+@objects_option("Services, EndpointSlices, Nodes, pools and L2Advertisements")
 @click.option("--alive", required=True, metavar="NODE,NODE…", help="The nodes with a living speaker.")
 @click.option("--self", "node", default=None, metavar="NODE", help="Say what this node would do, and why.")
 @click.option(
     "--owner", "owners", multiple=True, metavar="IP=NODE", help="Who owns an address now; may be repeated."
 )
-@_judging
+@judging_options
 def plan_command(
     paths: tuple[Path, ...],
     alive: str,

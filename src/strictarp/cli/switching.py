@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 import click
 
+from strictarp.cli.options import access_options
 from strictarp.cli.output import STDOUT, json_option, read_text, write_json
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class Options(TypedDict):
     """What `switch_options` adds."""
 
     kubeconfig: str | None
+    context: str | None
     dry_run: bool
     yes: bool
     configmap_anyway: bool
@@ -62,13 +64,7 @@ def switch_options(function: F) -> F:
         ),
         click.option("--yes", is_flag=True, help="Do not ask before changing anything."),
         click.option("--dry-run", is_flag=True, help="Show what would be changed, and change nothing."),
-        click.option(
-            "--kubeconfig",
-            envvar="KUBECONFIG",
-            default=None,
-            metavar="FILE",
-            help="Without it, and without KUBECONFIG: the service account of the pod.",
-        ),
+        access_options,
     ):
         function = option(function)
     return function
@@ -79,6 +75,7 @@ def switch(
 ) -> int:
     """Run the command and return its exit code."""
     from strictarp.cluster.switch import Order, run
+    from strictarp.kube.access import Access
 
     def confirm(ask: Ask) -> bool:
         _show(ask.view.outlook, ask.view.vips, ask.view.edit.diff)
@@ -88,7 +85,7 @@ def switch(
 
     order = Order(
         wanted,
-        kubeconfig=options["kubeconfig"],
+        access=Access(options["kubeconfig"], options["context"]),
         dry_run=options["dry_run"],
         timeout=options["timeout"],
         anyway=options["configmap_anyway"],

@@ -9,22 +9,9 @@ import click
 
 from strictarp.arp import probing
 from strictarp.arp.probing import Form
+from strictarp.cli.options import ListenAddress
 from strictarp.cli.wire_options import Where, addresses_of, facts_from, view_for, wire_options
 from strictarp.errors import UserError
-
-
-class _Listen(click.ParamType[tuple[str | None, int]]):
-    name = "address"
-
-    def convert(
-        self, value: str | tuple[str | None, int], param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str | None, int]:
-        if isinstance(value, tuple):
-            return value
-        host, colon, port = value.rpartition(":")
-        if not colon or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
-            self.fail(f"{value!r} is no address such as :9300 or 127.0.0.1:9300", param, ctx)
-        return host.strip("[]") or None, int(port)
 
 
 @click.command(name="watch")
@@ -46,7 +33,9 @@ class _Listen(click.ParamType[tuple[str | None, int]]):
 )
 @click.option("--for", "seconds", type=click.FloatRange(min=1.5), metavar="S", help="End after S seconds.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object a line for each event.")
-@click.option("--prometheus", type=_Listen(), metavar="[HOST]:PORT", help="Serve metrics there, at /metrics.")
+@click.option(
+    "--prometheus", type=ListenAddress(), metavar="[HOST]:PORT", help="Serve metrics there, at /metrics."
+)
 @click.option(
     "--html",
     "page",

@@ -20,6 +20,7 @@ from strictarp.arp import probing
 from strictarp.arp.probing import Form, Verdict
 from strictarp.cli.wire_options import Where
 from strictarp.errors import UserError
+from strictarp.kube.access import Access
 from strictarp.kube.errors import KubeError
 from strictarp.wire.asking import probe_many
 from strictarp.wire.cluster_reading import view_cluster
@@ -222,10 +223,10 @@ class Session:
             looks += 1
             self._write_page()
             order = self._order
-            if order.where.kubeconfig is None and order.where.ips:
+            if order.where.access is None and order.where.ips:
                 continue
             try:
-                self._view = await view_cluster(order.where.kubeconfig or os.environ.get("KUBECONFIG"))
+                self._view = await view_cluster(order.where.access or Access())
                 found = [each for each in self._view.vips if isinstance(each, IPv4Address)]
                 self._evidence = msgspec.structs.replace(
                     self._evidence, announcers=self._view.announcers, vips=frozenset(self._view.vips)

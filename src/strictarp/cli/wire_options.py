@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import os
 from collections.abc import Callable
 from ipaddress import AddressValueError, IPv4Address
 from pathlib import Path
@@ -16,8 +15,10 @@ import msgspec
 from strictarp.arp import probing
 from strictarp.arp.facts import Host
 from strictarp.arp.facts_text import host_of, parse_facts
+from strictarp.cli.options import access_options
 from strictarp.cli.output import read_text
 from strictarp.errors import UserError
+from strictarp.kube.access import Access
 
 if TYPE_CHECKING:
     from strictarp.wire.cluster_view import ClusterView
@@ -47,11 +48,11 @@ class AddressType(click.ParamType[IPv4Address]):
 
 
 class Where(msgspec.Struct, frozen=True):
-    """What these options say."""
+    """What these options say. access: the API to ask for names, None unless it is named."""
 
     ips: tuple[IPv4Address, ...]
     interface: str | None
-    kubeconfig: str | None
+    access: Access | None
     facts_files: tuple[str, ...]
 
 
@@ -64,10 +65,13 @@ def wire_options(function: Callable[..., int]) -> Callable[..., int]:
         ips: tuple[IPv4Address, ...],
         interface: str | None,
         kubeconfig: str | None,
+        context: str | None,
         facts_files: tuple[str, ...],
         **rest: object,
     ) -> int:
-        return function(where=Where(ips, interface, kubeconfig, facts_files), **rest)
+        named = kubeconfig is not None or context is not None
+        access = Access(kubeconfig, context) if named else None
+        return function(where=Where(ips, interface, access, facts_files), **rest)
 
     made: Callable[..., int] = command
     for option in (
@@ -78,11 +82,7 @@ def wire_options(function: Callable[..., int]) -> Callable[..., int]:
             metavar="[NODE=]FILE",
             help="What `strictarp facts --json FILE` wrote on a node; more than one may be given.",
         ),
-        click.option(
-            "--kubeconfig",
-            metavar="FILE",
-            help="Ask the API for the names of nodes and Services, and who announces.",
-        ),
+        access_options,
         click.option(
             "-i", "--interface", metavar="IFACE", help="Ask on this interface, not that of the route to IP."
         ),
@@ -110,19 +110,19 @@ def facts_from(where: Where) -> GivenFacts:
 
 
 def view_for(where: Where, *, whole_cluster: bool) -> ClusterView:
-    """What the API shows; without --kubeconfig nothing, unless all addresses of the cluster are wanted.
+    """What the API shows; nothing unless it is named or all addresses of the cluster are wanted.
 
     An API that does not answer ends the command only then: names are no more than a help. Raises UserError.
     """
     from strictarp.wire.cluster_view import ClusterView
 
-    if where.kubeconfig is None and not whole_cluster:
+    if where.access is None and not whole_cluster:
         return ClusterView()
     from strictarp.kube.errors import KubeError
     from strictarp.wire.cluster_reading import view_cluster
 
     try:
-        view = asyncio.run(view_cluster(where.kubeconfig or os.environ.get("KUBECONFIG")))
+        view = asyncio.run(view_cluster(where.access or Access()))
     except (KubeError, UserError) as error:
         if whole_cluster:
             raise UserError(f"cannot look at the cluster: {error}", probing.EXIT_CANNOT_LOOK) from error

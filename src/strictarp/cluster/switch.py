@@ -26,8 +26,9 @@ from strictarp.cluster.report import (
 from strictarp.cluster.shell import Switch, View, Wishes, cannot_look
 from strictarp.cluster.steps import Progress, changes_something
 from strictarp.errors import UserError
-from strictarp.kube import config as kubeconfig
+from strictarp.kube.access import Access, find
 from strictarp.kube.client import Client
+from strictarp.kube.config import ClientConfig
 from strictarp.kube.errors import KubeError
 from strictarp.kube.objects import NODES
 
@@ -40,7 +41,7 @@ class Order(msgspec.Struct, frozen=True):
     """
 
     wanted: bool
-    kubeconfig: str | None = None
+    access: Access = Access()
     dry_run: bool = False
     timeout: float = 300.0
     anyway: bool = False
@@ -67,7 +68,7 @@ def run(order: Order, *, tell: Tell, confirm: Confirm) -> Report:
     Ctrl-C in the middle is answered by a report that names the state.
     """
     kept: list[Progress] = []
-    client_config = kubeconfig.load(order.kubeconfig)
+    client_config = find(order.access)
     try:
         return asyncio.run(_run(order, client_config, tell, confirm, kept))
     except KeyboardInterrupt:
@@ -77,7 +78,7 @@ def run(order: Order, *, tell: Tell, confirm: Confirm) -> Report:
 
 
 async def _run(
-    order: Order, client_config: kubeconfig.ClientConfig, tell: Tell, confirm: Confirm, kept: list[Progress]
+    order: Order, client_config: ClientConfig, tell: Tell, confirm: Confirm, kept: list[Progress]
 ) -> Report:
     async with Client(client_config) as client:
         try:

@@ -38,9 +38,16 @@ def configure(
     namespaces: Iterable[Namespace],
     services: Iterable[Service],
     rules: Rules,
+    *,
+    unreadable: Iterable[str] = (),
 ) -> Configuration:
-    """Take the pools as they are now if they are sound; else those of `before` stay, all of them."""
+    """Take the pools as they are now if they are sound; else those of `before` stay, all of them.
+
+    `unreadable`: faults of pools that are not among `sources`, because they could not even be decoded. To do
+    without them would take away what was given from them.
+    """
     pools, faults = parse_pools(sources, namespaces)
+    faults = (*sorted(unreadable), *faults)
     if not faults and rules.refuse_edits:
         faults = losses(pools, services, rules.lb_class)
     return Configuration(before.pools if faults else pools, faults)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 
 import msgspec
 
@@ -20,6 +19,7 @@ from strictarp.controller.exposition import Figures, health_application, metrics
 from strictarp.controller.term import Term
 from strictarp.kube import config as kubeconfig
 from strictarp.kube.client import Client
+from strictarp.stopping import cancelled, stop_at_signals, until_stopped
 
 log = logging.getLogger(__name__)
 
@@ -41,19 +41,11 @@ def run(options: Options) -> int:
 
 
 async def _until_signal(options: Options, client_config: kubeconfig.ClientConfig) -> int:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop = stop_at_signals()
     async with Client(client_config) as client:
         work = asyncio.create_task(Controller(options, client).run())
-        waiting = asyncio.create_task(stop.wait())
-        await asyncio.wait({work, waiting}, return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
-        if work.done():
-            await work  # it never ends by itself but with an error
-        work.cancel()
-        await asyncio.wait({work})
+        await until_stopped(work, stop)
+        await cancelled(work)
     log.info("stopped")
     return 0
 

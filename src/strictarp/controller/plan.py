@@ -13,7 +13,7 @@ from strictarp.controller.configuring import Configuration, Rules, configure
 from strictarp.controller.guard import overlaps
 from strictarp.controller.pools import with_taken
 from strictarp.controller.reconcile import Book, Decision, refusal, settle, stand_still
-from strictarp.controller.requests import conflicts, ours
+from strictarp.controller.requests import conflicts, held_in, ours
 from strictarp.kube.custom import (
     ADDRESSCONFLICTS,
     IPADDRESSPOOLS,
@@ -51,9 +51,10 @@ def make_plan(
     found = list(objects)
     services = {each.key: each for each in of_type(found, Service)}
     sources = [each for each in of_type(found, IPAddressPool) if each.metadata.namespace == rules.namespace]
+    set_aside = tuple(unreadable)
     broken = sorted(
         str(each)
-        for each in unreadable
+        for each in set_aside
         if each.kind == IPADDRESSPOOLS.kind and each.namespace == rules.namespace
     )
     configuration = configure(Configuration(), sources, of_type(found, Namespace), services.values(), rules)
@@ -62,9 +63,11 @@ def make_plan(
     if errors or pools is None:
         _, decisions = stand_still(Book(), services, why=refusal(errors), lb_class=rules.lb_class)
     else:
-        taken = conflicts(
+        here = [
             each for each in of_type(found, AddressConflict) if each.metadata.namespace == rules.namespace
-        )
+        ]
+        unread = [each.document for each in set_aside if each.kind == SERVICES.kind]
+        taken = {*conflicts(here), *(ip for each in unread for ip in held_in(each))}
         book, decisions = settle(Book(), with_taken(pools, taken), services, lb_class=rules.lb_class)
         counters = {pool.name: pool.counters(book.state.runs) for pool in pools}
     mine = {key: decisions[key] for key in sorted(decisions) if ours(services[key], rules.lb_class)}

@@ -5,7 +5,9 @@ Annotations have MetalLB's names; `metallb.io/` wins over the old prefix when bo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import msgspec
 
@@ -137,6 +139,25 @@ def deprecated(service: Service) -> str:
     """The first annotation under the old prefix, empty without one."""
     old = PREFIXES[1].rstrip("/")
     return min((key for key in service.metadata.annotations or {} if key.startswith(old)), default="")
+
+
+def held(body: bytes) -> Iterator[Ip]:
+    """The addresses in the status of a Service that could not be decoded, as far as they can be made out."""
+    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        yield from held_in(msgspec.json.decode(body))
+
+
+def held_in(document: Mapping[str, Any]) -> Iterator[Ip]:
+    """The same of one that is read already, whatever it holds."""
+    try:
+        entries = document["status"]["loadBalancer"]["ingress"]
+        texts = [entry["ip"] for entry in entries if isinstance(entry, dict) and "ip" in entry]
+    except (LookupError, TypeError):
+        return
+    for text in texts:
+        if isinstance(text, str):
+            with contextlib.suppress(ValueError):
+                yield parse_ip(text)
 
 
 def conflicts(found: Iterable[AddressConflict]) -> Iterator[Ip]:

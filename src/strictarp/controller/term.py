@@ -15,13 +15,15 @@ from strictarp.controller.hello_key import keep_key
 from strictarp.controller.pools import with_taken
 from strictarp.controller.reconcile import Book, Decision, refusal, settle, stand_still
 from strictarp.controller.reporting import Reporting
-from strictarp.controller.requests import conflicts
+from strictarp.controller.requests import conflicts, held
 from strictarp.controller.writer import Writer
 from strictarp.kube.cache import Cache, Delta
 from strictarp.kube.client import Client
 from strictarp.kube.custom import ADDRESSCONFLICTS, IPADDRESSPOOLS, AddressConflict, IPAddressPool
 from strictarp.kube.errors import ApiError, KubeError
 from strictarp.kube.objects import NAMESPACES, NODES, SERVICES, Namespace, Node, Service
+from strictarp.kube.ranges import Ip
+from strictarp.kube.wire import Refused
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +56,16 @@ class Term:
         self._everything = True
         self._report_due = False
         self._wake = asyncio.Event()
-        self.services = Cache(client, SERVICES, on_delta=self._on_service, doubt_empty_start=True)
-        self.pools = Cache(client, IPADDRESSPOOLS, namespace=rules.namespace, on_delta=self._on_pool)
+        self.services = Cache(
+            client, SERVICES, on_delta=self._on_service, on_refused=self._on_refused, doubt_empty_start=True
+        )
+        self.pools = Cache(
+            client,
+            IPADDRESSPOOLS,
+            namespace=rules.namespace,
+            on_delta=self._on_pool,
+            on_refused=self._on_refused,
+        )
         self.namespaces = Cache(client, NAMESPACES, on_delta=self._on_namespace)
         self.nodes = Cache(client, NODES, on_delta=self._on_node)
         self.conflicts = Cache(
@@ -112,6 +122,11 @@ class Term:
         self._everything = True
         self._wake.set()
 
+    def _on_refused(self, _key: str, _reason: str) -> None:
+        """A pool or a Service cannot be decoded, or can again: see `_configure`, `_decide`."""
+        self._everything = True
+        self._wake.set()
+
     def _on_namespace(self, delta: Delta[Namespace]) -> None:
         old, new = (each.metadata.labels if each else None for each in (delta.old, delta.new))
         if old != new:
@@ -150,7 +165,8 @@ class Term:
     def _configure(self) -> None:
         """Take the pools as they are now, if they are sound; else what was good last stays in force."""
         before = self._configuration
-        if not self.pools.objects and before.pools is None:
+        unreadable = [f"IPAddressPool {_name(each)}: {each.told()}" for each in self.pools.refused.values()]
+        if not self.pools.objects and not unreadable and before.pools is None:
             # Nothing was ever in force: nobody loses anything.
             self._configuration, self._figures.stale, self._report_due = Configuration(), False, True
             return
@@ -160,6 +176,7 @@ class Term:
             self.namespaces.objects.values(),
             self._view.values(),
             self._rules,
+            unreadable=unreadable,
         )
         if now.faults and now.faults != before.faults:
             kept = "the last good ones stay in force" if now.pools is not None else "nothing is given out"
@@ -200,8 +217,17 @@ class Term:
                 self._book, self._view, why=refusal(faults), lb_class=lb_class, now=now
             )
             return decisions
-        pools = with_taken(pools, conflicts(self.conflicts.objects.values()))
+        pools = with_taken(pools, {*conflicts(self.conflicts.objects.values()), *self._held_unread()})
         self._book, decisions = settle(self._book, pools, self._view, changed, lb_class=lb_class, now=now)
         self._figures.book = self._book
         self.counting.want({pool.name: pool.counters(self._book.state.runs) for pool in pools})
         return decisions
+
+    def _held_unread(self) -> set[Ip]:
+        """Addresses of Services that could never be decoded: they are nobody else's."""
+        unread = (each for key, each in self.services.refused.items() if key not in self.services.objects)
+        return {ip for each in unread for ip in held(each.body)}
+
+
+def _name(refused: Refused) -> str:
+    return refused.key.rpartition("/")[2]

@@ -22,7 +22,7 @@ from strictarp.doctor.node.view import NodeView
 from strictarp.doctor.reports import read_reports
 from strictarp.doctor.wire_view import WireView
 from strictarp.errors import UserError
-from strictarp.kube import config
+from strictarp.kube.access import Access, find
 from strictarp.kube.client import Client
 
 Tell = Callable[[str], None]
@@ -32,14 +32,14 @@ class Order(msgspec.Struct, frozen=True):
     """What is wanted.
 
     named: the checks were named one by one, so what they need is asked for with them. cluster: whether the
-    API is to be asked; kubeconfig None: the service account of the pod. wire: None for where it can be done.
+    API is to be asked, and access: which one. wire: None for where it can be done.
     image: of the DaemonSet that reads the nodes, "" for none.
     """
 
     checks: tuple[Check, ...]
     named: bool = False
     cluster: bool = True
-    kubeconfig: str | None = None
+    access: Access = Access()
     reports: tuple[Path, ...] = ()
     this_node: bool = False
     image: str = ""
@@ -65,7 +65,7 @@ async def run(order: Order, tell: Tell) -> Diagnosis:
     view = None
     reports: dict[str, NodeView] = {}
     if order.cluster:
-        async with Client(config.load(order.kubeconfig)) as client:
+        async with Client(find(order.access)) as client:
             view, blind = await gather(client, tell)
             if view is not None and order.image:
                 reports |= await _from_daemonset(client, order, blind, tell)
@@ -146,14 +146,3 @@ async def _wire(
 def print_manifest(image: str, namespace: str) -> str:
     """The DaemonSet that reads the nodes, as YAML. Raises UserError."""
     return manifest.manifest(image, manifest.PREFIX + secrets.token_hex(3), namespace=namespace)
-
-
-def in_reach(kubeconfig: str | None, environ: Mapping[str, str]) -> bool:
-    """Whether an API is named or we are in a pod, so that there is one to ask."""
-    if kubeconfig is not None:
-        return True
-    try:
-        config.in_cluster(environ, config.SERVICE_ACCOUNT)
-    except UserError:
-        return False
-    return True

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import time
 from collections.abc import Iterator
 
@@ -25,6 +24,7 @@ from strictarp.guard.looking import TROUBLES
 from strictarp.guard.report import Report, report
 from strictarp.guard.settings import Settings
 from strictarp.guard.telling import Teller
+from strictarp.stopping import stop_at_signals
 from strictarp.sysctl.effective import Verdict
 
 log = logging.getLogger(__name__)
@@ -111,9 +111,7 @@ class _Numbers:
 
 
 async def _run(settings: Settings, metrics: tuple[str | None, int] | None) -> int:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = stop_at_signals()
     guardian = Guardian(settings, Teller(settings.host_root, log.warning))
     try:
         await guardian.start()

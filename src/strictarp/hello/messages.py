@@ -153,7 +153,17 @@ class Sync(msgspec.Struct, frozen=True):
     entries: tuple[Entry, ...]
 
 
-Message = Hello | Claim | Witness | Offer | Accept | Release | Challenge | Response | SyncRequest | Sync
+class Spent(msgspec.Struct, frozen=True, gc=False):
+    """No connection is open any more of the VIP that was handed over by this offer: from proxy to proxy."""
+
+    vip: int
+    epoch: int
+    nonce: int
+
+
+Message = (
+    Hello | Claim | Witness | Offer | Accept | Release | Challenge | Response | SyncRequest | Sync | Spent
+)
 
 
 def _hello_bytes(body: Hello) -> bytes:
@@ -275,6 +285,7 @@ ENCODERS: dict[type, tuple[int, Callable[..., bytes]]] = {
     Response: (8, lambda body: _NONCE.pack(body.nonce)),
     SyncRequest: (9, lambda body: _SYNC_REQUEST.pack(body.page)),
     Sync: (10, _sync_bytes),
+    Spent: (11, lambda body: _OFFER.pack(body.vip, body.epoch, body.nonce)),
 }
 """Message → its type number on the wire and what writes its body."""
 
@@ -289,6 +300,7 @@ PARSERS: dict[int, Callable[[bytes], Message]] = {
     8: lambda data: Response(_nonce(data)),
     9: lambda data: SyncRequest(*_fixed(_SYNC_REQUEST, data)),
     10: _parse_sync,
+    11: lambda data: Spent(*_fixed(_OFFER, data)),
 }
 """Type number → what reads its body. Each raises BadBody only."""
 

@@ -6,8 +6,11 @@ may overtake each other, so they pass a sliding window (the idea of RFC 4303 3.4
 
 from __future__ import annotations
 
-WIDTH = 64
-"""Frames that may arrive late and still count."""
+WIDTH = 1_024
+"""Frames that may be overtaken and still count: a drain of hundreds of IPs offers them all at once, and a
+bond of several cables reorders such a burst.
+"""
+_FULL = (1 << WIDTH) - 1
 
 
 class Window:
@@ -26,14 +29,18 @@ class Window:
         if seq <= self.hello:
             return False
         self.hello = seq
-        self.accept(seq)
+        if seq == self._top + 1:  # nearly always
+            self._top = seq
+            self._bits = ((self._bits << 1) | 1) & _FULL
+        else:
+            self.accept(seq)
         return True
 
     def accept(self, seq: int) -> bool:
         """Whether a frame of another type with `seq` is new; it is old from then on."""
         if seq > self._top:
             shift = seq - self._top
-            self._bits = 1 if shift >= WIDTH else ((self._bits << shift) | 1) & ((1 << WIDTH) - 1)
+            self._bits = 1 if shift >= WIDTH else ((self._bits << shift) | 1) & _FULL
             self._top = seq
             return True
         age = self._top - seq

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 
 from strictarp.hello.auth import Keys
 from strictarp.hello.ids import cluster_id
@@ -29,7 +28,7 @@ def read_keys(secret: Secret | None) -> Keys | None:
     for name in ("key", "previous"):
         try:
             found.append(base64.b64decode(secret.data.get(name) or "", validate=True))
-        except binascii.Error:
+        except ValueError:  # binascii.Error is one; a character beyond ASCII is another
             raise UnusableSecret(f"Secret {secret.key}: data.{name}: is no base64") from None
     try:
         return Keys(*found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Generic, TypeVar
 
@@ -32,8 +32,10 @@ class Cache(Generic[T]):
 
     `objects` always holds the last good state, under `namespace/name`. `on_delta` is called, in order, for
     everything that really changed, deletions during a gap included; it must not raise. An object that does
-    not decode leaves the last good version in place and calls `on_refused(key, reason)`; key "?" if it has no
-    readable name. `trouble` is the failure that currently keeps the copy from being fresh, or None.
+    not decode leaves the last good version in place, unless its resource mends what can be; it stands in
+    `refused`, and `on_refused(key, reason)` is called once for each reason, with an empty one when nothing
+    of the object is refused any more; key "?" if it has no readable name. `trouble` is the failure that
+    currently keeps the copy from being fresh, or None.
 
     A list that has lost most of what was known is believed only when further lists agree (`Suspicion`); with
     `doubt_empty_start` so is a first list that is empty, for those who have state of an earlier life to lose.
@@ -56,7 +58,10 @@ class Cache(Generic[T]):
         random: Callable[[], float] = random.random,
     ) -> None:
         self._objects: dict[str, T] = {}
+        self._told: dict[str, frozenset[str]] = {}
         self.objects: Mapping[str, T] = self._objects
+        self._refused: dict[str, Refused] = {}
+        self.refused: Mapping[str, Refused] = self._refused
         self.synced = asyncio.Event()
         self.trouble: KubeError | None = None
         self._what = res.plural
@@ -78,12 +83,14 @@ class Cache(Generic[T]):
 
     def _take(self, notice: Notice[T]) -> None:
         match notice:
-            case Upsert(object=item):
+            case Upsert(object=item, faults=faults):
                 self._put(item)
+                self._refuse(item.key, [Refused(item.key, fault) for fault in faults])
             case Removed(key=key):
                 self._drop(key)
-            case Refused():
-                self._refuse(notice)
+                self._refuse(key, ())
+            case Refused(key=key):
+                self._refuse(key, (notice,))
             case Listed():
                 self.synced.set()
             case Alive():
@@ -98,8 +105,11 @@ class Cache(Generic[T]):
     def _take_list(self, listing: Listing[T]) -> Taken:
         """Take in what is there, and what is missing if it is believed."""
         listed = by_key(listing.items)
+        found: dict[str, list[Refused]] = {key: [] for key in self._told}
         for refused in listing.refused:
-            self._refuse(refused)
+            found.setdefault(refused.key, []).append(refused)
+        for key, those in found.items():
+            self._refuse(key, those)
         gone = missing(self._objects, listed, {refused.key for refused in listing.refused})
         verdict = self._verdict(len(gone), empty=not listed)
         if verdict.believed:
@@ -148,9 +158,18 @@ class Cache(Generic[T]):
         if old is not None:
             self._on_delta(Delta(key, old, None))
 
-    def _refuse(self, refused: Refused) -> None:
-        self._warn("object refused", key=refused.key, reason=refused.reason)
-        self._on_refused(refused.key, refused.reason)
+    def _refuse(self, key: str, found: Sequence[Refused]) -> None:
+        """What is refused of an object now; none: nothing any more."""
+        known = self._told.pop(key, frozenset())
+        if found:
+            self._refused[key] = found[0]
+            self._told[key] = frozenset(each.reason for each in found)
+        elif self._refused.pop(key, None) is not None:
+            self._on_refused(key, "")
+        for reason in dict.fromkeys(each.reason for each in found):
+            if reason not in known:
+                self._warn("object refused", key=key, reason=reason)
+                self._on_refused(key, reason)
 
     # --- state --------------------------------------------------------------------------------------------
 

@@ -6,15 +6,18 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from http import HTTPStatus
 from typing import Generic, Protocol, TypeVar
 
 import aiohttp
 import msgspec
 
 from strictarp import __version__
-from strictarp.kube.config import ClientConfig, Token, ssl_context
+from strictarp.kube.config import ClientConfig
 from strictarp.kube.errors import Gone, Malformed, Unreachable, error_from_body
 from strictarp.kube.model import KubeObject, Resource
+from strictarp.kube.tls import ssl_context
+from strictarp.kube.tokens import token_of
 from strictarp.kube.wire import Decoder, Refused
 
 T = TypeVar("T", bound=KubeObject)
@@ -81,9 +84,9 @@ class Client:
     def __init__(self, config: ClientConfig, *, timeout: float = REQUEST_LIMIT) -> None:
         self.config = config
         self._timeout = timeout
-        self._token = Token(config)
+        self._token = token_of(config)
         self._session: aiohttp.ClientSession | None = None
-        self._decoders: dict[tuple[str, type, object], Decoder[KubeObject]] = {}
+        self._decoders: dict[tuple[str, type, object, object], Decoder[KubeObject]] = {}
         self.answers: Counter[tuple[str, str]] = Counter()
         """How often the server answered a method with a code; `<error>` when it did not answer."""
 
@@ -225,12 +228,17 @@ class Client:
         }
         path = res.path(namespace)
         what = f"WATCH {path}"
+        headers = await self._headers()
         try:
             async with asyncio.timeout(self._timeout):
                 answer = await self._open().get(
-                    self.config.server + path, params=query, headers=self._headers(), allow_redirects=False
+                    self.config.server + path,
+                    params=query,
+                    headers=headers,
+                    allow_redirects=False,
+                    server_hostname=self.config.server_name,
                 )
-                self.answers["GET", str(answer.status)] += 1
+                self._count("GET", answer.status)
                 if answer.status != 200:
                     body = await answer.read()
                     raise error_from_body(answer.status, body, what, answer.headers.get("Retry-After"))
@@ -260,7 +268,7 @@ class Client:
         accept: str = JSON,
     ) -> bytes:
         what = f"{method} {path}"
-        headers = {**self._headers(), "Accept": accept}
+        headers = {**await self._headers(), "Accept": accept}
         data = None
         if body is not None:
             headers["Content-Type"] = content
@@ -282,7 +290,7 @@ class Client:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             self.answers[method, "<error>"] += 1
             raise self._unreachable(what, error) from error
-        self.answers[method, str(answer.status)] += 1
+        self._count(method, answer.status)
         if not 200 <= answer.status < 300:
             raise error_from_body(answer.status, received, what, answer.headers.get("Retry-After"))
         return received
@@ -292,8 +300,13 @@ class Client:
             raise RuntimeError("the client is used outside of `async with`")
         return self._session
 
-    def _headers(self) -> dict[str, str]:
-        token = self._token.current()
+    def _count(self, method: str, status: int) -> None:
+        self.answers[method, str(status)] += 1
+        if status == HTTPStatus.UNAUTHORIZED:
+            self._token.refused()
+
+    async def _headers(self) -> dict[str, str]:
+        token = await self._token.current()
         return {"Authorization": f"Bearer {token}"} if token else {}
 
     def _unreachable(self, what: str, error: Exception) -> Unreachable:
@@ -303,7 +316,7 @@ class Client:
         return Unreachable(f"{self.config.server}: {what}: {why}")
 
     def _decoder(self, res: Resource[T]) -> Decoder[T]:
-        key = (res.path(), res.type, res.keep)  # of one kind, different callers want different structs
+        key = (res.path(), res.type, res.keep, res.mend)  # different callers want different structs
         found = self._decoders.get(key)
         if found is None:
             made = Decoder(res)

@@ -5,22 +5,20 @@ from __future__ import annotations
 import base64
 import binascii
 import os
-import ssl
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 import yaml
 
 from strictarp.errors import UserError
+from strictarp.kube.exec_plugin import API_VERSIONS, ExecPlugin
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 # What a user entry may hold that we would otherwise silently leave out.
 UNSUPPORTED_USER = {
-    "exec": "exec credentials are not supported yet; use a token, a tokenFile or a client certificate",
-    "auth-provider": "removed from Kubernetes in 1.26; use a token or a client certificate",
+    "auth-provider": "removed from Kubernetes in 1.26; use exec, a token or a client certificate",
     "username": "basic authentication was removed from Kubernetes in 1.19; use a token",
     "password": "basic authentication was removed from Kubernetes in 1.19; use a token",
     "as": "impersonation is not supported; use credentials of the user itself",
@@ -42,27 +40,34 @@ class ClientConfig(msgspec.Struct, frozen=True):
     key: bytes | None = None
     token: str | None = None
     token_file: Path | None = None
+    plugin: ExecPlugin | None = None
     namespace: str = "default"
 
     def __repr__(self) -> str:
         return f"ClientConfig({self.server})"
 
 
-def load(path: str | Path | None, context: str | None = None) -> ClientConfig:
-    """Read a kubeconfig; without a path, the service account of the pod we run in.
+def load(path: str | Path | None) -> ClientConfig:
+    """What a daemon uses: a kubeconfig; without a path, the service account of the pod we run in.
 
     Raises UserError naming file and field.
     """
     if path is None:
         return in_cluster(os.environ, SERVICE_ACCOUNT)
     file = Path(path)
+    return parse(text_of(file), file)
+
+
+def text_of(file: Path) -> str:
+    """The text of a kubeconfig. Raises UserError."""
     try:
-        text = file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8")
     except OSError as error:
         raise UserError(f"{file}: cannot read the kubeconfig: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{file}: not a kubeconfig: not UTF-8 text") from error
-    return parse(text, file, context)
+    except ValueError as error:  # a NUL in the name
+        raise UserError(f"{str(file)!r}: cannot read the kubeconfig: {error}") from error
 
 
 def in_cluster(environ: Mapping[str, str], folder: Path) -> ClientConfig:
@@ -70,8 +75,8 @@ def in_cluster(environ: Mapping[str, str], folder: Path) -> ClientConfig:
     host, port = environ.get("KUBERNETES_SERVICE_HOST"), environ.get("KUBERNETES_SERVICE_PORT")
     if not host or not port:
         raise UserError(
-            "not inside a cluster: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set; "
-            "name a kubeconfig with --kubeconfig"
+            "no kubeconfig, and not inside a cluster: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT "
+            "are not set; name a kubeconfig with --kubeconfig"
         )
     bracketed = f"[{host}]" if ":" in host else host
     token_file = folder / "token"
@@ -87,25 +92,42 @@ def in_cluster(environ: Mapping[str, str], folder: Path) -> ClientConfig:
 
 def parse(text: str, file: Path, context: str | None = None) -> ClientConfig:
     """A kubeconfig's text; relative paths in it are relative to the file's folder. Raises UserError."""
+    return chosen([document_of(text, file)], context)
+
+
+class Document(NamedTuple):
+    """A kubeconfig that was read, and where from."""
+
+    values: Mapped
+    file: Path
+
+
+def document_of(text: str, file: Path) -> Document:
+    """A kubeconfig as YAML. Raises UserError."""
     try:
         document = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{file}: not a kubeconfig: {' '.join(str(error).split())}") from error
+    except (LookupError, AttributeError) as error:  # PyYAML, of `!!bool x` and the like
+        raise UserError(f"{file}: not a kubeconfig: a value is not what its tag says: {error}") from error
     if not isinstance(document, Mapping):
         raise UserError(f"{file}: not a kubeconfig: the document is no mapping")
-    name = context or document.get("current-context")
+    return Document(document, file)
+
+
+def chosen(documents: Sequence[Document], context: str | None) -> ClientConfig:
+    """What a context says, else the current one; of several files, the first that names a thing wins."""
+    name = context or next(filter(None, (each.values.get("current-context") for each in documents)), None)
     if not isinstance(name, str) or not name:
-        raise UserError(f"{file}: current-context: missing; set it with `kubectl config use-context NAME`")
-    chosen = _named(document, "contexts", name, "context", file)
-    where = f"{file}: contexts[{name}].context"
-    cluster_name = _text(chosen, "cluster", where) or ""
-    cluster = _named(document, "clusters", cluster_name, "cluster", file)
-    user_name = _text(chosen, "user", where)
-    user = _named(document, "users", user_name, "user", file) if user_name else {}
+        raise UserError(
+            f"{documents[0].file}: current-context: missing; set it with `kubectl config use-context NAME`"
+        )
+    entry = _named(documents, "contexts", name, "context")
+    user_name = entry.text("user")
     return _combine(
-        _Part(cluster, f"{file}: clusters[{cluster_name}].cluster", file.parent),
-        _Part(user, f"{file}: users[{user_name}].user", file.parent),
-        _text(chosen, "namespace", where) or "default",
+        _named(documents, "clusters", entry.text("cluster") or "", "cluster"),
+        _named(documents, "users", user_name, "user") if user_name else _Part({}, "", Path()),
+        entry.text("namespace") or "default",
     )
 
 
@@ -166,19 +188,82 @@ def _combine(cluster: _Part, user: _Part, namespace: str) -> ClientConfig:
         key=key,
         token=user.text("token"),
         token_file=user.path("tokenFile"),
+        plugin=_plugin(user, cluster),
         namespace=namespace,
     )
 
 
-def _named(document: Mapped, section: str, name: str, inner: str, file: Path) -> Mapped:
-    entries = document.get(section)
-    for entry in entries if isinstance(entries, list) else ():
-        if isinstance(entry, Mapping) and entry.get("name") == name:
-            value = entry.get(inner)
-            if isinstance(value, Mapping):
-                return value
-            raise UserError(f"{file}: {section}[{name}].{inner}: must be a mapping")
-    raise UserError(f"{file}: {section}: there is no entry named {name!r}")
+def _plugin(user: _Part, cluster: _Part) -> ExecPlugin | None:
+    """The `exec` of a user; a token or tokenFile wins over it, as in client-go."""
+    values = user.values.get("exec")
+    if values is None or user.text("token") or user.text("tokenFile"):
+        return None
+    where = f"{user.where}.exec"
+    if not isinstance(values, Mapping):
+        raise UserError(f"{where}: must be a mapping")
+    part = _Part(values, where, user.folder)
+    command, version = part.text("command"), part.text("apiVersion")
+    if not command:
+        raise UserError(f"{where}.command: missing; name the command that prints the credential")
+    if version not in API_VERSIONS:
+        raise UserError(f"{where}.apiVersion: must be {' or '.join(API_VERSIONS)}, not {version!r}")
+    interactive = part.text("interactiveMode") or "IfAvailable"
+    if interactive not in ("Never", "IfAvailable", "Always"):
+        raise UserError(f"{where}.interactiveMode: must be Never, IfAvailable or Always, not {interactive!r}")
+    return ExecPlugin(
+        where,
+        # As client-go: a name is looked up in PATH, a path with a slash is relative to the file's folder.
+        str(user.folder / command) if os.sep in command else command,
+        _words(values, "args", where),
+        _variables(values, where),
+        version,
+        interactive,
+        part.text("installHint") or "",
+        _told_cluster(cluster) if values.get("provideClusterInfo") is True else None,
+    )
+
+
+def _words(values: Mapped, field: str, where: str) -> tuple[str, ...]:
+    found = values.get(field) or []
+    if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
+        raise UserError(f"{where}.{field}: must be a list of texts")
+    return tuple(found)
+
+
+def _variables(values: Mapped, where: str) -> tuple[tuple[str, str], ...]:
+    found = values.get("env") or []
+    pairs = []
+    for number, each in enumerate(found if isinstance(found, list) else [None]):
+        name, value = (each.get("name"), each.get("value")) if isinstance(each, Mapping) else (None, None)
+        if not isinstance(name, str) or not name or not isinstance(value, str):
+            raise UserError(f"{where}.env[{number}]: must have a name and a value, both text")
+        pairs.append((name, value))
+    return tuple(pairs)
+
+
+def _told_cluster(cluster: _Part) -> dict[str, object]:
+    """ExecCredential spec.cluster: what the command may need to know of the server."""
+    authority = cluster.data("certificate-authority")
+    told: dict[str, object] = {"server": cluster.text("server")}
+    if authority:
+        told["certificate-authority-data"] = base64.b64encode(authority).decode()
+    for field in ("insecure-skip-tls-verify", "tls-server-name"):
+        if cluster.values.get(field):
+            told[field] = cluster.values[field]
+    return told
+
+
+def _named(documents: Sequence[Document], section: str, name: str, inner: str) -> _Part:
+    for values, file in documents:
+        entries = values.get(section)
+        for entry in entries if isinstance(entries, list) else ():
+            if isinstance(entry, Mapping) and entry.get("name") == name:
+                where, value = f"{file}: {section}[{name}].{inner}", entry.get(inner)
+                if isinstance(value, Mapping):
+                    return _Part(value, where, file.parent)
+                raise UserError(f"{where}: must be a mapping")
+    named = ", ".join(str(each.file) for each in documents)
+    raise UserError(f"{named}: {section}: there is no entry named {name!r}")
 
 
 def _text(values: Mapped, field: str, where: str) -> str | None:
@@ -195,52 +280,3 @@ def _bytes_of(path: Path, what: str) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise UserError(f"{what}: cannot read {path}: {error.strerror}") from error
-
-
-def ssl_context(config: ClientConfig) -> ssl.SSLContext | None:
-    """TLS settings, None for an http:// server; raises UserError for material that OpenSSL refuses."""
-    if config.server.startswith("http://"):
-        return None
-    try:
-        context = ssl.create_default_context(cadata=config.ca.decode() if config.ca else None)
-        if config.certificate is not None and config.key is not None:
-            _load_certificate(context, config.certificate, config.key)
-    except (ssl.SSLError, UnicodeDecodeError) as error:
-        raise UserError(f"{config.server}: unusable certificate or key: {error}") from error
-    if config.insecure:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-def _load_certificate(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
-    # OpenSSL takes files only; the folder is private to us and gone at once.
-    with tempfile.TemporaryDirectory(prefix="strictarp-") as folder:
-        files = Path(folder) / "certificate", Path(folder) / "key"
-        for file, content in zip(files, (certificate, key), strict=True):
-            file.touch(mode=0o600)
-            file.write_bytes(content)
-        context.load_cert_chain(*files)
-
-
-class Token:
-    """The bearer token; one from a file is read again when the file changes (the kubelet rotates it)."""
-
-    def __init__(self, config: ClientConfig) -> None:
-        self._file = config.token_file
-        self._value = config.token if config.token_file is None else None
-        self._seen: tuple[int, int, int] | None = None
-
-    def current(self) -> str | None:
-        """The token to send now. A file that has vanished for a moment leaves the last token in place."""
-        if self._file is None:
-            return self._value
-        try:
-            state = self._file.stat()
-            seen = (state.st_mtime_ns, state.st_ino, state.st_size)
-            if seen != self._seen:
-                self._value = self._file.read_text(encoding="ascii", errors="ignore").strip() or self._value
-                self._seen = seen
-        except OSError:
-            return self._value
-        return self._value

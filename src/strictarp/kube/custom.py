@@ -123,6 +123,40 @@ class AddressConflict(KubeObject, frozen=True):
     spec: AddressConflictSpec = AddressConflictSpec()
 
 
+class Audited(Model, frozen=True):
+    """What the owner's questions on the wire found: MACs, and when that was found first (RFC 3339)."""
+
+    answerers: tuple[str, ...] = ()
+    at: str | None = None
+
+
+class AnnouncedAddressSpec(Model, frozen=True):
+    """AnnouncedAddress.spec."""
+
+    address: str = ""
+
+
+class AddressState(Model, frozen=True):
+    """AnnouncedAddress.status: who answers for the address, by which MAC and link, since when (RFC 3339); who
+    would go on; what the wire shows.
+    """
+
+    node: str | None = None
+    mac: str | None = None
+    interface: str | None = None
+    since: str | None = None
+    services: tuple[str, ...] | None = None
+    runner_up: str | None = None
+    audit: Audited | None = None
+
+
+class AnnouncedAddress(KubeObject, frozen=True):
+    """strictarp.io/v1alpha1 AnnouncedAddress: who answers for an address."""
+
+    spec: AnnouncedAddressSpec = AnnouncedAddressSpec()
+    status: AddressState = AddressState()
+
+
 # --- resources -------------------------------------------------------------------------------------------
 
 
@@ -130,7 +164,16 @@ IPADDRESSPOOLS = Resource("metallb.io/v1beta1", "ipaddresspools", IPAddressPool)
 L2ADVERTISEMENTS = Resource("metallb.io/v1beta1", "l2advertisements", L2Advertisement)
 CONFIGURATIONSTATES = Resource("metallb.io/v1beta1", "configurationstates", ConfigurationState)
 SERVICEL2STATUSES = Resource("metallb.io/v1beta1", "servicel2statuses", ServiceL2Status)
+ANNOUNCEDADDRESSES = Resource("strictarp.io/v1alpha1", "announcedaddresses", AnnouncedAddress)
 ADDRESSCONFLICTS = Resource("strictarp.io/v1alpha1", "addressconflicts", AddressConflict)
 
 ANNOUNCE_AGAIN = "strictarp.io/announce-again"
 """Annotation of a Service: when its value changes, the owner announces the Service's addresses again."""
+
+MOVE_TO = "strictarp.io/move-to"
+"""Annotation of a Service: the node that its addresses are to be handed over to."""
+
+DRAIN = "strictarp.io/drain"
+"""Annotation of a Node: its speaker hands over what it owns, and owns nothing while another one can. Any
+value but `false`; `strictarp drain` writes the time.
+"""

@@ -34,6 +34,14 @@ ApiLoader.yaml_implicit_resolvers = {
 }
 
 
+def load_yaml(text: str) -> Iterator[object]:
+    """The documents of a text, with times as text. Raises yaml.YAMLError, ValueError, RecursionError."""
+    try:
+        yield from yaml.load_all(text, Loader=ApiLoader)
+    except (LookupError, AttributeError) as error:  # of `!!bool x` and the like
+        raise ValueError(f"a value is not what its tag says: {error}") from None
+
+
 class Unreadable(msgspec.Struct, frozen=True, gc=False):
     """An object that cannot be used as it is written; `name` is "?" where it has none."""
 
@@ -42,6 +50,8 @@ class Unreadable(msgspec.Struct, frozen=True, gc=False):
     name: str
     field: str
     message: str
+    document: Raw = {}
+    """The object as it is written, for those who need to know at least a part of it."""
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name}: {self.field}: {self.message}"
@@ -82,7 +92,9 @@ def decode(
             continue
         made = _decode(document, resource, namespace)
         if isinstance(made, Unreadable):
-            faults.setdefault((made.kind, f"{made.namespace}/{made.name}: {made}"), made)
+            where = (made.kind, f"{made.namespace}/{made.name}: {made}")
+            # Of two with the same fault always the same one, whatever the order.
+            faults[where] = min(faults.get(where, made), made, key=lambda each: repr(each.document))
             continue
         place = (resource.kind, made.key)
         if objects.setdefault(place, made) != made:
@@ -113,7 +125,7 @@ def _decode(document: Raw, resource: Resource[Any], namespace: str) -> KubeObjec
         )
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at `$.")
-        return Unreadable(resource.kind, home, name, path.rstrip("`") or "metadata", message)
+        return Unreadable(resource.kind, home, name, path.rstrip("`") or "metadata", message, document)
     except RecursionError:
         return Unreadable(resource.kind, home, name, "metadata", "nested too deeply")
     assert isinstance(made, KubeObject)  # noqa: S101 - what Resource holds
@@ -128,7 +140,7 @@ def _load(text: str, source: str) -> Iterator[object]:
         except (msgspec.DecodeError, RecursionError):
             pass  # several documents, or comments: YAML reads those
     try:
-        yield from list(yaml.load_all(text, Loader=ApiLoader))
+        yield from list(load_yaml(text))
     except (yaml.YAMLError, RecursionError, ValueError) as error:  # also numbers of thousands of digits
         raise UserError(f"{source}: {' '.join(str(error).split())}") from None
 

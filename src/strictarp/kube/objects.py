@@ -11,7 +11,13 @@ from typing import Any, Literal
 
 import msgspec
 
-from strictarp.kube.custom import ADDRESSCONFLICTS, CONFIGURATIONSTATES, IPADDRESSPOOLS, L2ADVERTISEMENTS
+from strictarp.kube.custom import (
+    ADDRESSCONFLICTS,
+    ANNOUNCEDADDRESSES,
+    CONFIGURATIONSTATES,
+    IPADDRESSPOOLS,
+    L2ADVERTISEMENTS,
+)
 from strictarp.kube.model import Condition, KubeObject, Metadata, Model, Resource
 
 # --- core/v1 ---------------------------------------------------------------------------------------------
@@ -332,4 +338,5 @@ RESOURCES: tuple[Resource[Any], ...] = (
     L2ADVERTISEMENTS,
     CONFIGURATIONSTATES,
     ADDRESSCONFLICTS,
+    ANNOUNCEDADDRESSES,
 )

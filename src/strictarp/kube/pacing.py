@@ -17,7 +17,8 @@ class Pace(msgspec.Struct, frozen=True):
     stalled: kube-apiserver sends a bookmark about once a minute to those who allow them (watch cache,
     bookmarkFrequency). Watches ask for a random time between `watch_low` and `watch_high`, as client-go's
     reflector does, so that not all clients come back at one moment. One that lived for `settled` counts as
-    good even if nothing happened. After `relist_after` refusals in a row the list is read again.
+    good even if nothing happened. After `relist_after` refusals in a row the list is read again. A server
+    that asks for patience gets it, but no more than `patience`.
     """
 
     first: float = 0.2
@@ -27,6 +28,7 @@ class Pace(msgspec.Struct, frozen=True):
     watch_high: int = 600
     settled: float = 5.0
     relist_after: int = 3
+    patience: float = 300.0
 
     def delay(self, failures: int, random: float) -> float:
         """Wait before the next attempt: half fixed, half by chance (`random` in 0..1)."""
@@ -82,6 +84,6 @@ def after_watch(error: KubeError | None, tries: Tries, *, good: bool, random: fl
 
 
 def _wait(error: KubeError | None, tries: Tries, random: float, pace: Pace) -> float:
-    asked = error.retry_after if isinstance(error, ApiError) and error.retry_after else 0.0
+    asked = min(error.retry_after or 0.0, pace.patience) if isinstance(error, ApiError) else 0.0
     own = pace.delay(tries.failures, random)
     return max(own, asked * (1.0 + random / 10))  # not all of those who were sent away at one moment

@@ -1,10 +1,12 @@
 """From the API's bytes to objects: pages of lists and lines of watches. Pure.
 
-One object that does not have its kind's shape is refused alone; the rest of the page, or the watch, goes on.
+One object that does not have its kind's shape is refused alone, or in part by a resource that mends; the rest
+of the page, or the watch, goes on.
 """
 
 from __future__ import annotations
 
+import json
 from typing import Generic, Literal, TypeVar
 
 import msgspec
@@ -13,23 +15,35 @@ from strictarp.kube.errors import ApiError, Malformed, Status, api_error
 from strictarp.kube.model import KubeObject, Resource
 
 T = TypeVar("T", bound=KubeObject)
+D = TypeVar("D")
 
 MAX_LINE = 32 * 1024 * 1024
 UNNAMED = "?"
 
 
 class Refused(msgspec.Struct, frozen=True, gc=False):
-    """An object that could not be decoded. `key` is "?" where not even the name could be read."""
+    """An object, or a part of one, that could not be decoded.
+
+    `key` is "?" where not even the name could be read. `body` is the object as it came, for those who need to
+    know at least a part of it.
+    """
 
     key: str
     reason: str
     resource_version: str = ""
+    body: bytes = b""
+
+    def told(self) -> str:
+        """`FIELD: what is wrong`."""
+        message, _, field = self.reason.partition(" - at `$.")
+        return f"{field.rstrip('`') or 'metadata'}: {message}"
 
 
 class Upsert(msgspec.Struct, Generic[T], frozen=True, gc=False):
-    """An object was added or changed."""
+    """An object was added or changed. `faults`: the parts of it that were refused."""
 
     object: T
+    faults: tuple[str, ...] = ()
 
 
 class Removed(msgspec.Struct, frozen=True, gc=False):
@@ -46,7 +60,7 @@ class Bookmark(msgspec.Struct, frozen=True, gc=False):
 
 
 class Page(msgspec.Struct, Generic[T], frozen=True):
-    """One page of a list."""
+    """One page of a list. An object of which parts were refused is among the items too."""
 
     items: tuple[T, ...]
     refused: tuple[Refused, ...]
@@ -92,8 +106,9 @@ class _Named(msgspec.Struct):
 _raw_page = msgspec.json.Decoder(_RawPage)
 _raw_event = msgspec.json.Decoder(_RawEvent)
 _named = msgspec.json.Decoder(_Named)
+_anything = msgspec.json.Decoder(object)
 _status = msgspec.json.Decoder(Status)
-_FAULTS = (msgspec.DecodeError, UnicodeDecodeError)
+_FAULTS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Decoder(Generic[T]):
@@ -101,7 +116,9 @@ class Decoder(Generic[T]):
 
     def __init__(self, resource: Resource[T]) -> None:
         self._what = resource.plural
+        self._type = resource.type
         self._keep = resource.keep
+        self._mend = resource.mend
         self._object = msgspec.json.Decoder(resource.type)
         self._page = msgspec.json.Decoder(_TypedPage[resource.type])  # type: ignore[name-defined]
         self._event = msgspec.json.Decoder(_TypedEvent[resource.type])  # type: ignore[name-defined]
@@ -128,7 +145,7 @@ class Decoder(Generic[T]):
 
     def _page_one_by_one(self, body: bytes) -> Page[T]:
         try:
-            page = _raw_page.decode(body)
+            page = _decode(_raw_page, body)
         except _FAULTS as error:
             raise Malformed(200, "Malformed", f"{self._what}: unreadable list: {error}") from error
         if not page.metadata.resource_version:  # no list of an API server, whatever it is
@@ -140,18 +157,30 @@ class Decoder(Generic[T]):
             if isinstance(made, Refused):
                 refused.append(made)
             else:
-                items.append(made)
+                items.append(made.object)
+                refused += [Refused(made.object.key, fault) for fault in made.faults]
         meta = page.metadata
         return Page(tuple(items), tuple(refused), meta.resource_version, meta.continue_)
 
-    def _one(self, raw: msgspec.Raw) -> T | Refused:
+    def _one(self, raw: msgspec.Raw) -> Upsert[T] | Refused:
         try:
-            made = self._object.decode(raw)
+            made: T | None = self._object.decode(raw)
+            faults: list[str] = []
         except _FAULTS as error:
-            return _refused(raw, str(error))
+            made, faults = self._mended(raw, str(error))
+        if made is None:
+            return _refused(raw, "; ".join(faults))
         if not made.metadata.name:
             return _refused(raw, "metadata.name: missing")
-        return self._keep(made) if self._keep is not None else made
+        return Upsert(self._keep(made) if self._keep is not None else made, tuple(faults))
+
+    def _mended(self, raw: msgspec.Raw, reason: str) -> tuple[T | None, list[str]]:
+        if self._mend is None:
+            return None, [reason]
+        try:
+            return self._mend(_decode(_anything, raw), self._type)
+        except _FAULTS:
+            return None, [reason]
 
     def event(self, line: bytes) -> Upsert[T] | Removed | Bookmark | Refused:
         """One line of a watch.
@@ -172,39 +201,49 @@ class Decoder(Generic[T]):
             return Removed(event.object.key, meta.resource_version)
         return Upsert(self._keep(event.object) if self._keep is not None else event.object)
 
-    def _event_in_parts(self, line: bytes) -> Removed | Bookmark | Refused:
+    def _event_in_parts(self, line: bytes) -> Upsert[T] | Removed | Bookmark | Refused:
         try:
-            event = _raw_event.decode(line)
+            event = _decode(_raw_event, line)
         except _FAULTS as error:
             raise Malformed(200, "Malformed", f"{self._what}: unreadable watch event: {error}") from error
         if event.type == "ERROR":
             raise _error_event(event.object, self._what)
         if event.type not in {"ADDED", "MODIFIED", "DELETED", "BOOKMARK"}:
             raise Malformed(200, "Malformed", f"{self._what}: unknown watch event type {event.type!r}")
-        try:
-            self._object.decode(event.object)
-            reason = "unreadable"  # pragma: no cover - the typed event would have decoded
-        except _FAULTS as error:
-            reason = str(error)
-        refused = _refused(event.object, reason)
+        made = self._one(event.object)
+        if isinstance(made, Refused):
+            key, version, reason = made.key, made.resource_version, made.reason
+        else:
+            key, version, reason = made.object.key, made.object.metadata.resource_version, ""
         if event.type == "BOOKMARK":
-            return Bookmark(refused.resource_version)
-        if refused.key == UNNAMED:
+            return Bookmark(version)
+        if key == UNNAMED:
             raise Malformed(200, "Malformed", f"{self._what}: watch event without metadata.name: {reason}")
-        if event.type == "DELETED":
-            return Removed(refused.key, refused.resource_version)
-        return refused
+        return Removed(key, version) if event.type == "DELETED" else made
+
+
+def _decode(decoder: msgspec.json.Decoder[D], text: bytes | msgspec.Raw) -> D:
+    """What a text holds, also if a string in it is no Unicode: that must not hide the objects beside it."""
+    try:
+        return decoder.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        try:
+            loaded = json.loads(bytes(text).decode("utf-8", "replace"))
+            return decoder.decode(json.dumps(loaded, ensure_ascii=False).encode("utf-8", "replace"))
+        except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
+            pass
+        raise
 
 
 def _refused(raw: msgspec.Raw, reason: str) -> Refused:
     try:
         meta = _named.decode(raw).metadata
     except _FAULTS:
-        return Refused(UNNAMED, reason)
+        return Refused(UNNAMED, reason, body=bytes(raw))
     if not meta.name:
-        return Refused(UNNAMED, reason)
+        return Refused(UNNAMED, reason, body=bytes(raw))
     key = f"{meta.namespace}/{meta.name}" if meta.namespace else meta.name
-    return Refused(key, reason, meta.resource_version)
+    return Refused(key, reason, meta.resource_version, bytes(raw))
 
 
 def _error_event(raw: msgspec.Raw, what: str) -> ApiError:

@@ -1,22 +1,23 @@
-"""The lab's HTTP backend: a page that says which backend made it."""
+"""The lab's HTTP backend: a page that says which backend made it. Who asks to keep the connection may."""
 
 from __future__ import annotations
 
 import asyncio
 
 MAX_REQUEST = 8192
+KEEP = b"Connection: keep-alive"
 
 
-def page(name: str) -> bytes:
-    """The answer to every request: the backend's name, and the connection's end."""
+def page(name: str, *, connection: str = "close") -> bytes:
+    """The answer to every request: the backend's name, and whether the connection ends with it."""
     body = f"{name}\n".encode()
     head = f"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\n"
-    return head.encode() + b"Connection: close\r\n\r\n" + body
+    return f"{head}Connection: {connection}\r\n\r\n".encode() + body
 
 
 class _Page(asyncio.Protocol):
-    def __init__(self, answer: bytes) -> None:
-        self._answer = answer
+    def __init__(self, name: str) -> None:
+        self._last, self._more = page(name), page(name, connection="keep-alive")
         self._request = b""
         self._transport: asyncio.Transport | None = None
 
@@ -29,16 +30,18 @@ class _Page(asyncio.Protocol):
             return
         self._request += data
         if b"\r\n\r\n" in self._request:
-            self._transport.write(self._answer)
-            self._transport.close()
+            keep = KEEP in self._request
+            self._request = b""
+            self._transport.write(self._more if keep else self._last)
+            if not keep:
+                self._transport.close()
         elif len(self._request) > MAX_REQUEST:
             self._transport.abort()
 
 
 async def _serve(name: str, port: int) -> None:
-    answer = page(name)
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: _Page(answer), "0.0.0.0", port, backlog=1024)
+    server = await loop.create_server(lambda: _Page(name), "0.0.0.0", port, backlog=1024)
     await server.serve_forever()
 
 

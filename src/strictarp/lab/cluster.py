@@ -37,6 +37,7 @@ class Timing(msgspec.Struct, frozen=True):
     hello_ms: int = 100
     claim_ms: int = 100
     late_ms: int = 20
+    season_ms: int = 30_000
 
     def flags(self) -> tuple[str, ...]:
         """As the speaker's command line takes them."""
@@ -44,6 +45,7 @@ class Timing(msgspec.Struct, frozen=True):
             *("--hello-ms", str(self.hello_ms)),
             *("--claim-ms", str(self.claim_ms)),
             *("--late-ms", str(self.late_ms)),
+            *("--season-ms", str(self.season_ms)),
         )
 
 
@@ -95,7 +97,7 @@ class Cluster:
                 self._stand_in.restore_node(name)
         tell("starting the API server")
         self._keep_api_server()
-        await self._api_ready()
+        await self.api_ready()
         await self.apply(manifests.cluster(self.network.nodes.values(), str(self.kubeconfig)))
         tell("starting the daemons")
         if self._stand_in is None:
@@ -148,7 +150,8 @@ class Cluster:
         """What a node has of its own below /var/lib."""
         return self.state / "nodes" / name / "lib"
 
-    async def _api_ready(self) -> None:
+    async def api_ready(self) -> None:
+        """Wait until the API server answers. Raises UserError after a limit."""
         limit = time.monotonic() + API_START_LIMIT
         while True:
             try:

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from strictarp.errors import UserError
-from strictarp.lab import channel
+from strictarp.lab import channel, playing, scenario
 from strictarp.lab.channel import Parameters, Reply, Request
 from strictarp.lab.cluster import Cluster
 from strictarp.lab.processes import Process, pipe_reader
@@ -138,6 +138,20 @@ async def _demo(control: Control, request: Request, send: Send) -> object:
     )
 
 
+async def _run(control: Control, request: Request, send: Send) -> object:
+    """Play scenarios, given as files would hold them, with their names."""
+    documents, times = request.params.get("scenarios"), request.params.get("times")
+    if not isinstance(documents, dict) or not isinstance(times, int):
+        raise UserError("scenarios, times: a mapping and a number are needed")
+    return await playing.run(
+        control.cluster,
+        [scenario.parse(name, name, document) for name, document in documents.items()],
+        times=times,
+        progress=lambda text: send(Reply(request.id, progress=text)),
+        on_result=lambda result: send(Reply(request.id, event=msgspec.to_builtins(result))),
+    )
+
+
 async def _power(control: Control, request: Request, _send: Send) -> object:
     host = _text(request.params, "host")
     if request.params.get("on"):
@@ -186,6 +200,7 @@ OPERATIONS: dict[str, Operation] = {
     "finish": _finish,
     "kill": _kill,
     "power": _power,
+    "run": _run,
     "start": _start,
     "status": _status,
 }

@@ -86,9 +86,16 @@ class Keeper:
 
     def kill(self, *, away: float = 0.0) -> None:
         """SIGKILL; it is started again, after `away` seconds at the earliest."""
+        self._end(signal.SIGKILL, away)
+
+    def terminate(self, *, away: float = 0.0) -> None:
+        """SIGTERM; it ends in its own time, and is started again as after `kill`."""
+        self._end(signal.SIGTERM, away)
+
+    def _end(self, number: int, away: float) -> None:
         if self.process is not None and self.process.running:
             self._held = away
-            self.process.signal(signal.SIGKILL)
+            self.process.signal(number)
 
     def forget(self) -> None:
         """Kill it and do not start it again. Does not wait: all processes of a node end at one moment."""

@@ -57,6 +57,12 @@ class Host(msgspec.Struct, frozen=True):
         return f"pod-{self.name}"
 
 
+def with_next_mac(host: Host) -> Host:
+    """The host with a card that it never had: the last byte but one counts up."""
+    head, count, last = host.mac[:-6], int(host.mac[-5:-3], 16), host.mac[-2:]
+    return msgspec.structs.replace(host, mac=f"{head}:{(count + 1) & 0xFF:02x}:{last}")
+
+
 def client() -> Host:
     """The client and gateway."""
     return Host(CLIENT, CLIENT_ADDRESS, "02:00:00:00:00:c1", str(MANAGEMENT[2]))
@@ -81,13 +87,17 @@ def nodes(count: int) -> tuple[Host, ...]:
     )
 
 
+def bridge_lines(bridge: str) -> list[str]:
+    """A switch. No STP, no snooping: a port forwards at once."""
+    return [
+        f"link add {bridge} type bridge stp_state 0 forward_delay 0 mcast_snooping 0",
+        f"link set {bridge} up",
+    ]
+
+
 def wire_lines() -> list[str]:
-    """The two bridges, in the namespace `wire`. No STP, no snooping: a port forwards at once."""
-    lines = []
-    for bridge in ("segment", "management"):
-        lines.append(f"link add {bridge} type bridge stp_state 0 forward_delay 0 mcast_snooping 0")
-        lines.append(f"link set {bridge} up")
-    return lines
+    """The two switches, in the namespace `wire`."""
+    return [*bridge_lines("segment"), *bridge_lines("management")]
 
 
 def address_lines(host: Host) -> list[str]:
@@ -103,16 +113,19 @@ def client_routes(all_nodes: tuple[Host, ...]) -> list[str]:
     return [f"route add {node.pod_subnet} via {node.address}" for node in all_nodes]
 
 
-def node_routes(node: Host, all_nodes: tuple[Host, ...]) -> list[str]:
-    """A node's default route, its pod's subnet and the subnets of the other nodes."""
-    lines = [
-        f"route add default via {CLIENT_ADDRESS}",
-        f"addr add {node.pod_gateway}/{POD_SUBNET_BITS} dev pod0",
-    ]
+def segment_routes(node: Host, all_nodes: tuple[Host, ...]) -> list[str]:
+    """A node's routes by way of the segment: the default route, and the pods of the other nodes."""
+    lines = [f"route add default via {CLIENT_ADDRESS}"]
     lines += [
         f"route add {other.pod_subnet} via {other.address}" for other in all_nodes if other.name != node.name
     ]
     return lines
+
+
+def node_routes(node: Host, all_nodes: tuple[Host, ...]) -> list[str]:
+    """All routes of a node: those of the segment, and its own pod's subnet."""
+    own = f"addr add {node.pod_gateway}/{POD_SUBNET_BITS} dev pod0"
+    return [*segment_routes(node, all_nodes), own]
 
 
 def pod_lines(node: Host) -> list[str]:

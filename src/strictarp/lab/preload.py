@@ -20,6 +20,8 @@ MODULES = (
     "strictarp.doctor.session",
     "strictarp.lab.apiserver.server",
     "strictarp.lab.backend",
+    "strictarp.lab.flood",
+    "strictarp.lab.holding",
     "strictarp.lab.resolver",
     "strictarp.lab.stream",
     "strictarp.lab.supervisor",

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import msgspec
 
-from strictarp.arp.probing import Findings
 from strictarp.cluster.report import Report as Enabled
 from strictarp.doctor.check import Severity
 from strictarp.doctor.diagnosis import Diagnosis
 from strictarp.errors import UserError
 from strictarp.kube.errors import KubeError
 from strictarp.kube.objects import EVENTS, SERVICES
-from strictarp.lab import figures, layout, manifests, namespaces, stream
+from strictarp.lab import figures, layout, manifests, measuring, namespaces, stream
 from strictarp.lab.cluster import Cluster
-from strictarp.lab.figures import Seen, Witnessed
+from strictarp.lab.figures import Seen
 from strictarp.lab.ipvs_table import real_servers
-from strictarp.lab.processes import Process
+from strictarp.lab.measuring import Measuring
 from strictarp.lab.report import After, Answerer, Before, Failover, Report, Requests, Step
 
 ANNOUNCED = "nodeAssigned"
@@ -64,9 +62,6 @@ class Story:
 
     # --- tools ------------------------------------------------------------
 
-    def _file(self, name: str) -> Path:
-        return self.cluster.state / name
-
     async def _until(self, what: str, check: Callable[[], Awaitable[bool]]) -> None:
         """Wait until `check` holds. Raises UserError after a limit."""
         end = time.monotonic() + READY_LIMIT
@@ -77,38 +72,20 @@ class Story:
 
     async def _probe(self) -> tuple[Answerer, ...]:
         """Ask for the VIP on the wire, from the client, with our own tool."""
-        code, out, err = await self.cluster.run(
-            layout.CLIENT, "strictarp", "probe", self.vip, "-i", "eth0", "--json"
+        macs = await measuring.probe(self.cluster, self.vip)
+        return tuple(Answerer(self.node_of_mac.get(mac, ""), mac) for mac in macs)
+
+    async def _start_witness(self, name: str) -> Measuring:
+        return await measuring.start_witness(self.cluster, self.vip, name, interval_ms=ASK_INTERVAL_MS)
+
+    async def _start_stream(self, name: str, *, count: int, limit_ms: int) -> Measuring:
+        return await measuring.start_stream(
+            self.cluster, self.vip, name, count=count, interval_ms=STREAM_INTERVAL_MS, limit_ms=limit_ms
         )
-        if code not in (0, 1, 2):
-            raise UserError(f"probe could not look: {err.strip()}")
-        found = msgspec.json.decode(out, type=Findings)
-        return tuple(Answerer(self.node_of_mac.get(each.mac, ""), each.mac) for each in found.answerers)
-
-    async def _start_witness(self, name: str) -> tuple[Process, Path]:
-        out = self._file(f"{name}.witnessed")
-        options = ("--vip", self.vip, "--out", str(out), "--interval-ms", str(ASK_INTERVAL_MS))
-        process = await self.cluster.start_on(layout.WIRE, name, "strictarp", "lab", "witness", *options)
-        await self._until("the witness", _exists(out.with_suffix(".ready")))
-        return process, out
-
-    async def _finish(self, process: Process, out: Path) -> bytes:
-        """Let a measuring process end; returns what it wrote."""
-        process.signal(signal.SIGTERM)
-        code = await process.ended
-        if code != 0:
-            raise UserError(f"{' '.join(process.argv[:3])} failed; see the logs in {self.cluster.state}/logs")
-        return out.read_bytes()
-
-    async def _start_stream(self, name: str, *, count: int, limit_ms: int) -> tuple[Process, Path]:
-        out = self._file(f"{name}.answers")
-        options = ["--address", self.vip, "--out", str(out), "--count", str(count)]
-        options += ["--interval-ms", str(STREAM_INTERVAL_MS), "--limit-ms", str(limit_ms)]
-        return await self.cluster.start_on(layout.CLIENT, name, "strictarp", "lab", "stream", *options), out
 
     async def _speak_as_vip(self) -> tuple[set[str], set[str]]:
         """Let every node send as the VIP; returns who asked with it as ARP sender, and who asked at all."""
-        witness, out = await self._start_witness("senders")
+        witness = await self._start_witness("senders")
         for name in self.nodes:
             code, _, err = await self.cluster.run(
                 name, "strictarp", "lab", "speak-as", "--source", self.vip, "--target", layout.UNUSED_ADDRESS
@@ -116,7 +93,7 @@ class Story:
             if code != 0:
                 raise UserError(f"{name} cannot send as {self.vip}: {err.strip()}")
         await asyncio.sleep(SETTLE)
-        frames = _witnessed(await self._finish(witness, out)).frames
+        frames = (await measuring.finish_witness(self.cluster, witness)).frames
         asked = {frame.host for frame in frames if frame.op == 1 and frame.target == layout.UNUSED_ADDRESS}
         return figures.vip_as_sender(frames, self.vip), asked
 
@@ -266,16 +243,15 @@ class Story:
 
     async def power_off(self) -> Outcome:
         """The owner is switched off under a stream of requests."""
-        witness, witnessed = await self._start_witness("failover")
-        requests, answers_file = await self._start_stream("failover", count=0, limit_ms=STREAM_LIMIT_MS)
+        witness = await self._start_witness("failover")
+        requests = await self._start_stream("failover", count=0, limit_ms=STREAM_LIMIT_MS)
         await asyncio.sleep(BEFORE_FAILURE)
         self.progress(f"switching {self.owner} off")
         moment = time.monotonic()
         await self.cluster.power_off(self.owner)
         await asyncio.sleep(AFTER_FAILURE)
-        await self._finish(requests, answers_file)
-        frames = _witnessed(await self._finish(witness, witnessed)).frames
-        answers = stream.read(answers_file)
+        answers = await measuring.finish_stream(self.cluster, requests)
+        frames = (await measuring.finish_witness(self.cluster, witness)).frames
         return self._judge_failover(answers, frames, moment)
 
     def _judge_failover(
@@ -303,7 +279,7 @@ class Story:
 
     async def power_on(self) -> Outcome:
         """The node comes back; nothing moves, nobody else answers. The doctor looks meanwhile."""
-        witness, witnessed = await self._start_witness("return")
+        witness = await self._start_witness("return")
         self.progress(f"switching {self.owner} on again")
         await self.cluster.power_on(self.owner)
 
@@ -312,7 +288,7 @@ class Story:
 
         await self._until(f"{self.owner} programmed again", back)
         _, self.doctored = await asyncio.gather(asyncio.sleep(WATCH_RETURN), self._doctor())
-        frames = _witnessed(await self._finish(witness, witnessed)).frames
+        frames = (await measuring.finish_witness(self.cluster, witness)).frames
         answered = figures.answerers(frames, self.vip)
         macs = {mac for each in answered.values() for mac in each}
         names = sorted(self.node_of_mac.get(mac, mac) for mac in macs)
@@ -335,17 +311,6 @@ def _answered(report: str, vip: str) -> tuple[int, int]:
         return 0, 0
     seen = next((each for each in msgspec.json.decode(report, type=Enabled).vips if each.ip == vip), None)
     return (len(seen.before or ()), len(seen.after or ())) if seen else (0, 0)
-
-
-def _witnessed(data: bytes) -> Witnessed:
-    return msgspec.json.decode(data, type=Witnessed)
-
-
-def _exists(path: Path) -> Callable[[], Awaitable[bool]]:
-    async def check() -> bool:
-        return path.exists()
-
-    return check
 
 
 STEPS: tuple[tuple[str, str, Callable[[Story], Awaitable[Outcome]]], ...] = (

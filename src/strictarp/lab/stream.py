@@ -15,6 +15,8 @@ from pathlib import Path
 
 import msgspec
 
+from strictarp.speaker.priority import go_first
+
 _CHUNK = 4096
 
 
@@ -130,6 +132,7 @@ class Stream:
 
 def run(target: tuple[str, int], out: Path, *, interval: float, limit: float, count: int) -> int:
     """Run a stream until `count` requests or SIGTERM and write its answers to `out` as JSON lines."""
+    go_first()  # a busy machine is not to be taken for an outage
     stream = Stream(*target, interval=interval, limit=limit)
 
     def stop(*_: object) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from strictarp.lab import layout, namespaces
@@ -25,6 +25,7 @@ class Network:
         self.client = layout.client()
         self.nodes = {node.name: node for node in layout.nodes(node_count)}
         self.spaces: dict[str, Namespace] = {}
+        self._islands: dict[str, tuple[str, ...]] = {}
 
     def build(self) -> None:
         """Make everything. Raises OSError or RuntimeError with the kernel's or iproute2's message."""
@@ -83,6 +84,45 @@ class Network:
         namespaces.ip(self.spaces[layout.WIRE], f"link del {host.port}", f"link del {host.management_port}")
         for space in (host.name, host.pod):
             self.spaces.pop(space).close()
+
+    def set_cable(self, name: str, *, plugged: bool) -> None:
+        """Pull the segment's cable of a host, or put it in again, on the switch's side."""
+        namespaces.set_links(self.spaces[layout.WIRE], self.host(name).port, up=plugged)
+
+    def divide(self, islands: Sequence[Sequence[str]]) -> None:
+        """Give each island a switch of its own; hosts that are not named stay where they are."""
+        for names in islands:
+            bridge = f"island{len(self._islands) + 1}"
+            self._islands[bridge] = tuple(names)
+            lines = [f"link set {self.host(name).port} master {bridge}" for name in names]
+            namespaces.ip(self.spaces[layout.WIRE], *layout.bridge_lines(bridge), *lines)
+
+    def join(self) -> None:
+        """All hosts on one segment again."""
+        wire = self.spaces[layout.WIRE]
+        for bridge, names in self._islands.items():
+            ports = [self.host(name).port for name in names if name in self.spaces]
+            lines = [f"link set {port} master segment" for port in ports]
+            namespaces.ip(wire, *lines, f"link del {bridge}")
+        self._islands.clear()
+
+    def remove_card(self, name: str) -> None:
+        """A node's card on the segment is gone, with its addresses and routes."""
+        namespaces.ip(self.spaces[layout.WIRE], f"link del {self.nodes[name].port}")
+
+    def insert_card(self, name: str) -> None:
+        """Another card in its place: another index, another MAC, the same addresses and routes."""
+        node = self.nodes[name] = layout.with_next_mac(self.nodes[name])
+        wire, space = self.spaces[layout.WIRE], self.spaces[name]
+        namespaces.veth((wire, node.port), (space, "eth0"), mac_b=node.mac)
+        namespaces.ip(wire, f"link set {node.port} master segment")
+        address = f"addr add {node.address}/{layout.SEGMENT.prefixlen} dev eth0"
+        namespaces.ip(space, address, *layout.segment_routes(node, tuple(self.nodes.values())))
+
+    def change_mac(self, name: str) -> None:
+        """The card of a node has another MAC from now on."""
+        node = self.nodes[name] = layout.with_next_mac(self.nodes[name])
+        namespaces.ip(self.spaces[name], f"link set eth0 address {node.mac}")
 
     def set_delay(self, name: str, *, delay_ms: float, jitter_ms: float) -> None:
         """Delay what the segment sends to a host, as real switches and drivers do."""

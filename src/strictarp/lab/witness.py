@@ -21,6 +21,7 @@ from strictarp.arp.frames import ETHERTYPE_ARP, ArpFrame
 from strictarp.arp.rawsocket import RawSocket
 from strictarp.lab import layout
 from strictarp.lab.figures import Seen, Witnessed
+from strictarp.speaker.priority import go_first
 
 ETH_P_ALL = 0x0003
 """On a bridge's port only this comes before the bridge takes the frame."""
@@ -132,6 +133,7 @@ class Witness:
 
 def run(vip: str, out: Path, *, interval: float) -> int:
     """Listen until SIGTERM; writes what was seen to `out`. A file `.ready` beside it says that it began."""
+    go_first()  # a busy machine is not to be taken for an outage
     ready = out.with_suffix(".ready")
     ready.unlink(missing_ok=True)
     witness = Witness(vip)

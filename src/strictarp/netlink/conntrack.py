@@ -25,12 +25,15 @@ from strictarp.netlink.messages import (
     u32,
 )
 
-UDP = 17
+TCP, UDP = 6, 17
+OPEN_TCP = frozenset({1, 2, 3, 4, 5, 6, 9})
+"""States in which an end may still send: from SYN_SENT to LAST_ACK, and SYN_SENT2 (enum tcp_conntrack)."""
 
 _GET, _DELETE = 1 << 8 | 1, 1 << 8 | 2
 _NFGENMSG = struct.Struct("=BBH")
 _BE16, _BE32 = struct.Struct("!H"), struct.Struct("!I")
-_ORIGINAL, _REPLY, _ID, _ZONE, _FILTER = 1, 2, 12, 18, 25
+_ORIGINAL, _REPLY, _PROTOCOL_INFO, _ID, _ZONE, _FILTER = 1, 2, 4, 12, 18, 25
+_TCP_INFO, _TCP_STATE = 1, 1
 _TUPLE_IP, _TUPLE_PROTOCOL = 1, 2
 _NUMBER, _SOURCE_PORT, _DESTINATION_PORT = 1, 2, 3
 _ADDRESSES: Mapping[int, tuple[int, int]] = {AF_INET: (1, 2), AF_INET6: (3, 4)}
@@ -51,12 +54,16 @@ class Tuple(msgspec.Struct, frozen=True, gc=False):
 
 
 class Flow(msgspec.Struct, frozen=True, gc=False):
-    """A tracked connection. id: tells it from a later one with the same tuples. zone: 0 mostly."""
+    """A tracked connection. id: tells it from a later one with the same tuples. zone: 0 mostly.
+
+    tcp_state: number of enum tcp_conntrack; 0 of other protocols.
+    """
 
     original: Tuple
     reply: Tuple
     id: int = 0
     zone: int = 0
+    tcp_state: int = 0
 
 
 def encode_dump_flows(width: int, place: tuple[bytes, int] | None = None) -> bytes:
@@ -75,13 +82,28 @@ def encode_dump_flows(width: int, place: tuple[bytes, int] | None = None) -> byt
         port += attribute(_DESTINATION_PORT, _BE16.pack(place[1]))
     if place is not None and family == AF_INET:
         flags |= _BY_DESTINATION
-        _, destination = _ADDRESSES[family]
-        address = nested(_TUPLE_IP, attribute(destination, place[0]))
+        address = _destination(place[0])
+    return _dump(family, flags, address, port)
+
+
+def encode_dump_tcp(destination: bytes) -> bytes:
+    """Ask for the TCP connections to an address, on all ports; answers may hold others, as above."""
+    number = attribute(_NUMBER, bytes([TCP]))
+    if len(destination) == 4:
+        return _dump(AF_INET, _BY_PROTOCOL | _BY_DESTINATION, _destination(destination), number)
+    return _dump(AF_INET6, _BY_PROTOCOL, b"", number)
+
+
+def _destination(address: bytes) -> bytes:
+    return nested(_TUPLE_IP, attribute(_ADDRESSES[_family(len(address))][1], address))
+
+
+def _dump(family: int, flags: int, address: bytes, protocol: bytes) -> bytes:
     return frame(
         _GET,
         NLM_F_REQUEST | NLM_F_DUMP,
         _NFGENMSG.pack(family, 0, 0)
-        + nested(_ORIGINAL, address, nested(_TUPLE_PROTOCOL, port))
+        + nested(_ORIGINAL, address, nested(_TUPLE_PROTOCOL, protocol))
         + nested(_FILTER, u32(_FILTER_ORIGINAL, flags), u32(_FILTER_REPLY, 0)),
     )
 
@@ -130,7 +152,16 @@ def parse_flow(message: Message) -> Flow | None:
         _parse_tuple(found, _REPLY, family),
         _number(found, _ID, _BE32),
         _number(found, _ZONE, _BE16),
+        _tcp_state(found),
     )
+
+
+def _tcp_state(found: Mapping[int, memoryview]) -> int:
+    tcp = attributes(found[_PROTOCOL_INFO]).get(_TCP_INFO) if _PROTOCOL_INFO in found else None
+    state = bytes(attributes(tcp).get(_TCP_STATE, b"\0")) if tcp is not None else b"\0"
+    if len(state) != 1:
+        raise MalformedMessage(f"connection's TCP state of {len(state)} bytes")
+    return state[0]
 
 
 def _parse_tuple(found: Mapping[int, memoryview], kind: int, family: int) -> Tuple:

@@ -30,8 +30,9 @@ _GATES = frozenset(
     }
 )  # fmt: skip
 """Gates of what this program always does."""
-_PORT_RANGE = re.compile(r"\d{1,5}([-+]\d{1,5})?")
-_MODES = ("", "ipvs", "iptables", "nftables")
+_PORT_RANGE = re.compile(r"(\d{1,5})(?:([-+])(\d{1,5}))?", re.ASCII)
+_NO_NAME = re.compile(r'[\s/:"*\\\x00-\x1f\x7f\ud800-\udfff]')
+"""What the kernel (dev_valid_name) or a quoted word of nft cannot have in the name of an interface."""
 _MANY = 2**31 - 1
 
 
@@ -131,7 +132,7 @@ def _read(fields: Fields, warnings: list[str]) -> Config:
     client.ignore("acceptContentTypes", "contentType", "qps")
     client.number("burst", 10, 0, _MANY)
     return Config(
-        hostname_override=fields.text("hostnameOverride").strip().lower(),
+        hostname_override=_hostname(fields),
         kubeconfig=client.text("kubeconfig"),
         bind_address=bind_address,
         bind_address_hard_fail=fields.boolean("bindAddressHardFail"),
@@ -155,14 +156,23 @@ def _read(fields: Fields, warnings: list[str]) -> Config:
 
 
 def _mode(fields: Fields, warnings: list[str]) -> None:
-    mode = fields.choice("mode", _MODES, "ipvs")
-    if mode in ("iptables", "nftables"):
+    mode = fields.text("mode", "ipvs")
+    if mode != "ipvs":
+        known = mode in ("iptables", "nftables")
         fields.fault(
             "mode",
-            f"strictarp serves ipvs only, not {mode}: write `mode: ipvs`, or keep kube-proxy for this node",
+            f"strictarp serves ipvs only, not {mode if known else repr(mode)}: write `mode: ipvs`, or keep "
+            "kube-proxy for this node",
         )
     elif not fields.given("mode"):
         warnings.append("mode: absent or empty is taken as ipvs (kube-proxy would take another)")
+
+
+def _hostname(fields: Fields) -> str:
+    text = fields.text("hostnameOverride")
+    if text and not text.strip():
+        fields.fault("hostnameOverride", "only blanks; leave it out or give the Node's name")
+    return text.strip().lower()
 
 
 def _periods(section: Fields, default_minimum: float) -> tuple[float, float]:
@@ -184,8 +194,9 @@ def _detect_local(fields: Fields) -> DetectLocal:
     if mode == "InterfaceNamePrefix" and not prefix:
         names.fault("interfaceNamePrefix", "detectLocalMode InterfaceNamePrefix needs the prefix here")
     for name, value in (("bridgeInterface", bridge), ("interfaceNamePrefix", prefix)):
-        if len(value) > 15 or set(value) & set('/ "*'):
-            names.fault(name, f"{value!r} is no interface name (15 characters at most)")
+        if len(value.encode("utf-8", "replace")) > 15 or _NO_NAME.search(value):
+            reason = "15 bytes at most, no blank, slash, backslash, colon, star or quote"
+            names.fault(name, f"{value!r} is no interface name ({reason})")
     chosen = {"BridgeInterface": bridge, "InterfaceNamePrefix": prefix}.get(mode, "")
     return DetectLocal(mode, networks if mode == "ClusterCIDR" else (), chosen)
 
@@ -219,6 +230,15 @@ def _conntrack(fields: Fields) -> Conntrack:
     )
 
 
+def _is_port_range(text: str) -> bool:
+    """`80`, `80-90` or `80+10`, within 65535 (k8s.io/apimachinery util/net.ParsePortRange)."""
+    found = _PORT_RANGE.fullmatch(text)
+    if found is None:
+        return False
+    low, high = int(found[1]), int(found[3] or found[1])
+    return low <= (low + high if found[2] == "+" else high) <= 65535
+
+
 def _ignore_the_rest(fields: Fields, warnings: list[str]) -> None:
     """Fields of the struct that have no effect in ipvs mode, or none yet."""
     for gate, on in fields.switches("featureGates").items():
@@ -226,7 +246,7 @@ def _ignore_the_rest(fields: Fields, warnings: list[str]) -> None:
             warnings.append(f"featureGates.{gate}: no feature gate that matters here, ignored")
         elif not on:
             warnings.append(f"featureGates.{gate}: cannot be switched off here, ignored")
-    if (text := fields.text("portRange")) and not _PORT_RANGE.fullmatch(text):
+    if (text := fields.text("portRange")) and not _is_port_range(text):
         fields.fault("portRange", f"{text!r} is no range of ports such as 30000-32767")
     fields.seconds("configSyncPeriod", 900.0)
     fields.boolean("enableProfiling")

@@ -22,22 +22,16 @@ from strictarp import __version__, serving
 from strictarp.errors import UserError
 from strictarp.guard.settings import PROXY
 from strictarp.guard.settings import Settings as GuardSettings
-from strictarp.hello.auth import Keys
-from strictarp.hello.frames import Frame
-from strictarp.hello.ids import node_id, vip_id
-from strictarp.hello.secret import CLUSTER_NAMESPACE, SECRET, UnusableSecret, read_cluster, read_keys
 from strictarp.kube.cache import Cache, Delta
 from strictarp.kube.client import Client
 from strictarp.kube.objects import (
-    NAMESPACES,
     NODES,
-    SECRETS,
     EndpointSlice,
     Node,
     Service,
 )
 from strictarp.netlink.ipvs import Timeouts
-from strictarp.proxy import health, host, nftables, peers
+from strictarp.proxy import gauges, health, host, lenient, nftables
 from strictarp.proxy import situation as situations
 from strictarp.proxy.config import Config
 from strictarp.proxy.effective import effective_document
@@ -45,12 +39,11 @@ from strictarp.proxy.endpoints import WRONG_VERSION
 from strictarp.proxy.engine import Engine
 from strictarp.proxy.fields import Network, parse_network
 from strictarp.proxy.foreign_rules import ForeignRules
-from strictarp.proxy.handing_over import HandingOver
 from strictarp.proxy.health_ports import HealthPorts, Wanted
-from strictarp.proxy.hearing import Hearing
 from strictarp.proxy.lean import ENDPOINTSLICES, SERVICES
 from strictarp.proxy.metrics import Metrics, trigger_time
 from strictarp.proxy.operations import Element
+from strictarp.proxy.others import Others
 from strictarp.proxy.seam import HostLinks, Kernel, KernelRefused
 from strictarp.proxy.settings import Settings
 from strictarp.proxy.situation import NodeFacts, node_facts, situation
@@ -61,6 +54,8 @@ from strictarp.sysctl.files import ensure
 
 log = logging.getLogger(__name__)
 
+READ_ONLY = "readOnlySysFS"
+"""kube-proxy's reason of an Event for a /sys that is read-only; here for /proc/sys too."""
 WITHOUT_OTHER_PROXY = "!service.kubernetes.io/service-proxy-name,!service.kubernetes.io/headless"
 
 
@@ -112,7 +107,6 @@ class Proxy:
         self._config = config
         self._config_text = options.config_text
         self._kernel = kernel
-        self._client = client
         self._node = options.node
         self._families = host.families()
         self._host = HostLinks((), ())
@@ -143,39 +137,29 @@ class Proxy:
         # starts, has nothing to tell: there always is default/kubernetes.
         self.services = Cache(
             client,
-            SERVICES,
+            SERVICES.mended(lenient.mend),
             label_selector=WITHOUT_OTHER_PROXY,
             on_delta=self._on_service,
             doubt_empty_start=True,
         )
         self.slices = Cache(
             client,
-            ENDPOINTSLICES,
+            ENDPOINTSLICES.mended(lenient.mend),
             label_selector=WITHOUT_OTHER_PROXY,
             on_delta=self._on_slice,
             doubt_empty_start=True,
         )
-        self.nodes = Cache(client, NODES, on_delta=self._on_node)
-        self.secrets = Cache(
+        self.nodes = Cache(client, NODES.mended(lenient.mend), on_delta=self._on_node)
+        self._others = Others(
             client,
-            SECRETS,
-            namespace=options.settings.namespace,
-            field_selector=f"metadata.name={SECRET}",
-            on_delta=self._on_peers,
-        )
-        self.namespaces = Cache(
-            client, NAMESPACES, field_selector=f"metadata.name={CLUSTER_NAMESPACE}", on_delta=self._on_peers
-        )
-        self._liveness = options.settings.liveness
-        self._handing = HandingOver(
             kernel,
-            node_id(self._node),
-            self._vip,
-            lambda node, link: self._hearing.reachable(node, link) if self._hearing else None,
-            links=lambda: {link.index: link.name for link in self._host.links},
+            options.settings,
+            node=self._node,
+            nodes=self.nodes.objects.values,
+            bound=lambda: self.engine.desired.bound,
+            families=self._families,
+            on_dead=self._on_dead,
         )
-        self._hand_over = options.settings.hand_over
-        self._hearing: Hearing | None = None
         self._health = health.Health(
             lambda: self.syncer.waiting_since,
             2 * config.sync_period,
@@ -192,7 +176,14 @@ class Proxy:
             options.guard, lambda reason, message: self.say(reason, message, warning=reason != RESTORED)
         )
         self.syncer.before_binds = self.strictarp.expect
-        self._add_metrics()
+        gauges.add(
+            self.metrics,
+            self.engine,
+            client,
+            foreign=self._foreign,
+            others=self._others,
+            strictarp=self.strictarp,
+        )
 
     async def run(self) -> None:
         """Prepare the kernel, then run all parts until cancelled.
@@ -206,7 +197,12 @@ class Proxy:
 
     async def _run(self) -> None:
         await self._kernel.prepare()
-        await self._prepare(self._config)
+        try:
+            await self._prepare(self._config)
+        except host.ReadOnlyHost as error:
+            self.say(READ_ONLY, str(error), warning=True)
+            await self._telling.sent(2.0)
+            raise
         await self.syncer.skeleton()
         await self._look_at_host()
         async with asyncio.TaskGroup() as group:
@@ -217,15 +213,13 @@ class Proxy:
             group.create_task(self._follow_host())
             group.create_task(self.strictarp.run())
             await self._synced()
+            self._warn_of_families()
             self.say("Starting", f"strictarp {__version__}")
             self._telling.release()
             group.create_task(self.syncer.run())
             group.create_task(self._settle())
             group.create_task(self._foreign.run())
-            if self._liveness.enabled or self._hand_over:
-                group.create_task(self._hear())
-            if self._hand_over:
-                group.create_task(self._handing.run())
+            group.create_task(self._others.run())
 
     async def read_everything(self, patience: float = 30.0) -> None:
         """Read the node and all objects once, so that they can be planned. Changes nothing.
@@ -260,10 +254,19 @@ class Proxy:
         await self.syncer.settled.wait()
         gc.freeze()
 
+    def _warn_of_families(self) -> None:
+        node = self.nodes.objects.get(self._node)
+        facts = node_facts(self._node, self._host, node, self._families)
+        for warning in situations.odd_families(self._config, facts):
+            log.warning(warning)
+
     # --- the kernel ---------------------------------------------------------------------------------------
 
     async def _prepare(self, config: Config) -> None:
-        host.prepare(config, self._ensure)
+        left = host.prepare(config, self._ensure)
+        if left:
+            message = f"limits of connection tracking stay as they are, mounted read-only: {', '.join(left)}"
+            self.say(READ_ONLY, message, warning=True)
         await self.strictarp.want(strict=config.strict_arp)
         host.set_oom_score(config.oom_score_adj)
         timeouts = Timeouts(int(config.tcp_timeout), int(config.tcp_fin_timeout), int(config.udp_timeout))
@@ -299,7 +302,7 @@ class Proxy:
     async def _look_at_host(self) -> None:
         self._host = await self._kernel.host_links()
         self._see()
-        self._learn()
+        self._others.learn(self._host)
 
     async def _follow_host(self) -> None:
         async for _ in self._kernel.changes():
@@ -330,7 +333,7 @@ class Proxy:
         self.syncer.wake()
 
     def _on_node(self, delta: Delta[Node]) -> None:
-        self._learn()
+        self._others.learn(self._host)
         if delta.key != self._node:
             return
         cidrs = (delta.new.spec.pod_cidrs or ()) if delta.new else ()
@@ -353,51 +356,12 @@ class Proxy:
         if len(self.engine.store):
             self.syncer.wake()
 
-    # --- other nodes --------------------------------------------------------------------------------------
-
-    async def _hear(self) -> None:
-        """Follow which nodes are dead, until cancelled."""
-        heard = self._handing.hear if self._hand_over else _ignored
-        self._hearing = Hearing(self._liveness, self._on_dead, heard)
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self.secrets.run())
-                group.create_task(self.namespaces.run())
-                self._learn()
-        finally:
-            self._hearing.close()
-
-    def _on_peers(self, _: object) -> None:
-        self._learn()
-
-    def _learn(self) -> None:
-        if self._hearing is None:
-            return
-        self._hearing.learn(
-            peers.members(self.nodes.objects.values(), self._node),
-            self._host,
-            cluster=read_cluster(self.namespaces.objects.get(CLUSTER_NAMESPACE)),
-            keys=self._keys(),
-        )
-
-    def _keys(self) -> Keys | None:
-        try:
-            return read_keys(next(iter(self.secrets.objects.values()), None))
-        except UnusableSecret as error:
-            log.error("hellos are not read", extra={"fields": {"reason": str(error)}})
-            return None
-
     def _on_dead(self, dead: frozenset[str]) -> None:
         before = self.engine.facts
         gone, back = sorted(dead - before.dead), sorted(before.dead - dead)
         log.warning("nodes given up or back", extra={"fields": {"dead": gone, "back": back}})
         self.engine.see(msgspec.structs.replace(before, dead=dead))
-        self._handing.give_up(dead)
         self.syncer.wake()
-
-    def _vip(self, number: int) -> bytes | None:
-        """The IPv4 address that is bound here with this id in hellos."""
-        return next((a for a in self.engine.desired.bound if len(a) == 4 and _vip_id(a) == number), None)
 
     # --- events -------------------------------------------------------------------------------------------
 
@@ -446,47 +410,6 @@ class Proxy:
             await self._telling.sent(2.0)
             reason = "; ".join(str(error) for error in group_error.exceptions)
             raise UserError(f"bindAddressHardFail: {reason}") from None
-
-    def _add_metrics(self) -> None:
-        engine = self.engine
-        self.metrics.answers = lambda: self._client.answers
-        self.metrics.labelled["kubeproxy_sync_proxy_rules_no_local_endpoints_total"] = (
-            "Services whose traffic policy asks for local endpoints while there are only others",
-            "traffic_policy",
-            lambda: {
-                policy: sum(policy in policies for policies in engine.no_local.values())
-                for policy in ("internal", "external")
-            },
-        )
-        self.metrics.gauges |= {
-            "strictarp_proxy_services": ("Services known", lambda: len(engine.store.services)),
-            "strictarp_proxy_virtual_servers": ("Virtual servers", lambda: len(engine.mirror.servers)),
-            "strictarp_proxy_draining": ("Real servers that drain", lambda: len(engine.drains)),
-            "strictarp_proxy_forward_dropping": (
-                "Foreign chains that drop forwarded packets by policy",
-                lambda: len(self._foreign.dropping),
-            ),
-            "strictarp_proxy_moved_ips": (
-                "IPs of which unknown connections are passed to their previous node",
-                lambda: len(self._handing.moves.moved),
-            ),
-            "strictarp_proxy_dead_nodes": ("Nodes given up", lambda: len(engine.facts.dead)),
-            "strictarp_proxy_strictarp_in_force": (
-                "1: strictARP is in force on every uplink",
-                self.strictarp.in_force,
-            ),
-            "strictarp_proxy_strictarp_drifts": (
-                "Changes of strictARP's sysctls or table that were undone",
-                self.strictarp.drifts,
-            ),
-        }
-
-
-_vip_id = functools.lru_cache(maxsize=16384)(vip_id)
-
-
-def _ignored(_frame: Frame, _link: int) -> None:
-    """For who does not hand over."""
 
 
 def _network(text: str) -> Network | None:

@@ -10,10 +10,10 @@ import msgspec
 import yaml
 
 from strictarp.errors import UserError
-from strictarp.kube.documents import ApiLoader, files_of, text_of
+from strictarp.kube.documents import files_of, load_yaml, text_of
 from strictarp.kube.model import KubeObject
 from strictarp.kube.objects import EndpointSlice, Node, Service
-from strictarp.proxy.lenient import convert
+from strictarp.proxy.lenient import convert, without_nulls
 
 _KINDS: Mapping[str, tuple[str, type[KubeObject]]] = {
     "Service": ("v1", Service),
@@ -72,7 +72,7 @@ def _documents(text: str) -> Iterator[object]:
     try:
         yield json.loads(text)  # far faster, and YAML has no tabs
     except json.JSONDecodeError:
-        yield from yaml.load_all(text, Loader=ApiLoader)
+        yield from load_yaml(text)
 
 
 def _take(document: object, where: str, objects: Objects) -> None:
@@ -89,7 +89,7 @@ def _take(document: object, where: str, objects: Objects) -> None:
             _take(_named(item, document), f"{where}.items[{index}]", objects)
         return
     if kind in _KINDS:
-        _convert(_without_nulls(document), kind, objects)
+        _convert(without_nulls(document), kind, objects)
 
 
 def _named(item: object, parent: dict[object, object]) -> object:
@@ -121,24 +121,6 @@ def _convert(document: dict[str, object], kind: str, objects: Objects) -> None:
     objects.warnings += [f"{where}: {fault}" for fault in faults]
     if made is not None:
         objects.add(made)
-
-
-def _without_nulls(document: Mapping[object, object]) -> dict[str, object]:
-    """null is absent, as in the API."""
-    return {_text_of(str(key)): _clean(entry) for key, entry in document.items() if entry is not None}
-
-
-def _clean(value: object) -> object:
-    if isinstance(value, dict):
-        return _without_nulls(value)
-    if isinstance(value, list):
-        return [_clean(entry) for entry in value]
-    return _text_of(value) if isinstance(value, str) else value
-
-
-def _text_of(value: str) -> str:
-    """Without halves of surrogate pairs, which JSON can write and nobody can encode."""
-    return value if value.isascii() else value.encode("utf-8", "replace").decode()
 
 
 def _show(value: object) -> str:

@@ -56,6 +56,8 @@ class Engine:
         self.drains = Drains(drain_limit)
         self.facts = facts
         self.failed = Touched()
+        self._unsure = Touched()
+        self._names: set[Element] = set()
         self.warnings: dict[str, tuple[str, ...]] = {}
         self.health: dict[str, tuple[int, int]] = {}
         self.no_local: dict[str, frozenset[str]] = {}
@@ -157,6 +159,17 @@ class Engine:
             self._settle(key)
         return reasons
 
+    def stands_on_held(self, operation: Operation) -> bool:
+        """Whether the mirror holds what an operation stands on. The real servers of a virtual server that
+        was just refused stand on nothing: that they find none tells of no loss.
+        """
+        return not isinstance(operation, AddReal | SetReal) or operation.key in self.mirror.servers
+
+    def unanswered(self, operations: Sequence[Operation]) -> None:
+        """Nobody knows what became of these: the next look counts what they name as ours."""
+        for operation in operations:
+            self._unsure.unite(parts_of(operation))
+
     def _do_without(self, operation: Operation) -> bool:
         """A Service asks for a scheduler that the kernel lacks: those that do are planned again without it.
 
@@ -187,11 +200,11 @@ class Engine:
         return [operation for operation in servers if not parts_of(operation).keys <= new]
 
     def without_names(self, last_sets: Sequence[Operation]) -> list[Operation]:
-        """What may leave the sets: not the name of a virtual server that could not be removed.
+        """What may leave the sets: not the name of a virtual server that is not, or may not be, removed yet.
 
         By it a later process tells that the server is ours. What stays is noted as refused.
         """
-        stay = {place_of(key) for key in self.failed.keys & self.mirror.servers.keys()}
+        stay = {place_of(key) for key in (self.failed.keys & self.mirror.servers.keys()) | self._unsure.keys}
         kept: list[Operation] = []
         for operation in last_sets:
             if not (isinstance(operation, ChangeSets) and stay):
@@ -235,10 +248,11 @@ class Engine:
         addresses of kube-ipvs0, and on the node's own within the NodePort range; but never what is in
         excludeCIDRs unless we want it. `elements_are` comes before.
         """
-        known = self.mirror.servers.keys() | set(self.desired.keys())
+        known = self.mirror.servers.keys() | self._unsure.keys
         self.mirror.look(view, self._ours(view, known, adopt=adopt), self._our_address(adopt=adopt))
         for key in self.mirror.servers:
             self._settle(key)
+        self._unsure = Touched()
         left = Touched()
         for key in tuple(self.desired.leaving):
             left.unite(self.left(key))
@@ -248,7 +262,7 @@ class Engine:
         return left
 
     def _our_address(self, *, adopt: bool) -> Callable[[bytes], bool]:
-        known = frozenset(self.mirror.bound)
+        known = self.mirror.bound | self._unsure.addresses
 
         def ours(address: bytes) -> bool:
             if address in self.desired.bound:
@@ -271,8 +285,18 @@ class Engine:
 
         return ours
 
+    def names_lost(self) -> set[Element]:
+        """Names that our sets lost, of virtual servers that are still to go: nothing wanted brings them back.
+
+        By its name a later process tells that a server is ours.
+        """
+        still = {place_of(key) for key in self.mirror.servers if self.desired.exposure(key) is None}
+        self._names = {each for each in self._names - self.mirror.elements if each[1] in still}
+        return self._names
+
     def elements_are(self, elements: set[Element]) -> None:
         """The sets of our nftables table hold exactly these now."""
+        self._names |= {each for each in self.mirror.elements - elements if each[0] in FRONTS}
         wanted = {element for element in self.desired.elements if element in elements}  # no second copies
         self.mirror.elements = wanted | (elements - wanted)
 

@@ -225,13 +225,16 @@ def read_mapping(text: str, faults: list[str], warnings: list[str]) -> Mapping[s
     """
     try:
         loaded = _read(text, warnings)
+        if isinstance(loaded, dict):
+            return {str(name): value for name, value in loaded.items()}
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         faults.append(f"(document): {' '.join(str(error).split())}")
         return {}
-    if not isinstance(loaded, dict):
-        faults.append(f"(document): a mapping is expected, not {_show(loaded)}")
+    except (LookupError, AttributeError) as error:  # PyYAML, of a value that is not what its tag says
+        faults.append(f"(document): a value is not what its tag says: {error}")
         return {}
-    return {str(name): value for name, value in loaded.items()}
+    faults.append(f"(document): a mapping is expected, not {_show(loaded)}")
+    return {}
 
 
 def _read(text: str, warnings: list[str]) -> Raw:
@@ -269,5 +272,8 @@ def check_kind(fields: Fields, api_version: str, kind: str) -> None:
 
 
 def _show(value: Raw) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # sys.get_int_max_str_digits
+        text = "a number of thousands of digits"
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
 
@@ -16,8 +17,17 @@ import msgspec
 from strictarp.arp import bpf, frames
 from strictarp.arp.rawsocket import RawSocket
 from strictarp.hello.auth import Keys
-from strictarp.hello.frames import ETHERTYPE, GROUP_MAC, Frame, FrameError, decode, decode_beat
-from strictarp.hello.messages import ENCODERS, HELLO_TYPE, Accept, Offer, Release
+from strictarp.hello.frames import (
+    ETHERTYPE,
+    GROUP_MAC,
+    Frame,
+    FrameError,
+    Sender,
+    decode,
+    decode_beat,
+    encode,
+)
+from strictarp.hello.messages import ENCODERS, HELLO_TYPE, Accept, Message, Offer, Release, Spent
 from strictarp.netlink.rtnl import SCOPE_GLOBAL, covers
 from strictarp.proxy.liveness import Ask, Member, Nodes
 from strictarp.proxy.seam import HostLinks
@@ -28,7 +38,7 @@ log = logging.getLogger(__name__)
 
 _LOAD_BYTE, _JUMP_EQUAL, _RETURN = 0x30, 0x15, 0x06
 _TYPE_OFFSET = 14 + 5
-_TYPES = (HELLO_TYPE, *(ENCODERS[kind][0] for kind in (Offer, Accept, Release)))
+_TYPES = (HELLO_TYPE, *(ENCODERS[kind][0] for kind in (Offer, Accept, Release, Spent)))
 SPOKEN: bpf.Program = (
     *bpf.ethertype(ETHERTYPE)[:-1],
     bpf.Instruction(_LOAD_BYTE, 0, 0, _TYPE_OFFSET),
@@ -36,7 +46,7 @@ SPOKEN: bpf.Program = (
     bpf.Instruction(_RETURN, 0, 0, 0),
     bpf.Instruction(_RETURN, 0, 0, bpf.WHOLE_FRAME),
 )
-"""HELLO, OFFER, ACCEPT and RELEASE frames for this host, and no other of the speakers' frames."""
+"""HELLO, OFFER, ACCEPT, RELEASE and SPENT frames for this host, and no other of the speakers' frames."""
 
 
 class Place(msgspec.Struct, frozen=True, gc=False):
@@ -62,7 +72,7 @@ def places(host: HostLinks, members: Iterable[Member]) -> dict[int, Place]:
         own = tuple(
             (entry.address, entry.prefix)
             for entry in host.addresses
-            if entry.index == link.index and len(entry.address) == 4 and entry.scope == SCOPE_GLOBAL
+            if entry.index == link.index and entry.scope == SCOPE_GLOBAL
         )
         place = Place(link.index, link.mac, own)
         if link.carrier and len(link.mac) == 6 and any(place.source_for(target) for target in targets):
@@ -96,6 +106,8 @@ class Hearing:
         self._answers: dict[int, RawSocket] = {}
         self._awaited: frozenset[bytes] = frozenset()
         self._timer: asyncio.TimerHandle | None = None
+        self._incarnation = secrets.randbits(64)
+        self._said = 0
 
     def close(self) -> None:
         """Close all sockets and stop the timer."""
@@ -114,7 +126,8 @@ class Hearing:
         self._keys = keys
         self._cluster = cluster or 0
         wanted = places(host, members.values()) if keys is not None and cluster is not None else {}
-        for index in [i for i, s in self._hellos.items() if wanted.get(i) != self._places.get(i) or s.broken]:
+        before, after = ({i: place.mac for i, place in some.items()} for some in (self._places, wanted))
+        for index in [i for i, s in self._hellos.items() if after.get(i) != before.get(i) or s.broken]:
             self._close(self._hellos, index)
             self._close(self._answers, index)
         self._places = wanted
@@ -164,14 +177,29 @@ class Hearing:
         except (FrameError, IndexError):
             self.unreadable += 1
             return False
-        if self._nodes.is_current(spoken.node, spoken.incarnation, spoken.seq):
+        known = spoken.node in self._members and isinstance(spoken.message, Spent)
+        if known or self._nodes.is_current(spoken.node, spoken.incarnation, spoken.seq):
             self._on_frame(spoken, index)
         return False
 
-    def reachable(self, node: int, link: int) -> Member | None:
-        """A node that this one can ask on a link; None when their addresses there share no subnet."""
+    def reachable(self, node: int, link: int, destination: bytes) -> Member | None:
+        """A node that can be the next hop to `destination` on a link; None when no address of that family
+        there is in a subnet of this node.
+        """
         member, place = self._members.get(node), self._places.get(link)
-        return member if member and place and place.source_for(member.address) else None
+        return member if member and place and place.source_for(member.next_hop(destination)) else None
+
+    def say(self, message: Message, own: int, *, link: int, to: bytes) -> None:
+        """Send a message as node `own` to a host on a link, if it is heard. It may be lost.
+
+        The proxy's incarnation is not its speaker's, so that nothing it says counts as the speaker's.
+        """
+        place, socket = self._places.get(link), self._hellos.get(link)
+        if place is None or socket is None or self._keys is None:
+            return
+        self._said += 1
+        sender = Sender(self._cluster, own, self._incarnation)
+        socket.send(encode(message, sender, self._keys, seq=self._said, source=place.mac, to=to))
 
     def _on_answer(self, _index: int, frame: bytes) -> bool:
         """Any ARP packet of the node's kernel shows that it lives: answers, and its own questions."""

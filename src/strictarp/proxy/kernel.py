@@ -175,7 +175,7 @@ class LinuxKernel:
 
     async def _change_sets(self, operation: ChangeSets) -> str | None:
         try:
-            await nft_apply.run_script(self._render(operation))
+            await self.load_rules(self._render(operation))
         except TableVanished as vanished:
             return Vanished(str(vanished))
         except KernelRefused as refused:
@@ -286,6 +286,21 @@ class LinuxKernel:
         if refused:
             raise KernelRefused(f"tracked connections cannot be deleted: {refused[0]}")
         return answers.count(None)
+
+    async def with_open_connections(self, addresses: Collection[bytes]) -> frozenset[bytes]:
+        """Addresses with open TCP connections. Raises KernelRefused, OSError."""
+        # One dump for all of IPv6: the kernel's filter cannot tell its addresses.
+        asked = {address if len(address) == 4 else b"": address for address in addresses}
+        found: set[bytes] = set()
+        try:
+            for address in asked.values():
+                for message in await self._netfilter.dump(conntrack.encode_dump_tcp(address)):
+                    flow = conntrack.parse_flow(message)
+                    if flow is not None and flow.tcp_state in conntrack.OPEN_TCP:
+                        found.add(flow.original.destination)
+        except (Refusal, DumpInterrupted, MalformedMessage) as error:
+            raise KernelRefused(f"looking at tracked connections: {error}") from None
+        return frozenset(found.intersection(addresses))
 
     async def load_rules(self, text: str) -> None:
         """Run one nftables script as one transaction. Raises KernelRefused."""

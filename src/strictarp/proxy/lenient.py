@@ -7,7 +7,7 @@ in. An entry of a list of ports, endpoints or ingresses goes as a whole, since t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TypeAlias, TypeVar
 
@@ -34,6 +34,31 @@ _ENTRIES: tuple[tuple[tuple[str, ...], type[Model], frozenset[str]], ...] = (
 _TEXTS = (("spec", "loadBalancerSourceRanges"), ("spec", "externalIPs"), ("spec", "clusterIPs"))
 _IDENTITY = (("metadata",), ("metadata", "name"), ("metadata", "namespace"))
 _MAPS = (("metadata", "labels"), ("metadata", "annotations"))
+
+
+def mend(document: object, struct: type[T]) -> tuple[T | None, list[str]]:
+    """As `convert`, for what the API sends (`kube.model.Mend`)."""
+    if not isinstance(document, dict):
+        return None, [f"(object): Expected `object`, got {type(document).__name__}"]
+    return convert(without_nulls(document), struct)
+
+
+def without_nulls(document: Mapping[object, object]) -> Raw:
+    """null is absent, as in the API."""
+    return {_text_of(str(key)): _clean(entry) for key, entry in document.items() if entry is not None}
+
+
+def _clean(value: object) -> object:
+    if isinstance(value, dict):
+        return without_nulls(value)
+    if isinstance(value, list):
+        return [_clean(entry) for entry in value]
+    return _text_of(value) if isinstance(value, str) else value
+
+
+def _text_of(value: str) -> str:
+    """Without halves of surrogate pairs, which JSON can write and nobody can encode."""
+    return value if value.isascii() else value.encode("utf-8", "replace").decode()
 
 
 def convert(document: Raw, struct: type[T]) -> tuple[T | None, list[str]]:

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 import msgspec
 
 from strictarp.hello.frames import Beat
-from strictarp.hello.replay import WIDTH
 from strictarp.proxy.settings import Liveness as Limits
 
 PATIENT_ASK = 5.0
@@ -21,14 +20,24 @@ PATIENT_ASK = 5.0
 HEARD_BEFORE = 2
 """Hellos after which a node counts as heard before on this segment."""
 _REMEMBERED = 8
+_LATE = 64
+"""Frames that a current one may be behind the last hello: some seconds."""
 _TOLERANCE = 0.001
 
 
 class Member(msgspec.Struct, frozen=True, gc=False):
-    """A node of the cluster other than ours, which can be asked by ARP on the links that reach it."""
+    """A node of the cluster other than ours, which can be asked by ARP on the links that reach it.
+
+    address: its IPv4 InternalIP. address6: that of IPv6, empty when it has none.
+    """
 
     name: str
     address: bytes
+    address6: bytes = b""
+
+    def next_hop(self, destination: bytes) -> bytes:
+        """Its address in the family of `destination`, empty when it has none."""
+        return self.address if len(destination) == 4 else self.address6
 
 
 class Ask(msgspec.Struct, frozen=True, gc=False):
@@ -100,7 +109,7 @@ class Nodes:
     def is_current(self, node: int, incarnation: int, seq: int) -> bool:
         """Whether an authenticated frame is of the incarnation that was heard last, and not long ago."""
         peer = self._peers.get(node)
-        return peer is not None and incarnation == peer.incarnations[-1] and seq > peer.seq - WIDTH
+        return peer is not None and incarnation == peer.incarnations[-1] and seq > peer.seq - _LATE
 
     def answered(self, address: bytes, now: float) -> bool:
         """The kernel of the node with this address answered: it lives, whatever its speaker does.

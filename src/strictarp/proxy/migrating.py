@@ -8,13 +8,13 @@ is there, and new ones have a virtual server. The other way round as much.
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
 
 import msgspec
 
 from strictarp.errors import UserError
 from strictarp.netlink.nftables import Chain
 from strictarp.proxy import kube_chains
+from strictarp.proxy.kube_leftovers import Legacy
 
 
 class Step(enum.StrEnum):
@@ -23,6 +23,8 @@ class Step(enum.StrEnum):
     PROGRAM = "program everything, adopting what is in IPVS and on kube-ipvs0"
     REMOVE_TABLES = "delete the nftables tables kube-proxy"
     REMOVE_CHAINS = "remove kube-proxy's chains from the iptables tables, and the jumps to them"
+    REMOVE_LEGACY = "remove kube-proxy's chains from the tables of iptables-legacy, and the jumps to them"
+    DESTROY_SETS = "destroy the ipsets KUBE-*, which nothing uses any more"
     DRAIN = "wait until no connection goes through IPVS any more"
     REMOVE_OURS = (
         "delete our nftables tables and openings; virtual servers and addresses are kube-proxy's now"
@@ -34,13 +36,14 @@ class Found(msgspec.Struct, frozen=True):
     """What is on the node.
 
     mode: what a kube-proxy answers at its /proxyMode, empty when none does. ours: a strictarp proxy answers
-    there. legacy: tables of iptables-legacy are in the kernel, which nft does not see.
+    there. legacy: tables of iptables-legacy, which nft does not see. sets: kube-proxy's ipsets.
     """
 
     chains: tuple[Chain, ...] = ()
     mode: str = ""
     ours: bool = False
-    legacy: bool = False
+    legacy: tuple[Legacy, ...] = ()
+    sets: tuple[str, ...] = ()
 
 
 def takeover(found: Found) -> list[Step]:
@@ -55,6 +58,10 @@ def takeover(found: Found) -> list[Step]:
         steps.append(Step.REMOVE_TABLES)
     if kube_chains.iptables_tables(found.chains):
         steps.append(Step.REMOVE_CHAINS)
+    if any(each.removal for each in found.legacy):
+        steps.append(Step.REMOVE_LEGACY)
+    if found.sets:
+        steps.append(Step.DESTROY_SETS)
     return steps
 
 
@@ -73,16 +80,15 @@ def give_back(found: Found) -> list[Step]:
     return [Step.DRAIN, Step.CLEAN_UP] if found.mode == "iptables" else [Step.CLEAN_UP]
 
 
-def notes(found: Found, steps: Sequence[Step]) -> list[str]:
+def notes(found: Found) -> list[str]:
     """What has to be known besides, one line each."""
-    said = []
-    if found.legacy:
-        said.append(
-            "iptables-legacy has tables here, which nft does not see; look for chains of kube-proxy with: "
-            "iptables-legacy-save | grep KUBE-"
-        )
-    if Step.REMOVE_CHAINS in steps:
-        said.append("ipsets named KUBE-* stay, unused, until the next boot or `ipset destroy`")
+    said = [
+        f"tables of {each.tool} are in the kernel ({', '.join(each.tables)}), and {each.tool}-save and "
+        f"{each.tool}-restore are not here to look for chains of kube-proxy: install the package iptables "
+        f"and run this again, or look yourself with: {each.tool}-save | grep KUBE-"
+        for each in found.legacy
+        if each.removal is None
+    ]
     if found.mode == "nftables":
         said.append("connections through IPVS ended when this kube-proxy started: it flushes IPVS")
     return said

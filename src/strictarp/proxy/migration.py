@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import aiohttp
 
 from strictarp.errors import UserError
 from strictarp.netlink.nftables import Chain
-from strictarp.proxy import host, kube_chains, migrating, moves, nftables
+from strictarp.proxy import host, kube_chains, leftovers, migrating, moves, nftables
 from strictarp.proxy.config import Config
 from strictarp.proxy.daemon import Proxy
 from strictarp.proxy.fields import Listen
@@ -19,7 +18,6 @@ from strictarp.proxy.migrating import Found, Step
 from strictarp.proxy.once import clean_up
 from strictarp.proxy.seam import Kernel, KernelRefused
 
-_LEGACY = ("/proc/thread-self/net/ip_tables_names", "/proc/thread-self/net/ip6_tables_names")
 _LOOK_SECONDS = 1.0
 
 Tell = Callable[[str], None]
@@ -41,33 +39,41 @@ class Migration:
         """Migrate, and tell each step before it is done. Raises UserError, KernelRefused, OSError."""
         found = await self.look()
         steps = migrating.give_back(found) if back else migrating.takeover(found)
-        for note in migrating.notes(found, steps):
+        for note in migrating.notes(found):
             tell(f"note: {note}")
         for step in steps:
             tell(step.value)
             if not dry_run:
-                await self._do(step, found)
+                await self._do(step, found, tell)
 
     async def look(self) -> Found:
         """What is on the node. Raises KernelRefused, OSError."""
         chains = tuple(await self._kernel.chains())
         mode, ours = await _who_answers(self._config.metrics)
-        return Found(chains, mode, ours, legacy_tables())
+        return Found(chains, mode, ours, await leftovers.legacy(), await leftovers.sets())
 
-    async def _do(self, step: Step, found: Found) -> None:
+    async def _do(self, step: Step, found: Found, tell: Tell) -> None:
         match step:
             case Step.PROGRAM:
                 await self._program()
             case Step.REMOVE_TABLES:
-                for table in kube_chains.own_tables(found.chains):
-                    await self._kernel.load_rules(f"delete table {table}\n")
+                tables = kube_chains.own_tables(found.chains)
+                await self._kernel.load_rules("".join(f"delete table {table}\n" for table in tables))
             case Step.REMOVE_CHAINS:
                 await self._remove_chains(found.chains)
+            case Step.REMOVE_LEGACY:
+                for each in found.legacy:
+                    await leftovers.remove_legacy(each)
+            case Step.DESTROY_SETS:
+                for name in await leftovers.destroy_sets(found.sets):
+                    tell(f"note: ipset {name} stays: a rule of somebody else uses it")
             case Step.DRAIN:
                 await self._drain()
             case Step.REMOVE_OURS:
                 await adjust(self._kernel, await self._kernel.chains(), 0)
-                await self._kernel.load_rules(nftables.no_table(host.families()) + moves.script({}, {}, 0.0))
+                families = host.families()
+                nothing_moved = moves.script({}, {}, 0.0, families)
+                await self._kernel.load_rules(nftables.no_table(families) + nothing_moved)
             case Step.CLEAN_UP:
                 await clean_up(self._kernel, self._config, self._node, dry_run=False)
 
@@ -99,7 +105,8 @@ class Migration:
                 await self._kernel.load_rules(script)
 
     async def _drain(self) -> None:
-        """New connections go elsewhere already."""
+        """New connections go elsewhere as soon as we keep none."""
+        await self._kernel.load_rules(nftables.keep_nothing(host.families()))
         deadline = asyncio.get_running_loop().time() + self._wait
         await self._kernel.prepare(make=False)
         while asyncio.get_running_loop().time() < deadline:
@@ -107,17 +114,6 @@ class Migration:
             if not any(real.active for held in seen.servers.values() for real in held.reals.values()):
                 return
             await asyncio.sleep(_LOOK_SECONDS)
-
-
-def legacy_tables() -> bool:
-    """Whether iptables-legacy has tables in this thread's namespace."""
-    for name in _LEGACY:
-        try:
-            if Path(name).read_text().strip():
-                return True
-        except OSError:  # no such file: its module is not loaded
-            continue
-    return False
 
 
 async def _who_answers(place: Listen) -> tuple[str, bool]:

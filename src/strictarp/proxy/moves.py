@@ -8,13 +8,14 @@ authenticated and names the next owner; and before that its OFFER, so that the r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 
 import msgspec
 
 from strictarp.hello.frames import Frame
-from strictarp.hello.messages import Accept, Offer, Release
+from strictarp.hello.messages import Accept, Offer, Release, Spent
 from strictarp.hello.replay import Window
+from strictarp.proxy import nftables
 from strictarp.proxy.addresses import show
 from strictarp.proxy.liveness import Member
 
@@ -24,30 +25,39 @@ OFFERED_SECONDS = 2.0
 MOST = 256
 """IPs at a time; the connections of others are reset, as without this."""
 TABLE = "strictarp-moved"
+_UNKNOWN = (
+    "tcp flags & (syn | rst) == 0 ct state new",
+    "tcp flags & (fin | syn | rst) == fin ct state invalid",
+)
+"""Packets of no connection here: connection tracking takes any up from the middle but a FIN (tcp_new)."""
 
 
 class Moved(msgspec.Struct, frozen=True, gc=False):
-    """An IP, and until when packets of unknown connections go to `to`, the node that had it, on a link."""
+    """An IP, and until when packets of unknown connections go to `to`, the node that had it, on a link.
+
+    offer: epoch and nonce of the offer by which it came.
+    """
 
     vip: bytes
     node: int
     to: Member
     link: int
     until: float
+    offer: tuple[int, int] = (0, 0)
 
 
 class Moves:
     """Feed `hear`, `give_up` and `expire`; read `moved` when they say that it has changed.
 
-    `own`: this node's id. `find`: id of a VIP → its address, None unless it is IPv4 and served here.
-    `find_old`: node and link of a frame → the node, if it can be reached on that link.
+    `own`: this node's id. `find`: id of a VIP → its address, None unless it is served here.
+    `find_old`: node and link of a frame, and a VIP → the node, if it can be the next hop there on that link.
     """
 
     def __init__(
         self,
         own: int,
         find: Callable[[int], bytes | None],
-        find_old: Callable[[int, int], Member | None],
+        find_old: Callable[[int, int, bytes], Member | None],
     ) -> None:
         self.moved: dict[bytes, Moved] = {}
         self.too_many = 0
@@ -59,15 +69,18 @@ class Moves:
     def hear(self, frame: Frame, link: int, now: float) -> bool:
         """An authenticated frame of a node's present incarnation came; whether `moved` has changed."""
         message = frame.message
+        if isinstance(message, Spent):
+            return self._spent(frame.node, message)
         if not isinstance(message, Offer | Accept | Release) or not self._is_new(frame):
             return False
         vip = self._find(message.vip)
         if vip is None:
             return False
+        offer = (message.epoch, message.nonce)
         if isinstance(message, Offer):
-            return self._begin(vip, frame.node, link, now + OFFERED_SECONDS)
+            return self._begin(vip, frame.node, link, now + OFFERED_SECONDS, offer)
         if isinstance(message, Release) and message.to == self._own:
-            return self._begin(vip, frame.node, link, now + SECONDS)
+            return self._begin(vip, frame.node, link, now + SECONDS, offer)
         # It goes to the node that packets of it are passed to, from here or from a third one: round in a ring
         # they would go until their time to live is over.
         goes_to = message.to if isinstance(message, Release) else frame.node
@@ -82,8 +95,15 @@ class Moves:
         self._windows[frame.node] = (frame.incarnation, window)
         return window.accept(frame.seq)
 
-    def _begin(self, vip: bytes, node: int, link: int, until: float) -> bool:
-        old = self._find_old(node, link)
+    def _spent(self, node: int, message: Spent) -> bool:
+        """No window counts here: it comes from a proxy, and a recorded one names an offer of the past."""
+        vip, offer = self._find(message.vip), (message.epoch, message.nonce)
+        return self._drop(
+            {v for v, m in self.moved.items() if v == vip and m.node == node and m.offer == offer}
+        )
+
+    def _begin(self, vip: bytes, node: int, link: int, until: float, offer: tuple[int, int]) -> bool:
+        old = self._find_old(node, link, vip)
         before = self.moved.get(vip)
         if old is None:
             return False
@@ -92,7 +112,7 @@ class Moves:
         if before is None and len(self.moved) >= MOST:
             self.too_many += 1
             return False
-        self.moved[vip] = Moved(vip, node, old, link, until)
+        self.moved[vip] = Moved(vip, node, old, link, until, offer)
         return True
 
     def give_up(self, dead: Set[str]) -> bool:
@@ -113,37 +133,44 @@ class Moves:
         return bool(vips)
 
 
-def script(moved: Mapping[bytes, Moved], links: Mapping[int, str], now: float) -> str:
+def script(
+    moved: Mapping[bytes, Moved], links: Mapping[int, str], now: float, families: Iterable[int] = (4, 16)
+) -> str:
     """The nftables script that passes exactly these on. `links`: names of links by index.
 
-    The kernel forgets each element by itself when its time is over, also without this process. In the hook
-    after connection tracking; a copy goes out untracked, with its time to live one less (nf_dup_ipv4).
+    `families`: widths of the addresses of those that this kernel has.
     """
-    lines = [f"add table ip {TABLE}", f"delete table ip {TABLE}"]
-    by_link: dict[int, list[Moved]] = {}
-    for each in moved.values():
-        if each.link in links and each.until > now:
-            by_link.setdefault(each.link, []).append(each)
-    if not by_link:
-        return "\n".join([*lines, ""])
-    rules = []
-    lines.append(f"table ip {TABLE} {{")
-    for link, some in sorted(by_link.items()):
-        elements = ", ".join(
-            f"{show(each.vip)} timeout {max(1, round(each.until - now))}s : {show(each.to.address)}"
-            for each in sorted(some, key=lambda each: each.vip)
-        )
-        kind = "type ipv4_addr : ipv4_addr; flags timeout;"
-        lines.append(f"  map to{link} {{ {kind} elements = {{ {elements} }}; }}")
-        rules.append(
-            "    meta l4proto tcp tcp flags & (syn | rst) == 0 ct state new "
-            f'dup to ip daddr map @to{link} device "{links[link]}" drop'
-        )
-    lines += [
-        "  chain pass {",
-        "    type filter hook prerouting priority mangle; policy accept;",
-        *rules,
-        "  }",
-        "}",
-    ]
+    lasting = [each for each in moved.values() if each.link in links and each.until > now]
+    lines: list[str] = []
+    for width in families:
+        family = nftables.FAMILIES[width]
+        lines += [f"add table {family} {TABLE}", f"delete table {family} {TABLE}"]
+        some = [each for each in lasting if len(each.vip) == width]
+        if some:
+            lines += _table(family, some, links, now)
     return "\n".join([*lines, ""])
+
+
+def _table(family: str, moved: Iterable[Moved], links: Mapping[int, str], now: float) -> list[str]:
+    """The table of one family.
+
+    The kernel forgets each element by itself when its time is over, also without this process. In the hook
+    after connection tracking; a copy goes out untracked, with its time to live one less (nf_dup_ipv4,
+    nf_dup_ipv6).
+    """
+    kind = {"ip": "ipv4_addr", "ip6": "ipv6_addr"}[family]
+    by_link: dict[int, list[Moved]] = {}
+    for each in sorted(moved, key=lambda each: (each.link, each.vip)):
+        by_link.setdefault(each.link, []).append(each)
+    maps, rules = [], []
+    for link, some in by_link.items():
+        elements = ", ".join(
+            f"{show(each.vip)} timeout {max(1, round(each.until - now))}s"
+            f" : {show(each.to.next_hop(each.vip))}"
+            for each in some
+        )
+        maps.append(f"  map to{link} {{ type {kind} : {kind}; flags timeout; elements = {{ {elements} }}; }}")
+        passing = f'dup to {family} daddr map @to{link} device "{links[link]}" drop'
+        rules += [f"    meta l4proto tcp {match} {passing}" for match in _UNKNOWN]
+    hook = "    type filter hook prerouting priority mangle; policy accept;"
+    return [f"table {family} {TABLE} {{", *maps, "  chain pass {", hook, *rules, "  }", "}"]

@@ -4,6 +4,10 @@ IPVS takes packets at LOCAL_IN and LOCAL_OUT (net/netfilter/ipvs/ip_vs_core.c, i
 hooks there), so traffic to a VIP is marked before, in prerouting and output, and the marked packet gets its
 SNAT in postrouting, after IPVS has changed its destination (needs net.ipv4.vs.conntrack=1). Chains of type
 nat see the first packet of a connection only. Masquerading follows kube-proxy's table for ipvs mode.
+
+VIPs are local addresses, and rules of others for host ports (CNI plugins, Docker) translate what goes to any
+of those. Our chains come before them and translate traffic to a VIP to where it goes anyhow: a connection
+gets its destination once (nf_nat_inet_fn), so that no later chain takes it away (kubernetes issue 62718).
 """
 
 from __future__ import annotations
@@ -57,6 +61,9 @@ SETS: dict[str, str] = {
     "hairpin": f"type {_SERVICE} . {{address}};",
     "vips": "type {address};",
 }
+KEPT = "kept"
+"""The chain that keeps traffic to VIPs from the chains of others."""
+_BEFORE_OTHERS = "priority -101; policy accept;"
 INTERVALS = "loadBalancerSource"
 """The set in which elements may overlap, which nft refuses."""
 
@@ -129,6 +136,15 @@ def no_table(widths: Sequence[int] = (4, 16)) -> str:
     )
 
 
+def keep_nothing(widths: Sequence[int] = (4, 16)) -> str:
+    """A script that leaves traffic to VIPs to whoever translates it, and all else as it is."""
+    return "".join(
+        f"add table {_WORDS[width].table} {TABLE}\nadd chain {_WORDS[width].table} {TABLE} {KEPT}\n"
+        f"flush chain {_WORDS[width].table} {TABLE} {KEPT}\n"
+        for width in widths
+    )
+
+
 def change_elements(change: ChangeSets) -> str:
     """A script that deletes and adds elements in one transaction.
 
@@ -157,9 +173,10 @@ def _chains(config: Config, pod_networks: Sequence[Network], words: _Words) -> d
     return {
         "mark_it": [f"meta mark set meta mark | {mark:#x}"],
         "services": list(_services(config, pod_networks, words)),
-        "prerouting": ["type nat hook prerouting priority dstnat; policy accept;", "jump services"],
-        # nat's own hook in output is at -100, IPVS's at -98 (NF_IP_PRI_NAT_DST + 2).
-        "output": ["type nat hook output priority -100; policy accept;", "jump services"],
+        KEPT: list(_kept(words)),
+        # nat's own hooks are at -100, IPVS's in output at -98 (NF_IP_PRI_NAT_DST + 2).
+        "prerouting": [f"type nat hook prerouting {_BEFORE_OTHERS}", "jump services", f"jump {KEPT}"],
+        "output": [f"type nat hook output {_BEFORE_OTHERS}", "jump services", f"jump {KEPT}"],
         "postrouting": [
             "type nat hook postrouting priority srcnat; policy accept;",
             f"{place} . {source} @hairpin masquerade fully-random",
@@ -189,6 +206,12 @@ def _services(config: Config, pod_networks: Sequence[Network], words: _Words) ->
     yield f"{place} @externalIP goto mark_it"
     yield f"{place} @nodePortLocal return"
     yield f"{place} @nodePort goto mark_it"
+
+
+def _kept(words: _Words) -> Iterator[str]:
+    """What stays with IPVS, as soon as it is local: before, another proxy may still serve it."""
+    for name in ("clusterIP", "loadBalancer", "externalIP", "externalIPLocal"):
+        yield f"{words.place} @{name} fib daddr type local dnat to {words.header} daddr"
 
 
 def _foreign(config: Config, pod_networks: Sequence[Network], words: _Words) -> str:

@@ -11,12 +11,11 @@ from strictarp.proxy.liveness import Member
 
 
 def members(nodes: Iterable[Node], own: str) -> dict[int, Member]:
-    """Node id → the other nodes that have an IPv4 InternalIP."""
+    """Node id → the other nodes that have an IPv4 InternalIP, with the first one of each family."""
     found = {}
     for node in nodes:
-        for entry in node.status.addresses or ():
-            address = pack(entry.address) if entry.type == "InternalIP" else None
-            if address is not None and len(address) == 4 and node.metadata.name != own:
-                found[node_id(node.metadata.name)] = Member(node.metadata.name, address)
-                break
+        packed = [pack(entry.address) for entry in node.status.addresses or () if entry.type == "InternalIP"]
+        four, six = (next((a for a in packed if a and len(a) == width), b"") for width in (4, 16))
+        if four and node.metadata.name != own:
+            found[node_id(node.metadata.name)] = Member(node.metadata.name, four, six)
     return found

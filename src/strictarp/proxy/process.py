@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from strictarp.proxy.migration import Migration
 from strictarp.proxy.seam import KernelRefused
 from strictarp.proxy.settings import Settings
 from strictarp.proxy.strictarp import StrictArp
+from strictarp.stopping import cancelled, stop_at_signals
 from strictarp.sysctl.files import ensure
 
 log = logging.getLogger(__name__)
@@ -36,9 +36,7 @@ REFUSED, TAKEN = "ConfigurationRefused", "ConfigurationTaken"
 
 def run(options: Options) -> int:
     """Run until SIGTERM or SIGINT; everything that was programmed stays in place. Raises UserError."""
-    logs.setup("proxy")
-    for warning in (*options.config.warnings, *options.settings.warnings):
-        log.warning(warning)
+    _begin(options)
     client_config = kubeconfig.load(options.config.kubeconfig or None)
     try:
         return asyncio.run(_until_signal(options, client_config))
@@ -49,6 +47,13 @@ def run(options: Options) -> int:
         if users is None:
             raise
         raise _first(users) from None
+
+
+def _begin(options: Options) -> None:
+    """Log as a daemon does, first what was odd in the files."""
+    logs.setup("proxy")
+    for warning in (*options.config.warnings, *options.settings.warnings):
+        log.warning(warning)
 
 
 def options(
@@ -66,7 +71,7 @@ def options(
 
 def init_only(options: Options) -> int:
     """Set the sysctls, so that the daemon can do without a writable /proc/sys. Raises UserError."""
-    logs.setup("proxy")
+    _begin(options)
     host.prepare(options.config, ensure)
     asyncio.run(_strictarp_once(options))
     return 0
@@ -82,7 +87,7 @@ async def _strictarp_once(options: Options) -> None:
 
 def once(options: Options, *, cleanup: bool, dry_run: bool) -> list[str]:
     """Clean up, or only tell what would be done; in words, a line each. Raises UserError."""
-    logs.setup("proxy")
+    _begin(options)
     try:
         return asyncio.run(_once(options, cleanup=cleanup, dry_run=dry_run))
     except (KernelRefused, OSError) as refused:
@@ -91,7 +96,7 @@ def once(options: Options, *, cleanup: bool, dry_run: bool) -> list[str]:
 
 def migrate(options: Options, *, back: bool, dry_run: bool, wait: float, tell: Callable[[str], None]) -> None:
     """Take this node over from kube-proxy, or give it back; `tell` gets a line a step. Raises UserError."""
-    logs.setup("proxy")
+    _begin(options)
     try:
         asyncio.run(_migrate(options, back=back, dry_run=dry_run, wait=wait, tell=tell))
     except (KernelRefused, OSError) as refused:
@@ -144,11 +149,7 @@ def _first(group: BaseExceptionGroup[UserError]) -> BaseException:
 
 
 async def _until_signal(options: Options, client_config: kubeconfig.ClientConfig) -> int:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    stopping = asyncio.create_task(stop.wait())
+    stopping = asyncio.create_task(stop_at_signals().wait())
     kernel = LinuxKernel(nftables.change_elements)
     try:
         while True:
@@ -159,8 +160,7 @@ async def _until_signal(options: Options, client_config: kubeconfig.ClientConfig
                 await asyncio.wait({work, stopping, following}, return_when=asyncio.FIRST_COMPLETED)
                 if work.done():
                     await work
-                work.cancel()
-                await asyncio.wait({work})
+                await cancelled(work)
             if stopping.done():
                 following.cancel()
                 break
@@ -193,6 +193,8 @@ async def follow_configuration(options: Options, proxy: Proxy) -> Options:
                 reason = "; ".join(str(error).splitlines())
                 proxy.say(REFUSED, f"the last good configuration stays: {reason}", warning=True)
                 continue
+            for warning in config.warnings:
+                log.warning(warning)
             proxy.say(TAKEN, "the configuration file changed and is in force")
             options = msgspec.structs.replace(options, config=config, config_text=text)
     return options

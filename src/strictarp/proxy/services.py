@@ -270,7 +270,9 @@ def _front_elements(front: Front, protocol: str) -> Iterator[Element]:
     for name in front.sets:
         yield name, place
     for network in front.ranges:
-        yield "loadBalancerSource", f"{place} . {network}"
+        # As nft shows it, which is not as ipaddress does: `::ffff:192.0.2.0/120`.
+        shown = f"{show(network.network_address.packed)}/{network.prefixlen}"
+        yield "loadBalancerSource", f"{place} . {shown}"
     if front.bind:
         yield "vips", show(front.address)
 

@@ -67,6 +67,26 @@ def situation(config: Config, node: NodeFacts, dead: frozenset[str] = frozenset(
     )
 
 
+def odd_families(config: Config, node: NodeFacts) -> list[str]:
+    """What of the configuration is for the other family than this node's, as kube-proxy warns of it too.
+
+    The main family is that of `bindAddress`, else of the node's first primary address.
+    """
+    bound = pack(config.bind_address)
+    main = len(bound if bound and any(bound) else next(iter(node.primary), bytes(4)))
+    lists = {"nodePortAddresses": config.node_port_addresses.networks}
+    if config.detect_local.mode == "ClusterCIDR":
+        lists["clusterCIDR"] = config.detect_local.networks
+    if len(node.families) == 1:
+        lists["ipvs.excludeCIDRs"] = config.exclude
+    name = {4: "IPv4", 16: "IPv6"}[main]
+    return [
+        f"{field}: nothing of {name}, the node's main family: there it counts as absent"
+        for field, networks in sorted(lists.items())
+        if networks and all(network.max_prefixlen != 8 * main for network in networks)
+    ]
+
+
 def _own(node: NodeFacts) -> tuple[bytes, ...]:
     """The primary address of each family, or all of it where none is known."""
     known = {len(address) for address in node.primary}

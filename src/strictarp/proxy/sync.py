@@ -15,7 +15,7 @@ from strictarp.proxy.engine import Engine, parts_of, unprepared
 from strictarp.proxy.flows import Round, concerned, stale
 from strictarp.proxy.metrics import Metrics
 from strictarp.proxy.nft_listing import BadListing, parse_listings
-from strictarp.proxy.nftables import FAMILIES, TABLE
+from strictarp.proxy.nftables import FAMILIES, INTERVALS, TABLE
 from strictarp.proxy.operations import BindAddress, ChangeSets, Element, Operation, describe_operation
 from strictarp.proxy.seam import Kernel, KernelRefused, Vanished
 from strictarp.proxy.state import Touched
@@ -99,7 +99,9 @@ class Syncer:
 
     @property
     def waiting_since(self) -> float | None:
-        """When the oldest change came that no finished turn has taken in; None without one."""
+        """When the oldest change came that no finished turn has taken in, or the kernel began to refuse what
+        a look wanted to repair; None without either.
+        """
         return self._working_on or self._queued_at
 
     def reload_table(self) -> None:
@@ -132,6 +134,8 @@ class Syncer:
         if not self.failing:
             self.settled.set()
             self._working_on = None
+        else:
+            self._working_on = self._working_on or started
         if len(self.engine.store):
             self._wake.set()  # the kernel's answers changed plans
         if worked:
@@ -199,8 +203,8 @@ class Syncer:
         except _OUTSIDE as error:
             self.engine.failed.unite(touched)
             self._fail(str(error))
-            if now >= self._look_at:
-                self._look_at = now + self._retry_wait
+            # What went out before may have been done without an answer: the mirror is not to be trusted.
+            self._look_at = now + self._retry_wait
         if self.failing:
             self._retry_at = now + self._retry_wait
             self._retry_wait = min(2 * self._retry_wait, LONGEST_RETRY)
@@ -314,12 +318,11 @@ class Syncer:
             steps = engine.steps(engine.everything().without(expected))
             # In doubt removals wait; they are no drift.
             drift = len((steps if self._caution.look_at() is None else steps.without_removals()).all())
-        if self._table_due or self._rules is None:
+        due = self._table_due or self._rules is None
+        tampered = not due and self._rules is not None and listing.rules != self._rules
+        if due or tampered or engine.names_lost():
             await self._load_table()
-        elif listing.rules != self._rules:
-            drift += 1
-            await self._load_table()
-        return drift
+        return drift + tampered
 
     async def _tables(self, *, elements: bool = True) -> list[bytes]:
         """Our tables as nft lists them."""
@@ -330,17 +333,22 @@ class Syncer:
         """Replace the table in one transaction. What is still in use of an earlier process stays in."""
         engine = self.engine
         self._end_slow_look()  # it would take the old table for a difference, or the new one
-        loaded, wanted = {*engine.desired.elements, *engine.mirror.elements}, set(engine.desired.elements)
+        wanted = set(engine.desired.elements)
+        left = engine.mirror.elements | engine.names_lost()
+        loaded = wanted | left
         try:
             await self._kernel.load_rules(self._table(loaded))
         except KernelRefused:
             self._metrics.nft_failed()
-            if loaded == wanted:
+            # Intervals of both may overlap. The rest of what is left names virtual servers that are still
+            # there: without it a later process would take them for somebody else's.
+            apart = {element for element in left if element[0] != INTERVALS}
+            if wanted | apart == loaded:
                 raise
-            await self._kernel.load_rules(self._table(wanted))  # intervals of both may overlap
-            loaded = wanted
-        engine.elements_are(loaded)
+            loaded = wanted | apart
+            await self._kernel.load_rules(self._table(loaded))
         self._rules = parse_listings(await self._tables(elements=False)).rules
+        engine.elements_are(loaded)
         self._table_due = False
 
     async def _carry_out(self, steps: Steps, touched: Touched) -> None:
@@ -371,10 +379,17 @@ class Syncer:
         if self._slow is not None:
             for operation in operations:
                 self._meanwhile.unite(parts_of(operation))
-        outcomes = await self._kernel.apply(operations)
-        self._vanished |= any(isinstance(outcome, Vanished) for outcome in outcomes)
+        try:
+            outcomes = await self._kernel.apply(operations)
+        except _OUTSIDE:
+            self.engine.unanswered(operations)
+            raise
         self._flows.add(concerned(operations, outcomes, self.engine.mirror))
         reasons = self.engine.done(operations, outcomes)
+        self._vanished |= any(
+            isinstance(outcome, Vanished) and self.engine.stands_on_held(operation)
+            for operation, outcome in zip(operations, outcomes, strict=True)
+        )
         self._metrics.applied(len(operations), len(reasons))
         if any(
             o is not None

@@ -59,3 +59,8 @@ def conntrack_size(conntrack: Conntrack, cpus: int) -> dict[str, str]:
         return {}
     entries = max(conntrack.max_per_core * cpus, conntrack.minimum)
     return {"net.netfilter.nf_conntrack_max": str(entries)}
+
+
+def hash_size(entries: int) -> int:
+    """Buckets that so many tracked connections want (kube-proxy: cmd/kube-proxy/app/conntrack.go)."""
+    return entries // 4

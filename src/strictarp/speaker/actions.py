@@ -39,6 +39,15 @@ class Disowned(msgspec.Struct, frozen=True, gc=False):
     address: bytes
 
 
+class Taken(msgspec.Struct, frozen=True, gc=False):
+    """A host that is no node's has `address`, found several times by this node's own claims; as far as this
+    node knows, nobody of the cluster has ever announced it. Said again while it lasts.
+    """
+
+    address: bytes
+    mac: bytes
+
+
 class DiscardQueued(msgspec.Struct, frozen=True, gc=False):
     """Read and throw away what waits in the link's sockets: it was sent to a node that no longer is."""
 
@@ -102,4 +111,4 @@ class Report(msgspec.Struct, frozen=True, gc=False):
     micros: int = 0
 
 
-Action = Send | Answer | Owning | Disowned | DiscardQueued | Finished | Report
+Action = Send | Answer | Owning | Disowned | Taken | DiscardQueued | Finished | Report

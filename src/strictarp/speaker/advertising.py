@@ -6,14 +6,14 @@ Rules: MetalLB's L2Advertisement (see metallb.io/v1beta1), merged over all adver
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
 from strictarp.kube.custom import L2Advertisement, L2AdvertisementSpec
 from strictarp.kube.model import LabelSelector
 from strictarp.kube.objects import Node
-from strictarp.kube.selectors import selects, selects_any
+from strictarp.kube.selectors import fault, selects, selects_any
 from strictarp.speaker.pools import Pool
 
 
@@ -44,6 +44,22 @@ def resolve(
     return tuple(
         _resolve(each, known, nodes) for each in sorted(advertisements, key=lambda each: each.metadata.name)
     )
+
+
+def faults(advertisements: Iterable[L2Advertisement]) -> Iterator[str]:
+    """What cannot be meant in them, as `L2Advertisement NAME: FIELD: …`; such a selector selects nothing."""
+    for source in advertisements:
+        spec = source.spec
+        selectors = (
+            ("ipAddressPoolSelectors", spec.ip_address_pool_selectors),
+            ("nodeSelectors", spec.node_selectors),
+            ("serviceSelectors", spec.service_selectors),
+            ("preferredNodeSelectors", [each.preference for each in spec.preferred_node_selectors or ()]),
+        )
+        for field, listed in selectors:
+            for index, selector in enumerate(listed or ()):
+                if (wrong := fault(selector)) is not None:
+                    yield f"L2Advertisement {source.metadata.name}: spec.{field}[{index}]: {wrong}"
 
 
 def _resolve(source: L2Advertisement, pools: tuple[Pool, ...], nodes: Mapping[str, Node]) -> Advertising:

@@ -54,23 +54,23 @@ class Agenda:
         for key in [key for key in self._times if key[0] is timer]:
             del self._times[key]
 
-    def next(self) -> int | None:
-        """The earliest time set."""
-        self._drop_stale()
-        return self._heap[0][0] if self._heap else None
+    def next(self) -> tuple[int, Key] | None:
+        """The earliest time set, and of what."""
+        heap, times = self._heap, self._times
+        while heap:
+            time, _, key = heap[0]
+            if times.get(key) == time:
+                return time, key
+            heapq.heappop(heap)
+        return None
 
     def take_due(self, now: int) -> list[tuple[Timer, int, int]]:
         """Timer, number and time of everything due by `now`, earliest first; it is off the agenda then."""
         due = []
-        self._drop_stale()
-        while self._heap and self._heap[0][0] <= now:
-            time, _, key = heapq.heappop(self._heap)
-            del self._times[key]
-            due.append((key[0], key[1], time))
-            self._drop_stale()
-        return due
-
-    def _drop_stale(self) -> None:
         heap, times = self._heap, self._times
-        while heap and times.get(heap[0][2]) != heap[0][0]:
-            heapq.heappop(heap)
+        while heap and heap[0][0] <= now:
+            time, _, key = heapq.heappop(heap)
+            if times.get(key) == time:
+                del times[key]
+                due.append((key[0], key[1], time))
+        return due

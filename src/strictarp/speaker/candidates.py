@@ -11,10 +11,11 @@ from __future__ import annotations
 import enum
 import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 
 import msgspec
 
-from strictarp.kube.custom import ANNOUNCE_AGAIN
+from strictarp.kube.custom import ANNOUNCE_AGAIN, DRAIN, MOVE_TO
 from strictarp.kube.objects import EndpointConditions, EndpointSlice, Node, Service
 from strictarp.speaker import advertising, election
 from strictarp.speaker.advertising import Advertising
@@ -24,6 +25,8 @@ from strictarp.speaker.view import Candidate
 
 EXCLUDE_LABEL = "node.kubernetes.io/exclude-from-external-load-balancers"
 OUT_OF_SERVICE_TAINT = "node.kubernetes.io/out-of-service"
+NO_LINK = ""
+"""In `Verdict.against`: the sentence names the Service's addresses."""
 SHARING_ANNOTATIONS = ("metallb.io/allow-shared-ip", "metallb.universe.tf/allow-shared-ip")
 
 
@@ -52,12 +55,14 @@ class Options(msgspec.Struct, frozen=True):
 class Standing(msgspec.Struct, frozen=True):
     """What holds for a node whatever the Service.
 
-    against: why it may not announce. behind: it comes after all that are not. segments: where it has a link,
-    as (bits of the address, bits that vary, number of the network); None: not known, then anywhere.
+    against: why it may not announce. behind: it comes after all that are not. drained: it comes last, and
+    gives away what it owns. segments: where it has a link, as (bits of the address, bits that vary, number
+    of the network); None: not known, then anywhere.
     """
 
     against: str | None = None
     behind: bool = False
+    drained: bool = False
     segments: frozenset[tuple[int, int, int]] | None = None
 
     def out_of_reach(self, addresses: Iterable[Address]) -> frozenset[Address]:
@@ -95,6 +100,7 @@ def standings(
         name: Standing(
             _against(nodes.get(name), options),
             is_behind(nodes.get(name), options),
+            is_drained(nodes.get(name)),
             frozenset(map(_segment, subnets[name])) if name in subnets else None,
         )
         for name in sorted(members)
@@ -112,19 +118,26 @@ class Verdict(msgspec.Struct, frozen=True):
 
     addresses: of its status, all of one owner. order: the candidates, first choice first, always by the
     Service's first address; those that reach only some of the addresses come behind. why: set when nobody may
-    announce it; `order` is empty then. reasons: node → why it may not. matching: the advertisements that
-    count, for `interfaces_of`. out_of_reach: of candidates that reach only some of the addresses, the others.
-    again: value of the annotation that asks for an announcement, empty without.
+    announce it; `order` is empty then. against: node → why it may not, empty for want of a link; Services
+    share one mapping. matching: the advertisements that count, for `interfaces_of`. out_of_reach: of
+    candidates that reach only some of the addresses, the others. again: value of the annotation that asks for
+    an announcement, empty without. wish: the node that its annotation names as the next owner, empty without.
     """
 
     service: str
     addresses: tuple[Address, ...] = ()
     order: tuple[Candidate, ...] = ()
     why: Why | None = None
-    reasons: Mapping[str, str] = {}
+    against: Mapping[str, str] = {}
     matching: tuple[Advertising, ...] = ()
     out_of_reach: Mapping[str, frozenset[Address]] = {}
     again: str = ""
+    wish: str = ""
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Node → why it may not announce the Service."""
+        return {node: why or no_link(*self.addresses) for node, why in self.against.items()}
 
     def order_of(self, address: Address) -> tuple[Candidate, ...]:
         """The candidates that have a link in this address's segment."""
@@ -166,7 +179,7 @@ def evaluate(service: Service, slices: Sequence[EndpointSlice], facts: Facts) ->
         against = standing.against or _against_here(node, matching, local)
         missing = standing.out_of_reach(addresses)
         if against is None and len(missing) == len(set(addresses)):
-            against = no_link(*addresses)
+            against = NO_LINK
         if against is None:
             if missing:
                 partial[node] = missing
@@ -174,17 +187,26 @@ def evaluate(service: Service, slices: Sequence[EndpointSlice], facts: Facts) ->
         else:
             reasons[node] = against
     behind = {node for node in scores if facts.standings[node].behind or node in partial}
-    order = election.order(scores, str(addresses[0]), behind)
+    drained = {node for node in scores if facts.standings[node].drained}
+    order = election.order(scores, str(addresses[0]), behind, drained)
+    annotations = service.metadata.annotations or {}
     return Verdict(
         key,
         addresses,
         order,
         None if order else Why.NO_NODE,
-        reasons,
+        _shared(tuple(reasons.items())),
         matching,
         partial,
-        (service.metadata.annotations or {}).get(ANNOUNCE_AGAIN, ""),
+        annotations.get(ANNOUNCE_AGAIN, ""),
+        annotations.get(MOVE_TO, "").strip(),
     )
+
+
+@lru_cache(maxsize=1024)
+def _shared(items: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    """One mapping for all Services that have the same nodes out: there may be thousands."""
+    return dict(items)
 
 
 def no_link(*addresses: Address) -> str:
@@ -261,6 +283,12 @@ def is_behind(node: Node | None, options: Options) -> bool:
     if any(taint.key == OUT_OF_SERVICE_TAINT for taint in node.spec.taints or ()):
         return True
     return options.cordoned_last and node.spec.unschedulable
+
+
+def is_drained(node: Node | None) -> bool:
+    """Its annotation says so, by any value but `false`."""
+    value = (node.metadata.annotations or {}).get(DRAIN, "") if node is not None else ""
+    return value.strip().lower() not in ("", "false")
 
 
 def is_not_ready(node: Node | None) -> bool:

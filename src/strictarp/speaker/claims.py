@@ -33,13 +33,23 @@ def may_claim_slot(core: Core, slot: Slot) -> bool:
 
 
 def _any_seasoned(core: Core, slot: Slot) -> bool:
-    peers = [_live_candidate(core, candidate.node) for candidate in slot.view.candidates]
-    return any(peer is not None and peer.state is State.SEASONED for peer in peers)
+    """Of thousands of IPs that wait in a cold cluster each asks this at each hello: it must cost nothing."""
+    if core.seasoned_peers is None:
+        peers = [(node, _live_peer(core, node)) for node in core.peers.by_node]
+        core.seasoned_peers = {
+            node for node, peer in peers if peer is not None and peer.state is State.SEASONED
+        }
+    found = core.seasoned_peers
+    return bool(found) and any(ids.node_id(each.node) in found for each in slot.view.candidates)
 
 
 def _live_candidate(core: Core, node: str) -> Peer | None:
-    """The live peer of a candidate, if it may claim: one that calls itself isolated cannot."""
-    peer = core.peers.live_of(ids.node_id(node), core.now)
+    return _live_peer(core, ids.node_id(node))
+
+
+def _live_peer(core: Core, node: int) -> Peer | None:
+    """The live peer of a node, if it may claim: one that calls itself isolated cannot."""
+    peer = core.peers.live_of(node, core.now)
     return peer if peer is not None and (core.isolated or not peer.isolated) else None
 
 
@@ -251,7 +261,7 @@ def hear_witness(core: Core, witness: Witness) -> None:
     """Somebody heard the owner of what this node claims."""
     owner = core.peers.by_key.get((witness.owner, witness.incarnation))
     heard = core.now - witness.age_ms * MS
-    silence = core.peers.silence(owner) if owner is not None else core.settings.silence
+    silence = owner.silence if owner is not None else core.settings.silence
     if owner is not None and witness.seq > owner.hello_seq and heard > owner.heard:
         owner.heard = heard
         core.agenda.set(Timer.PEER, owner.number, heard + silence)

@@ -57,7 +57,10 @@ class Core:
         self.failures: list[int] = []
         # Its hellos.
         self.last_hello: int | None = None
+        self.lease_end = -1
+        """Until when this node may answer: L after its last hello."""
         self.interval = settings.hello
+        self.silence = settings.silence
         self.longer_told = 0
         self.wants_hello = False
         self.wants_hello_at_once = False
@@ -71,8 +74,8 @@ class Core:
         """What became of a VIP lately, while the set does not fit into a hello; the longest untold first."""
         self.waiting: set[int] = set()
         """VIPs without a known owner that this node may claim."""
-        self.outscored: set[int] = set()
-        """Own VIPs for which the view names a candidate of higher score."""
+        self.misplaced: set[int] = set()
+        """Own VIPs that the view would rather have elsewhere: a wish, a drained node, a higher score."""
         self.beside: set[int] = set()
         """Own VIPs that are another address of a Service whose first one is on this segment, too."""
         self.looks: dict[int, None] = {}
@@ -86,8 +89,13 @@ class Core:
         self.asked_about: dict[bytes, int] = {}
         """MAC of no node known → when all nodes were asked for theirs because of it."""
         self.macs: dict[bytes, int] = {}
+        """MAC → the node whose hellos come from it."""
+        self.told_macs: dict[bytes, int] = {}
+        """MAC → the node for whose InternalIP it answers; anybody can say so, so only the latest are kept."""
         self.lease_macs: dict[bytes, int] = {}
         self.peers = Peers(settings.silence_permille)
+        self.seasoned_peers: set[int] | None = None
+        """Nodes whose peer is live and seasoned, once this step has asked for them."""
         self.unsynced: set[Peer] = set()
         """Peers whose whole set is not known here."""
         self.heard_ever: set[int] = set()
@@ -95,8 +103,13 @@ class Core:
         """VIP → the audit's question that is on the wire."""
         self.to_audit: list[int] = []
         self.audited_at: int | None = None
-        self.answerers: dict[bytes, int] = {}
-        """VIP's address → how many MACs answered at its last audit."""
+        self.answerers: dict[bytes, frozenset[bytes]] = {}
+        """VIP's address → the MACs that answered at its last audit."""
+        self.unanswered_since: dict[bytes, int] = {}
+        """VIP's address → since when nobody answers for it, though its owner lives: as the runner-up finds.
+        """
+        self.unanswered: Counter[bytes] = Counter()
+        """VIP's address → µs that this lasted, of the times that are over."""
         self.hellos: Counter[int] = Counter()
         """Node → hellos heard of it; `hellos_lost`: those that must have come in between."""
         self.hellos_lost: Counter[int] = Counter()
@@ -125,7 +138,7 @@ class Core:
     @property
     def lease_holds(self) -> bool:
         """Whether the last hello is fresh enough, now, to answer."""
-        return self.last_hello is not None and self.now - self.last_hello <= self.lease
+        return self.now <= self.lease_end
 
     @property
     def state(self) -> State:
@@ -147,8 +160,10 @@ class Core:
 
     def node_of(self, mac: bytes) -> int | None:
         """The node whose MAC this is: by its hellos, its Lease or its InternalIP. None: no node's."""
-        node = self.macs.get(mac)
-        return node if node is not None else self.lease_macs.get(mac)
+        for known in (self.macs, self.lease_macs, self.told_macs):
+            if mac in known:
+                return known[mac]
+        return None
 
     def report(
         self,
@@ -206,8 +221,6 @@ class Core:
 
     def flush_claims(self) -> None:
         """Send the CLAIMs and probes that this step collected."""
-        if not (self.claims or self.probes or self.asks_gateway):
-            return
         for (node, incarnation, seq), entries in self.claims.items():
             for start in range(0, len(entries), MAX_CLAIM_ENTRIES):
                 part = tuple(entries[start : start + MAX_CLAIM_ENTRIES])
@@ -223,12 +236,14 @@ class Core:
 
 
 class Asked:
-    """A question of the audit: when, who owned the IP (node and epoch), and the MACs that answered so far."""
+    """A question of the audit: when, and when first; who owned the IP (node and epoch), and the MACs that
+    answered so far.
+    """
 
-    __slots__ = ("at", "macs", "owner", "questions")
+    __slots__ = ("at", "began", "macs", "owner", "questions")
 
     def __init__(self, at: int, owner: tuple[int, int]) -> None:
-        self.at = at
+        self.at = self.began = at
         self.owner = owner
         self.questions = 1
         self.macs: set[bytes] = set()

@@ -3,19 +3,17 @@
 Capabilities: CAP_NET_RAW (packet sockets); CAP_SYS_NICE is used where it is given. RBAC: list and watch
 services, endpointslices, nodes, namespaces, ipaddresspools, l2advertisements; in its namespace list, watch
 the Secret strictarp-hello and leases; create, patch and delete its own Lease; create, list and delete
-servicel2statuses, patch servicel2statuses/status; create, get and patch events.
+servicel2statuses, patch servicel2statuses/status; create, get, list, patch and delete announcedaddresses;
+create addressconflicts; create, get and patch events.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import logging
 import random
-import signal
 from collections.abc import Iterable
-from ipaddress import ip_address
 
 import msgspec
 from prometheus_client import CollectorRegistry
@@ -38,25 +36,28 @@ from strictarp.kube.objects import (
     Lease,
     Service,
 )
-from strictarp.speaker import advertising, l2status, picture
-from strictarp.speaker.actions import Disowned, Owning
+from strictarp.speaker import advertising, picture
+from strictarp.speaker.actions import Disowned, Owning, Taken
 from strictarp.speaker.candidates import Facts, standings
 from strictarp.speaker.candidates import Options as Judging
+from strictarp.speaker.conflicting import Conflicts, Found
 from strictarp.speaker.events import DrainRequested, KeysChanged
 from strictarp.speaker.exposition import Figures
 from strictarp.speaker.host import Host, HostUnreadable
 from strictarp.speaker.links import Place
 from strictarp.speaker.machine import Machine
 from strictarp.speaker.membership import SELECTOR, Membership, Presence, segments
+from strictarp.speaker.noting import Notes
 from strictarp.speaker.pools import read_pool
 from strictarp.speaker.priority import go_first
 from strictarp.speaker.renewal import Renewal
 from strictarp.speaker.segment import Segment, Told
 from strictarp.speaker.settings import SECOND, Settings
 from strictarp.speaker.silence import Silence
-from strictarp.speaker.statuses import Statuses
 from strictarp.speaker.telling import Saying, Teller
 from strictarp.speaker.view import View, Vip
+from strictarp.speaker.wishes import Wishes
+from strictarp.stopping import cancelled, stop_at_signals, until_stopped
 
 log = logging.getLogger(__name__)
 
@@ -64,8 +65,6 @@ JOIN_BURST = 0.005
 """Seconds that a change of objects waits for the ones that come with it."""
 LOOK_AGAIN = 1.0
 """Seconds between looks at what changes by itself: Leases that expire, an API that falls silent."""
-NOTE_OWNED = 0.5
-"""Seconds after which statuses follow what is owned: a hand-over to and fro writes nothing."""
 _PORTION = 50
 """Services judged in one turn of the loop: a few milliseconds."""
 
@@ -89,21 +88,13 @@ def run(options: Options) -> int:
 
 
 async def _until_signal(options: Options, client_config: kubeconfig.ClientConfig) -> int:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop = stop_at_signals()
     async with Client(client_config) as client:
         speaker = Speaker(options, client)
         work = asyncio.create_task(speaker.run())
-        waiting = asyncio.create_task(stop.wait())
-        await asyncio.wait({work, waiting}, return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
-        if work.done():
-            await work  # it never ends by itself but with an error
+        await until_stopped(work, stop)
         await speaker.leave()
-        work.cancel()
-        await asyncio.wait({work})
+        await cancelled(work)
     log.info("stopped")
     return 0
 
@@ -126,9 +117,10 @@ class Speaker:
         self._wake = asyncio.Event()
         self._leaving = False
         self._silence = Silence()
+        self._wishes = Wishes()
+        self._shown_wishes: dict[str, str] = {}
         self._complaints: frozenset[str] = frozenset()
-        self._noting = False
-        self.figures = Figures(options.node, self._announced)
+        self.figures = Figures(options.node, lambda: self._notes.announced())  # noqa: PLW0108 - below
         self._teller = Teller(client, options.node, self.figures, self._picture.services_of)
         self.renewal = Renewal(
             client,
@@ -138,7 +130,23 @@ class Speaker:
             on_failure=self._count_failure,
         )
         namespace = options.namespace
-        self._statuses = Statuses(client, namespace, options.node, on_failure=self._count_status_failure)
+        self._notes = Notes(
+            client,
+            namespace,
+            options.node,
+            self._picture,
+            segments=self._segments.values,
+            on_assigned=self._teller.assigned,
+            on_failure=self._count_status_failure,
+        )
+        self._conflicts = Conflicts(
+            client,
+            namespace,
+            options.node,
+            services_of=self._picture.services_of,
+            on_written=self._teller.conflict,
+            on_failure=self._count_status_failure,
+        )
         self.services = Cache(client, SERVICES, on_delta=self._on_service)
         self.slices = Cache(client, ENDPOINTSLICES, on_delta=self._on_slice)
         self.nodes = Cache(client, NODES, on_delta=self._on_other)
@@ -183,7 +191,8 @@ class Speaker:
                 group.create_task(self.renewal.run())
                 group.create_task(self._follow_host())
                 group.create_task(self._teller.run())
-                group.create_task(self._statuses.run())
+                group.create_task(self._notes.run())
+                group.create_task(self._conflicts.run())
                 if self._options.metrics_port:
                     group.create_task(self._serve())
                 for cache in caches:
@@ -209,16 +218,14 @@ class Speaker:
                     await segment.finished.wait()
         except TimeoutError:
             log.warning("not everything was handed over", extra={"fields": {"after": limit}})
-        self._note_owned()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(1.0):
-                await self._statuses.settled()
+        await self._notes.finish()
         await self.renewal.withdraw()
 
     # --- objects ------------------------------------------------------------------------------------------
 
     def _on_service(self, delta: Delta[Service]) -> None:
         self._picture.put_service(delta.key, delta.new)
+        self.figures.updates += 1
         self._wake.set()
 
     def _on_slice(self, delta: Delta[EndpointSlice]) -> None:
@@ -242,12 +249,18 @@ class Speaker:
         self._wake.set()
 
     def _see_key(self) -> None:
-        """Take the key over; a Secret that became unusable leaves the last good key in force."""
+        """Take the key over; a Secret that became unusable, or is gone, leaves the last good key in force.
+
+        Else one deletion would silence all nodes at once, until the controller makes another key.
+        """
         secret = next(iter(self.secrets.objects.values()), None)
         try:
             keys = read_keys(secret)
         except UnusableSecret as error:
             log.error("hello key not usable", extra={"fields": {"reason": str(error)}})
+            return
+        if keys is None and self._keys is not None:
+            log.error("the hello key is gone from the API: the last one stays in force")
             return
         self.figures.has_key = keys is not None
         if keys is None:
@@ -293,29 +306,35 @@ class Speaker:
             changed |= self._picture.judge(_PORTION)
         if self._leaving:
             return
-        self._explain_silence(living)
+        self._explain(living)
         self._follow_places(facts)
         places = tuple(segment.place for segment in self._segments.values())
         if changed:
-            self._note_owned_soon()
-        if changed or places != self._shown_places:
-            self._shown_places = places
-            self._vips = picture.vips(self._picture.verdicts, places, self._options.node)
+            self._notes.soon()
+        self._notes.now_and_then()
+        wishes = self._wishes.in_force(self._picture.verdicts, asyncio.get_running_loop().time())
+        if changed or places != self._shown_places or wishes != self._shown_wishes:
+            self._shown_places, self._shown_wishes = places, wishes
+            self._vips = picture.vips(self._picture.verdicts, places, self._options.node, wishes)
         api_alive = self.services.trouble is None
         for index, segment in self._segments.items():
             there = picture.members(living, self.nodes.objects, segment.place)
             addresses = picture.node_addresses(self.nodes.objects, segment.place)
             segment.show(View(self._vips[index], there, api_alive, addresses))
 
-    def _explain_silence(self, living: Iterable[str]) -> None:
-        """Say on a Service why nobody announces it. All speakers know it; the first by name says it."""
-        found = self._silence.news(self._picture.verdicts, asyncio.get_running_loop().time())
+    def _explain(self, living: Iterable[str]) -> None:
+        """Say on a Service why nobody announces it, or why not who is wished for. All speakers know it; the
+        first by name says it.
+        """
+        now, verdicts = asyncio.get_running_loop().time(), self._picture.verdicts
+        found = [("announceFailed", *each) for each in self._silence.news(verdicts, now)]
+        found += [("moveRefused", *each) for each in self._wishes.news(verdicts, now)]
         if self._options.node != min(living):
             return
-        for key, sentence in found:
+        for reason, key, sentence in found:
             service = self.services.objects.get(key)
             if service is not None:
-                self._teller.say(Saying(service, "announceFailed", sentence, "Warning"))
+                self._teller.say(Saying(service, reason, sentence, "Warning"))
 
     def _own_presence(self) -> Presence:
         return Presence(
@@ -327,10 +346,13 @@ class Speaker:
     def _facts(self, living: dict[str, Presence]) -> Facts:
         read = [read_pool(each) for _, each in sorted(self.pools.objects.items())]
         pools = tuple(pool for pool, _ in read)
-        complaints = frozenset(error for _, errors in read for error in errors)
+        complaints = frozenset(error for _, errors in read for error in errors).union(
+            advertising.faults(self.advertisements.objects.values())
+        )
         for error in sorted(complaints - self._complaints):
             log.error(error)
         self._complaints = complaints
+        self.figures.loaded, self.figures.stale = bool(pools), bool(complaints)
         nodes = self.nodes.objects
         return Facts(
             pools,
@@ -385,33 +407,17 @@ class Speaker:
             chance=random.SystemRandom(),
         )
 
-    # --- what is owned ------------------------------------------------------------------------------------
+    # --- what machines tell -------------------------------------------------------------------------------
 
     def _on_told(self, segment: Segment, told: Told) -> None:
         self._teller.on_told(segment, told)
+        if isinstance(told, Taken):
+            self._conflicts.found(Found(told.address, told.mac, segment.place.name))
+        if isinstance(told, Owning):
+            self._conflicts.forget(told.address)
+            self._notes.took(told.address)
         if isinstance(told, Owning | Disowned):
-            self._note_owned_soon()
-
-    def _note_owned_soon(self) -> None:
-        """Once for all the addresses that come or go together."""
-        if not self._noting:
-            self._noting = True
-            asyncio.get_running_loop().call_later(NOTE_OWNED, self._note_owned)
-
-    def _note_owned(self) -> None:
-        self._noting = False
-        owned = self._owned()
-        verdicts = self._picture.verdicts_on(owned)
-        self._statuses.show(l2status.wanted(verdicts, owned, self._options.node))
-
-    def _owned(self) -> set[bytes]:
-        return {address for segment in self._segments.values() for address in segment.machine.owned}
-
-    def _announced(self) -> dict[str, list[str]]:
-        return {
-            str(ip_address(address)): [each.key for each in self._picture.services_of(address)]
-            for address in self._owned()
-        }
+            self._notes.soon()
 
     # --- figures -----------------------------------------------------------------------------------------
 

@@ -8,24 +8,34 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Container, Mapping
+from functools import lru_cache
 
 from strictarp.speaker.view import Candidate
 
 NOBODY: frozenset[str] = frozenset()
 
 
-def order(scores: Mapping[str, int], first_ip: str, behind: Container[str] = NOBODY) -> tuple[Candidate, ...]:
+def order(
+    scores: Mapping[str, int],
+    first_ip: str,
+    behind: Container[str] = NOBODY,
+    drained: Container[str] = NOBODY,
+) -> tuple[Candidate, ...]:
     """Candidates, first choice first.
 
     scores: node → sum of preferred weights. first_ip: the Service's first ingress IP in text, as in its
     status (RFC 5952); all IPs of a Service are ordered by it. behind: nodes put after all others, where
-    they keep their order: NotReady, out of service, cordoned.
+    they keep their order: NotReady, out of service, cordoned. drained: nodes after even these.
     """
 
-    def place(node: str) -> tuple[bool, int, bytes]:
-        return (node in behind, -scores[node], rank(node, first_ip))
+    def place(node: str) -> tuple[bool, bool, int, bytes]:
+        return (node in drained, node in behind, -scores[node], rank(node, first_ip))
 
-    return tuple([Candidate(node, scores[node]) for node in sorted(scores, key=place)])
+    return tuple([_candidate(node, scores[node], node in drained) for node in sorted(scores, key=place)])
+
+
+_candidate = lru_cache(maxsize=16_384)(Candidate)
+"""One value for a node of all orders: a hundred nodes in the orders of thousands of IPs are many."""
 
 
 def rank(node: str, ip: str) -> bytes:

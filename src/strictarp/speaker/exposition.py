@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from ipaddress import ip_address
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from strictarp.speaker.actions import Kind, Report
 from strictarp.speaker.segment import Segment, Traffic
@@ -37,6 +37,9 @@ class Figures:
         self.segments: Iterable[Segment] = ()
         self.members = 0
         self.has_key = False
+        self.loaded = False
+        self.stale = False
+        self.updates = 0
         self.renewal_failures = 0
         self.status_failures = 0
 
@@ -78,6 +81,8 @@ class Figures:
             conflicts.add_metric(labels, count)
         yield conflicts
         yield self._answerers()
+        yield from self._seen_on_the_wire()
+        yield from self._metallb()
         yield from self._peers()
         yield from self._frames()
         yield GaugeMetricFamily("strictarp_speaker_members", "Nodes with a living Lease", self.members)
@@ -110,6 +115,35 @@ class Figures:
             for address, count in sorted(segment.machine.answerers.items()):
                 answerers.add_metric([segment.place.name, str(ip_address(address))], count)
         return answerers
+
+    def _seen_on_the_wire(self) -> Iterator[Metric]:
+        outages = CounterMetricFamily(
+            "strictarp_speaker_unanswered_seconds",
+            "How long nobody answered though the owner lived, as the runner-up's audit saw",
+            labels=["link", "ip"],
+        )
+        latency = HistogramMetricFamily(
+            "strictarp_speaker_answer_seconds",
+            "From the kernel's receipt of a question for an owned address to the answer",
+            labels=["link"],
+        )
+        for segment in self.segments:
+            link = segment.place.name
+            for address, micros in sorted(segment.machine.unanswered.items()):
+                outages.add_metric([link, str(ip_address(address))], micros / 1e6)
+            latency.add_metric([link], segment.latency.buckets(), segment.latency.total / 1e6)
+        yield from (outages, latency)
+
+    def _metallb(self) -> Iterator[Metric]:
+        """What MetalLB's speaker tells of its configuration (internal/k8s/stats.go)."""
+        for name, text, value in (
+            ("metallb_k8s_client_config_loaded_bool", "Pools are known", self.loaded),
+            ("metallb_k8s_client_config_stale_bool", "A part of the newest ones cannot be read", self.stale),
+        ):
+            yield GaugeMetricFamily(name, text, value)
+        errors = self.renewal_failures + self.status_failures
+        yield CounterMetricFamily("metallb_k8s_client_updates", "Changes of objects seen", self.updates)
+        yield CounterMetricFamily("metallb_k8s_client_update_errors", "Writes that failed", errors)
 
     def _peers(self) -> Iterator[Metric]:
         labels = ["link", "peer"]

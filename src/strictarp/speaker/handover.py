@@ -6,15 +6,20 @@ successor answer. Each frame may be lost: offers are repeated, and go to the nex
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from strictarp.hello import ids
 from strictarp.hello.messages import Accept, Offer, Release, State
 from strictarp.speaker.actions import Finished, Kind, Taking
 from strictarp.speaker.agenda import Timer
 from strictarp.speaker.core import Core
-from strictarp.speaker.ownership import disown, leading_peer, leads, own
+from strictarp.speaker.ownership import better_places, disown, leading_peer, leads, own
 from strictarp.speaker.peers import Peer
 from strictarp.speaker.presence import say_hello
 from strictarp.speaker.slots import Accepted, Cause, Offering, Phase, Releasing, Slot
+
+_PATIENT = frozenset({Cause.SCORE, Cause.WISH, Cause.DRAINED})
+"""What can wait for a node that is ready."""
 
 
 def consider(core: Core, slot: Slot) -> None:
@@ -26,52 +31,46 @@ def consider(core: Core, slot: Slot) -> None:
     elif not slot.view.eligible:
         offer(core, slot, Cause.INELIGIBLE)
     elif core.now >= slot.move_after:
-        leader = leading_peer(core, slot)
-        if leader is not None:
-            if leader.state is State.SEASONED:
-                offer(core, slot, Cause.TOGETHER, node=core.name_of(leader.node))
-        elif slot.vip in core.outscored and not leads(core, slot):
-            offer(core, slot, Cause.SCORE)
+        _improve(core, slot)
 
 
-def offer(core: Core, slot: Slot, cause: Cause, *, node: str | None = None) -> None:
-    """Offer an own IP: to `node`, or to the first live seasoned candidates."""
-    targets = _targets(core, slot, cause, node)
-    if cause is Cause.SCORE and not targets:
-        return  # the preferred node is not seasoned yet: its hello will tell
+def _improve(core: Core, slot: Slot) -> None:
+    """Offer an IP that may stay to whom it should rather be with, if there is such a node."""
+    leader = leading_peer(core, slot)
+    cause, places = better_places(core, slot)
+    if leader is not None and cause is not Cause.WISH:
+        if leader.state is State.SEASONED:
+            offer(core, slot, Cause.TOGETHER, to=(core.name_of(leader.node),))
+    elif places and not (cause is Cause.SCORE and leads(core, slot)):
+        offer(core, slot, cause, to=places)
+
+
+def offer(core: Core, slot: Slot, cause: Cause, *, to: Sequence[str] | None = None) -> None:
+    """Offer an own IP to the first live seasoned candidates: of those in `to`, where that is given."""
+    found = [each.node for each in slot.view.candidates if each.node != core.node]
+    known = [ids.node_id(each) for each in found if to is None or each in to]
+    live = [target for target in known if core.peers.live_seasoned(target, core.now) is not None]
+    if not live and cause in _PATIENT:
+        return  # nobody of them is seasoned yet: a hello will tell
     slot.phase = Phase.OFFERING
-    slot.offering = Offering(cause, targets, slot.highest + 1)
+    slot.offering = Offering(cause, live[: core.settings.offer_targets], slot.highest + 1)
     _say_offer(core, slot, slot.offering)
-
-
-def _targets(core: Core, slot: Slot, cause: Cause, node: str | None) -> list[int]:
-    mine = {candidate.node: candidate.score for candidate in slot.view.candidates}.get(core.node, 0)
-    found = [
-        ids.node_id(candidate.node)
-        for candidate in slot.view.candidates
-        if candidate.node != core.node
-        and (node is None or candidate.node == node)
-        and (cause is not Cause.SCORE or candidate.score > mine)
-    ]
-    live = [target for target in found if core.peers.live_seasoned(target, core.now) is not None]
-    return live[: core.settings.offer_targets]
 
 
 def _say_offer(core: Core, slot: Slot, offering: Offering) -> None:
     """The next OFFER, to the next target after some; when none is left, nobody takes it."""
     if offering.sent == core.settings.offers_each:
-        del offering.targets[0]
-        offering.sent = 0
+        offering.next_target()
     peer = core.peers.live_seasoned(offering.targets[0], core.now) if offering.targets else None
     while offering.targets and peer is None:
-        del offering.targets[0]
-        offering.sent = 0
+        offering.next_target()
         peer = core.peers.live_seasoned(offering.targets[0], core.now) if offering.targets else None
     if peer is None:
         _nobody_takes(core, slot, offering.cause)
         return
     if not offering.sent:
         offering.nonce = core.chance.getrandbits(32)
+        offering.since = core.now
     offering.sent += 1
     core.say(Offer(slot.vip, offering.epoch, offering.nonce), to=peer.mac)
     core.agenda.set(Timer.SLOT, slot.vip, core.now + core.settings.offer)
@@ -93,6 +92,27 @@ def _nobody_takes(core: Core, slot: Slot, cause: Cause) -> None:
     if slot.move_after <= core.now:
         core.report(Kind.NOT_TAKEN, slot, detail=cause.value)
         slot.move_after = core.now + core.settings.move_retry
+
+
+def withdraw_if_needless(core: Core, slot: Slot) -> None:
+    """Offer no more what has no reason to move any longer. An ACCEPT that is under way comes to nothing."""
+    offering = slot.offering
+    if offering is None:
+        return
+    match offering.cause:
+        case Cause.DRAIN:
+            needless = core.drain_until is None
+        case Cause.INELIGIBLE:
+            needless = slot.view.eligible
+        case Cause.SCORE | Cause.WISH | Cause.DRAINED as cause:
+            why, places = better_places(core, slot)
+            needless = why is not cause or not {ids.node_id(each) for each in places} >= {*offering.targets}
+        case _:
+            needless = False
+    if needless:
+        core.agenda.cancel(Timer.SLOT, slot.vip)
+        slot.offering = None
+        slot.phase = Phase.OWN
 
 
 def hear_offer(core: Core, peer: Peer, message: Offer) -> None:
@@ -121,7 +141,19 @@ def _can_take(core: Core, slot: Slot, peer: Peer, message: Offer) -> bool:
         return False
     if slot.accepted is not None and slot.accepted.giver != peer.key:
         return False
+    if _leaves_to_others(core, slot, peer):
+        return False
     return not core.peers.others_own(peer, slot.vip, core.now)
+
+
+def _leaves_to_others(core: Core, slot: Slot, giver: Peer) -> bool:
+    """A drained node takes an IP only when no other candidate but its giver is ready."""
+    mine = slot.view.candidate(core.node)
+    if mine is None or not mine.drained:
+        return False
+    others = {ids.node_id(each.node) for each in slot.view.candidates if not each.drained}
+    ready = [core.peers.live_seasoned(node, core.now) for node in others - {giver.node}]
+    return any(peer is not None for peer in ready)
 
 
 def expire_accepted(core: Core, slot: Slot) -> None:
@@ -138,7 +170,19 @@ def hear_accept(core: Core, peer: Peer, message: Accept) -> None:
         return
     if (message.epoch, message.nonce) != (offering.epoch, offering.nonce) or peer.node != offering.targets[0]:
         return
+    if core.now - offering.since > core.settings.accept - 2 * core.settings.delay:
+        # Read late by a process that was stopped: the target's time runs out before a RELEASE gets there.
+        _offer_anew(core, slot, offering)
+        return
     stop_and_release(core, slot, offering, peer)
+
+
+def _offer_anew(core: Core, slot: Slot, offering: Offering) -> None:
+    """With another nonce, which gives the target its whole time again; once, or a slow segment never ends."""
+    if not offering.anew:
+        offering.anew = True
+        offering.sent = 0
+        _say_offer(core, slot, offering)
 
 
 def stop_and_release(core: Core, slot: Slot, offering: Offering, peer: Peer) -> None:
@@ -242,6 +286,8 @@ def end_drain(core: Core) -> None:
     core.drained = False
     core.agenda.cancel(Timer.DRAIN, 0)
     core.joined_at = core.now if core.joined_at is not None else None
+    for slot in core.owned.values():
+        withdraw_if_needless(core, slot)
     core.urgent_hello(at_once=True)
     core.look(core.slots)
 

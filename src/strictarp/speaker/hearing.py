@@ -12,6 +12,7 @@ from strictarp.hello.messages import (
     Offer,
     Release,
     Response,
+    Spent,
     State,
     Sync,
     SyncRequest,
@@ -26,6 +27,7 @@ from strictarp.speaker.peers import Peer
 from strictarp.speaker.presence import hear_anything
 from strictarp.speaker.slots import Phase, Slot
 
+_FOREIGN = Phase.FOREIGN
 _NONCE_LENGTH = 8
 _MOST_PENDING = 512
 
@@ -41,22 +43,26 @@ def hear(core: Core, data: bytes) -> None:
         if data[6:12] != core.mac and len(data) >= 14:
             hear_anything(core)
         return
-    if frame.source == core.mac:
+    if frame.source == core.mac:  # no socket here hears what it sends
+        core.counters[Verdict.REPLAYED] += 1
         return
     hear_anything(core)
+    peer = core.peers.by_key.get((frame.node, frame.incarnation))
+    message = frame.message
+    if peer is not None and isinstance(message, Hello):
+        hear_hello(core, peer, frame, message)
+        return
     if frame.node == core.sender.node:
         core.counters[Verdict.OWN_NODE] += 1
         if core.counters[Verdict.OWN_NODE] == 1:
             core.report(Kind.SAME_NAME, mac=frame.source, detail="another speaker has this node's name")
         return
-    peer = core.peers.by_key.get((frame.node, frame.incarnation))
-    message = frame.message
+    if isinstance(message, Spent):
+        return  # from a proxy to a proxy
     if isinstance(message, Challenge):
         _answer_challenge(core, frame, message)
     elif peer is None:
         _hear_unproven(core, frame)
-    elif isinstance(message, Hello):
-        hear_hello(core, peer, frame, message)
     elif peer.window.accept(frame.seq):
         _hear_other(core, peer, frame)
     else:
@@ -96,6 +102,7 @@ def _hear_unproven(core: Core, frame: Frame) -> None:
     """
     key = (frame.node, frame.incarnation)
     if isinstance(frame.message, Hello):
+        core.counters[Verdict.UNPROVEN] += 1
         pending = core.pending.get(key)
         if pending is None:
             if len(core.pending) >= _MOST_PENDING:
@@ -141,22 +148,22 @@ def hear_hello(core: Core, peer: Peer, frame: Frame, hello: Hello) -> None:
         core.report(Kind.PEER_HEARD, node=peer.node, mac=peer.mac)
         peer.silent_reported = False
         core.look(peer.owned)
-    if (Timer.PEER, peer.number) not in core.agenda:
-        core.agenda.set(Timer.PEER, peer.number, peer.heard + core.peers.silence(peer))
+        if (Timer.PEER, peer.number) not in core.agenda:
+            core.agenda.set(Timer.PEER, peer.number, peer.heard + peer.silence)
     if peer.isolated != was_isolated:
         core.look(peer.owned)
     if peer.state is State.SEASONED and before is not State.SEASONED:
-        core.look(core.outscored)
+        core.look(core.misplaced)
     _meet_list(core, peer)
 
 
 def _count_hello(core: Core, peer: Peer) -> None:
     """Hellos come no further apart than h and its jitter, so a wider gap tells how many were lost."""
     core.hellos[peer.node] += 1
-    if peer.interval:
-        core.hellos_lost[peer.node] += max(
-            0, (core.now - peer.heard + peer.interval // 2) // peer.interval - 1
-        )
+    interval = peer.interval
+    missing = (core.now - peer.heard + interval // 2) // interval - 1 if interval else 0
+    if missing > 0:
+        core.hellos_lost[peer.node] += missing
 
 
 def _say_goodbye(core: Core, peer: Peer) -> None:
@@ -167,16 +174,19 @@ def _say_goodbye(core: Core, peer: Peer) -> None:
 
 def _meet_list(core: Core, peer: Peer) -> None:
     """What this node owns or claims, and the peer lists."""
-    for vip, epoch in list(peer.owned.items()):
-        slot = core.slots.get(vip)
+    slots = core.slots
+    for vip, epoch in peer.owned.items():
+        slot = slots.get(vip)
         if slot is None:
+            continue
+        if epoch > slot.highest:
+            slot.saw_epoch(epoch)
+        if slot.phase is _FOREIGN:
             continue
         if slot.owned:
             _meet_owner(core, slot, peer, epoch)
-            continue
-        slot.saw_epoch(epoch)
-        if slot.phase is Phase.CLAIMING and (core.isolated or not peer.isolated):
-            claims.abort(core, slot, "its owner says hello", hold=core.peers.silence(peer), node=peer.node)
+        elif slot.phase is Phase.CLAIMING and (core.isolated or not peer.isolated):
+            claims.abort(core, slot, "its owner says hello", hold=peer.silence, node=peer.node)
 
 
 def _meet_owner(core: Core, slot: Slot, peer: Peer, epoch: int) -> None:
@@ -196,12 +206,26 @@ def _meet_owner(core: Core, slot: Slot, peer: Peer, epoch: int) -> None:
     enforce(core, slot)
 
 
+def next_deadline(core: Core) -> int | None:
+    """The earliest time on the agenda. A peer's silence is put off here, when its time comes up: not with
+    each of its hellos, and without a wake-up.
+    """
+    agenda = core.agenda
+    while (first := agenda.next()) is not None:
+        time, (timer, number) = first
+        peer = core.peers.by_number.get(number) if timer is Timer.PEER else None
+        if peer is None or peer.heard + peer.silence == time:
+            return time
+        agenda.set(Timer.PEER, number, peer.heard + peer.silence)
+    return None
+
+
 def fall_silent(core: Core, number: int) -> None:
     """The exact time at which a peer's silence makes it absent."""
     peer = core.peers.by_number.get(number)
     if peer is None:
         return
-    due = peer.heard + core.peers.silence(peer)
+    due = peer.heard + peer.silence
     if due > core.now:
         core.agenda.set(Timer.PEER, number, due)
         return

@@ -42,6 +42,11 @@ def label_value(name: str) -> str:
     return name[:_LONGEST_LABEL].rstrip("-._")
 
 
+def selector_of_node(node: str) -> str:
+    """All objects of a node."""
+    return f"{NODE_LABEL}={label_value(node)}"
+
+
 def selector_of_service(service: str) -> str:
     """All objects about a Service, of whatever node."""
     namespace, _, name = service.partition("/")

@@ -105,7 +105,7 @@ def read_presence(lease: Lease) -> Presence | None:
         links = list(found.values())[:_MOST_LINKS]
         macs = tuple(parse_mac(link.mac) for link in links)
         subnets = tuple(_subnet(each) for link in links for each in link.addresses)
-    except (msgspec.MsgspecError, ValueError):
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return Presence(node)
     return Presence(node, macs, subnets)
 

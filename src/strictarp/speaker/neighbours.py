@@ -7,15 +7,18 @@ from __future__ import annotations
 from strictarp.hello import auth
 from strictarp.hello.messages import Challenge
 from strictarp.speaker import auditing, claims, resolution
-from strictarp.speaker.actions import Answer, Kind
+from strictarp.speaker.actions import Answer, Kind, Taken
 from strictarp.speaker.core import Core
 from strictarp.speaker.presence import hear_anything
 from strictarp.speaker.resolution import Heard, Unreadable
 from strictarp.speaker.settings import MINUTE
-from strictarp.speaker.slots import Claiming, Slot
+from strictarp.speaker.slots import NO_OWNER, Claiming, Slot
 
+FINDINGS = 3
+"""Claims in a row that the same foreign host answers until its address counts as taken."""
 _REPORT_AGAIN = MINUTE
 _MOST_ASKED_ABOUT = 64
+_MOST_TOLD = 1024
 
 
 def answer(core: Core, data: bytes) -> Answer | None:
@@ -61,7 +64,10 @@ def hear(core: Core, data: bytes) -> None:
 def _learn(core: Core, heard: Heard) -> None:
     node = core.node_addresses.get(heard.says)
     if node is not None and heard.answers:
-        core.macs[heard.mac] = node
+        core.told_macs.pop(heard.mac, None)
+        core.told_macs[heard.mac] = node
+        if len(core.told_macs) > _MOST_TOLD:
+            del core.told_macs[next(iter(core.told_macs))]
     if core.node_of(heard.mac) is None:
         core.heard_stranger = core.now
     if heard.says in core.gateways and heard.answers:
@@ -114,7 +120,23 @@ def _probe_answered(core: Core, slot: Slot, claiming: Claiming, heard: Heard) ->
         claims.abort(core, slot, "nobody known answers for it", hold=core.settings.claim)
         return
     _report_once(core, slot, Kind.ADDRESS_CONFLICT, mac)
+    _find_taken(core, slot, mac)
     claims.abort(core, slot, "a foreign host answers for it", hold=core.settings.foreign)
+
+
+def _find_taken(core: Core, slot: Slot, mac: bytes) -> None:
+    """One more claim that a foreign host has answered. Before that costs a Service its address, the nodes are
+    asked each time: the answer of one may have been lost, and its kernel taken for a stranger.
+    """
+    if slot.previous != NO_OWNER:
+        return
+    before, times = slot.taken
+    slot.taken = (mac, times + 1 if mac == before else 1)
+    if slot.taken[1] >= FINDINGS:
+        core.told.append(Taken(slot.address, mac))
+        return
+    for address in core.node_addresses:
+        core.inquire(address)
 
 
 def _ask_nodes(core: Core, mac: bytes) -> bool:

@@ -46,3 +46,32 @@ def unheard(core: Core) -> list[str]:
         for name in candidates & core.view.members.keys() - {core.node}
         if ids.node_id(name) not in core.heard_ever
     )
+
+
+class Holding(msgspec.Struct, frozen=True, gc=False):
+    """A VIP that this node owns. runner_up: who would go on, empty without one. answerers: MACs that answered
+    at its last audit since this node owns it; None before the first.
+    """
+
+    runner_up: str
+    answerers: frozenset[bytes] | None
+
+
+def holdings(core: Core) -> dict[bytes, Holding]:
+    """What there is to say of each own VIP."""
+    live = {core.name_of(node) for node in core.peers.live_nodes(core.now)}
+    return {
+        address: Holding(
+            next((each.node for each in slot.view.candidates if each.node in live), ""),
+            core.answerers.get(address) if core.mac in core.answerers.get(address, ()) else None,
+        )
+        for address, slot in core.owned.items()
+    }
+
+
+def unanswered(core: Core) -> dict[bytes, int]:
+    """µs, of the outages that are over and of the present one."""
+    found = dict(core.unanswered)
+    for address, since in core.unanswered_since.items():
+        found[address] = found.get(address, 0) + core.now - since
+    return found

@@ -9,7 +9,7 @@ from strictarp.speaker.actions import Disowned, Kind, Owning, Taking
 from strictarp.speaker.agenda import Timer
 from strictarp.speaker.core import Change, Core
 from strictarp.speaker.peers import Peer
-from strictarp.speaker.slots import Phase, Slot
+from strictarp.speaker.slots import Cause, Phase, Slot
 
 
 def announce_rounds(core: Core, slot: Slot) -> None:
@@ -112,7 +112,7 @@ def disown(core: Core, slot: Slot) -> None:
     slot.previous = (core.sender.node, core.sender.incarnation, core.seq)
     slot.free_since = core.now
     core.agenda.cancel(Timer.SLOT, slot.vip)
-    core.outscored.discard(slot.vip)
+    core.misplaced.discard(slot.vip)
     core.beside.discard(slot.vip)
     del core.owned[slot.address]
     _changed(core, slot)
@@ -152,14 +152,27 @@ def leader(core: Core, address: bytes) -> Slot | None:
 
 
 def note_view(core: Core, slot: Slot) -> None:
-    """Remember what makes an IP of this node move: a candidate of higher score, a Service's other address."""
+    """Remember what makes an IP of this node move: what `better_places` says, a Service's other address."""
     if slot.owned and slot.view.beside:
         core.beside.add(slot.vip)
     else:
         core.beside.discard(slot.vip)
-    scores = {candidate.node: candidate.score for candidate in slot.view.candidates}
-    mine = scores.get(core.node)
-    if slot.owned and mine is not None and max(scores.values()) > mine:
-        core.outscored.add(slot.vip)
+    if slot.owned and better_places(core, slot)[1]:
+        core.misplaced.add(slot.vip)
     else:
-        core.outscored.discard(slot.vip)
+        core.misplaced.discard(slot.vip)
+
+
+def better_places(core: Core, slot: Slot) -> tuple[Cause, list[str]]:
+    """Where an IP of this node is rather to be, by its view, and why: as wished for; elsewhere than on a
+    drained node; where the score is higher. No node: here is as good.
+    """
+    wish, mine = slot.view.wish, slot.view.candidate(core.node)
+    if wish and wish != core.node:
+        return Cause.WISH, [wish]
+    if mine is None or wish:
+        return Cause.SCORE, []
+    others = [each for each in slot.view.candidates if each.node != core.node and not each.drained]
+    if mine.drained:
+        return Cause.DRAINED, [each.node for each in others]
+    return Cause.SCORE, [each.node for each in others if each.score > mine.score]

@@ -38,9 +38,10 @@ class Peer:
     """One proven incarnation.
 
     heard: when its last HELLO came, or came to a witness. hello_seq: the number of that HELLO, as far as
-    this node heard it itself. since: when it proved to live. interval: its h.
-    owned: {VIP: epoch}. version, set_hash, set_size: of its
-    set as its last HELLO told it; synced: `owned` is that set; collected: pages of it, while it is not.
+    this node heard it itself. since: when it proved to live. interval: its h; silence: its T, µs.
+    isolated: it calls itself isolated persistently.
+    owned: {VIP: epoch}. version, set_hash, set_size: of its set as its last HELLO told it; synced: `owned`
+    is that set; collected: pages of it, while it is not.
     """
 
     __slots__ = (
@@ -48,13 +49,16 @@ class Peer:
         "heard",
         "hello_seq",
         "interval",
+        "isolated",
         "isolated_run",
         "key",
         "mac",
+        "node",
         "number",
         "owned",
         "set_hash",
         "set_size",
+        "silence",
         "silent_reported",
         "since",
         "state",
@@ -65,6 +69,7 @@ class Peer:
 
     def __init__(self, key: Key, number: int, mac: bytes, since: int) -> None:
         self.key = key
+        self.node = key[0]
         self.number = number
         self.mac = mac
         self.since = since
@@ -72,8 +77,10 @@ class Peer:
         self.heard = 0
         self.hello_seq = -1
         self.interval = 0
+        self.silence = 0
         self.state = State.JOINING
         self.isolated_run = 0
+        self.isolated = False
         self.owned: dict[int, int] = {}
         self.version = -1
         self.set_hash = 0
@@ -81,16 +88,6 @@ class Peer:
         self.synced = True
         self.collected: Collected | None = None
         self.silent_reported = True
-
-    @property
-    def node(self) -> int:
-        """Its node id."""
-        return self.key[0]
-
-    @property
-    def isolated(self) -> bool:
-        """Whether it calls itself isolated persistently."""
-        return self.isolated_run >= ISOLATED_RUN
 
 
 class Peers:
@@ -130,17 +127,17 @@ class Peers:
         if not others:
             del self.by_node[peer.node]
 
-    def silence(self, peer: Peer) -> int:
-        """T of this peer, in µs."""
-        return silence_of(peer.interval, self._permille)
-
     def is_live(self, peer: Peer, now: int) -> bool:
         """Heard less than T ago, and not leaving."""
-        return now - peer.heard < self.silence(peer) and peer.state is not State.LEAVING
+        return now - peer.heard < peer.silence and peer.state is not State.LEAVING
 
     def any_live(self, now: int) -> bool:
         """Whether anybody is there."""
         return any(self.is_live(peer, now) for peer in self.by_key.values())
+
+    def live_nodes(self, now: int) -> set[int]:
+        """The nodes of all live peers."""
+        return {peer.node for peer in self.by_key.values() if self.is_live(peer, now)}
 
     def live_of(self, node: int, now: int) -> Peer | None:
         """The live peer of this node; of two incarnations the one heard last."""
@@ -168,9 +165,13 @@ class Peers:
     def take_head(self, peer: Peer, hello: Hello, now: int) -> None:
         """What every HELLO says, apart from its list."""
         peer.heard = now
-        peer.interval = hello.hello_ms * MS
         peer.state = hello.state
-        peer.isolated_run = peer.isolated_run + 1 if hello.isolated else 0
+        interval = hello.hello_ms * MS
+        if interval != peer.interval:
+            peer.interval, peer.silence = interval, silence_of(interval, self._permille)
+        if hello.isolated or peer.isolated_run:
+            peer.isolated_run = peer.isolated_run + 1 if hello.isolated else 0
+            peer.isolated = peer.isolated_run >= ISOLATED_RUN
 
     def set_owned(self, peer: Peer, owned: Mapping[int, int]) -> tuple[list[int], list[int]]:
         """Replace its list. Returns the VIPs that left it, and those that are new or have a new epoch."""

@@ -9,6 +9,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address
+from types import MappingProxyType
+
+import msgspec
 
 from strictarp.kube.objects import EndpointSlice, Node, Service
 from strictarp.speaker import advertising
@@ -18,6 +21,7 @@ from strictarp.speaker.membership import Presence
 from strictarp.speaker.view import Candidate, Member, Vip
 
 SERVICE_LABEL = "kubernetes.io/service-name"
+NO_WISHES: Mapping[str, str] = MappingProxyType({})
 
 
 class Picture:
@@ -99,6 +103,10 @@ class Picture:
         keys = {key for address in addresses for key in self._announced.get(address, ())}
         return [self.verdicts[key] for key in sorted(keys)]
 
+    def service(self, key: str) -> Service | None:
+        """A Service by `namespace/name`."""
+        return self._services.get(key)
+
     def services_of(self, address: bytes) -> list[Service]:
         """The Services that are announced with this address (packed), without those just deleted."""
         keys = sorted(self._announced.get(address, ()))
@@ -118,8 +126,13 @@ def _owner(each: EndpointSlice | None) -> str | None:
     return f"{each.metadata.namespace}/{name}" if name else None
 
 
-def vips(verdicts: Mapping[str, Verdict], places: Iterable[Place], node: str) -> dict[int, dict[bytes, Vip]]:
-    """Link index → the VIPs of its segment, with the candidates in order.
+def vips(
+    verdicts: Mapping[str, Verdict],
+    places: Iterable[Place],
+    node: str,
+    wishes: Mapping[str, str] = NO_WISHES,
+) -> dict[int, dict[bytes, Vip]]:
+    """Link index → the VIPs of its segment, with the candidates in order. wishes: Service → its next owner.
 
     An address that several Services share has one owner: one that all of them may have, where there is one.
     """
@@ -149,6 +162,7 @@ def vips(verdicts: Mapping[str, Verdict], places: Iterable[Place], node: str) ->
                 eligible,
                 beside if beside != address.packed else b"",
                 ((verdict.service, verdict.again),),
+                wishes.get(verdict.service, ""),
             )
             link[address.packed] = fresh if before is None else _shared(before, fresh, node)
     return found
@@ -157,9 +171,11 @@ def vips(verdicts: Mapping[str, Verdict], places: Iterable[Place], node: str) ->
 def _shared(one: Vip, other: Vip, node: str) -> Vip:
     order, again = common(one.candidates, other.candidates), one.again + other.again
     if not order:
-        return Vip(one.address, one.candidates, one.eligible, one.beside, again)
-    eligible = any(each.node == node for each in order) and (one.eligible or other.eligible)
-    return Vip(one.address, order, eligible, one.beside, again)
+        return msgspec.structs.replace(one, again=again)
+    there = {each.node for each in order}
+    eligible = node in there and (one.eligible or other.eligible)
+    wish = next((each for each in (one.wish, other.wish) if each in there), "")
+    return Vip(one.address, order, eligible, one.beside, again, wish)
 
 
 def common(one: tuple[Candidate, ...], other: tuple[Candidate, ...]) -> tuple[Candidate, ...]:

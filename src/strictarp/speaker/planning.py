@@ -66,7 +66,7 @@ def make_plan(objects: Iterable[KubeObject], unreadable: Iterable[Unreadable], s
     """The plan for these objects, whatever their order."""
     found = list(objects)
     nodes = {each.metadata.name: each for each in of_type(found, Node)}
-    facts, errors = _facts(found, nodes, situation)
+    facts, errors = facts_of(found, nodes, situation)
     picture = Picture()
     picture.put_facts(facts)
     for service in of_type(found, Service):
@@ -91,9 +91,11 @@ def make_plan(objects: Iterable[KubeObject], unreadable: Iterable[Unreadable], s
     return Plan(ips, (*sorted(broken), *errors))
 
 
-def _facts(
+def facts_of(
     found: list[KubeObject], nodes: Mapping[str, Node], situation: Situation
 ) -> tuple[Facts, tuple[str, ...]]:
+    """What holds for all Services, and what is wrong with pools. Leases tell the links of their nodes."""
+
     def here(each: KubeObject) -> bool:
         return each.metadata.namespace == situation.namespace
 
@@ -101,13 +103,15 @@ def _facts(
     pools = tuple(pool for pool, _ in read)
     presences = [read_presence(each) for each in of_type(found, Lease) if here(each)]
     told = segments({each.node: each for each in presences if each is not None})
+    advertisements = [each for each in of_type(found, L2Advertisement) if here(each)]
     facts = Facts(
         pools,
-        advertising.resolve(filter(here, of_type(found, L2Advertisement)), pools, nodes),
+        advertising.resolve(advertisements, pools, nodes),
         standings(situation.alive, nodes, told, situation.options),
         situation.options,
     )
-    return facts, tuple(sorted(error for _, errors in read for error in errors))
+    wrong = [error for _, errors in read for error in errors]
+    return facts, tuple(sorted((*wrong, *advertising.faults(advertisements))))
 
 
 def _announcement(

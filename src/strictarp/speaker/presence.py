@@ -37,7 +37,7 @@ def start_over(core: Core, micros: int) -> None:
         slot.free_since = None
         slot.releasing = None
     core.owned.clear()
-    core.outscored.clear()
+    core.misplaced.clear()
     core.beside.clear()
     core.set_hash = 0
     core.set_version = 0
@@ -51,6 +51,7 @@ def start_over(core: Core, micros: int) -> None:
     core.asked.clear()
     core.to_audit.clear()
     core.answerers.clear()
+    core.unanswered_since.clear()
     for timer in (Timer.PEER, Timer.SLOT, Timer.RELEASE, Timer.ANNOUNCE, Timer.HELLO):
         core.agenda.cancel_all(timer)
     core.sender = Sender(core.sender.cluster, core.sender.node, core.chance.getrandbits(64))
@@ -59,6 +60,7 @@ def start_over(core: Core, micros: int) -> None:
     core.seasoned = False
     core.joined_at = core.now if core.speaking else None
     core.last_hello = None
+    core.lease_end = -1
     core.stalled = False
     core.isolated = False
     core.heard_any = core.now
@@ -104,6 +106,7 @@ def say_hello(core: Core) -> None:
             )
         )
         core.last_hello = core.now
+        core.lease_end = core.now + core.lease
     core.agenda.cancel(Timer.URGENT, 0)
     spread = core.interval * core.settings.jitter_permille // 1_000
     core.agenda.set(Timer.HELLO, 0, core.now + core.interval + core.chance.randint(-spread, spread))
@@ -150,7 +153,7 @@ def _season(core: Core) -> None:
 
 def _isolate(core: Core) -> None:
     quiet = core.now - core.heard_any if core.heard_any is not None else 0
-    if quiet > core.settings.silence:
+    if quiet > core.silence:
         core.asks_gateway = True
     isolated = core.has_peers_by_api and quiet > core.settings.isolation
     if isolated and not core.isolated:

@@ -18,6 +18,8 @@ from strictarp.arp.ndp_frames import MalformedNdp
 ARP = arp.ETHERTYPE_ARP.to_bytes(2, "big")
 NDP = ndp.ETHERTYPE_IPV6.to_bytes(2, "big")
 _ARP_TARGET = slice(38, 42)
+_GROUP_BIT = 1
+"""Of a MAC's first byte. No host sends from a group; an answer to one would go to everybody."""
 
 
 class Unreadable(Exception):
@@ -43,11 +45,14 @@ class Heard(msgspec.Struct, frozen=True, gc=False):
 def read(data: bytes) -> Heard:
     """What an ARP or NDP frame means. Raises Unreadable."""
     try:
-        return _read_ndp(data) if data[12:14] == NDP else _read_arp(data)
+        heard = _read_ndp(data) if data[12:14] == NDP else _read_arp(data)
     except MalformedFrame as error:
         raise Unreadable(f"arp: {error.fault.value}") from None
     except MalformedNdp as error:
         raise Unreadable(f"ndp: {error.fault.value}") from None
+    if (heard.source[0] | heard.mac[0]) & _GROUP_BIT:
+        raise Unreadable(f"{'ndp' if data[12:14] == NDP else 'arp'}: its sender is a group")
+    return heard
 
 
 def _read_arp(data: bytes) -> Heard:
@@ -106,7 +111,10 @@ def answer(data: bytes, mac: bytes, tag: Callable[[bytes], bytes]) -> Reply | No
 def _arp_answer(asked: arp.ArpFrame, mac: bytes, tag: Callable[[bytes], bytes]) -> Reply | None:
     if asked.operation != arp.REQUEST or asked.sender_ip == asked.target_ip or asked.sender_mac == mac:
         return None
-    if asked.destination not in (arp.BROADCAST_MAC, mac):
+    if (
+        asked.destination not in (arp.BROADCAST_MAC, mac)
+        or (asked.source[0] | asked.sender_mac[0]) & _GROUP_BIT
+    ):
         return None
     client = asked.sender_ip if asked.sender_ip != arp.NO_IP else b""
     marked = tag(asked.mark) if asked.mark else b""
@@ -116,6 +124,8 @@ def _arp_answer(asked: arp.ArpFrame, mac: bytes, tag: Callable[[bytes], bytes]) 
 def _ndp_answer(asked: ndp.NdpFrame, mac: bytes, tag: Callable[[bytes], bytes]) -> Reply | None:
     group = ndp.solicited_node(asked.target)
     if asked.kind != ndp.SOLICITATION or asked.sender == asked.target or asked.source == mac:
+        return None
+    if asked.source[0] & _GROUP_BIT:
         return None
     if asked.receiver not in (asked.target, group) or asked.destination not in (mac, ndp.group_mac(group)):
         return None

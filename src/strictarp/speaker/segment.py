@@ -12,6 +12,7 @@ import logging
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from functools import partial
 
 from strictarp.arp import bpf
 from strictarp.arp.frames import ETHERTYPE_ARP
@@ -29,8 +30,10 @@ from strictarp.speaker.actions import (
     Owning,
     Report,
     Send,
+    Taken,
 )
 from strictarp.speaker.events import Event, FrameReceived, GatewayKnown, LinkChanged, TimerDue, ViewChanged
+from strictarp.speaker.latency import Latency
 from strictarp.speaker.links import Place
 from strictarp.speaker.machine import Machine
 from strictarp.speaker.view import View
@@ -50,7 +53,7 @@ class Traffic:
         self.requests = self.answers = self.announcements = 0
 
 
-Told = Owning | Disowned | Report | Finished
+Told = Owning | Disowned | Taken | Report | Finished
 """Actions that are not about frames: for whoever keeps logs, metrics and events."""
 
 
@@ -70,6 +73,8 @@ class Segment:
         self.place = place
         self.machine = machine
         self.counts: Counter[str] = Counter()
+        self.latency = Latency()
+        """From the kernel's receipt of a question to its answer."""
         self.traffic: defaultdict[bytes, Traffic] = defaultdict(Traffic)
         """By VIP, for those that this node has owned."""
         self.finished = asyncio.Event()
@@ -117,8 +122,8 @@ class Segment:
             self._retry = self._loop.call_later(_RETRY_SECONDS, self._open)
             return
         self._hellos.watch(self._loop, self._on_hello)
-        self._questions.watch(self._loop, self._on_question)
-        self._solicitations.watch(self._loop, self._on_question)
+        for socket in (self._questions, self._solicitations):
+            socket.watch(self._loop, partial(self._on_question, socket))
         self._join_groups()
 
     def _close_sockets(self) -> None:
@@ -200,7 +205,7 @@ class Segment:
     def _on_hello(self, data: bytes) -> None:
         self.feed(FrameReceived(data))
 
-    def _on_question(self, data: bytes) -> None:
+    def _on_question(self, socket: RawSocket, data: bytes) -> None:
         answer = self.machine.answer(data, now())
         if answer is None:
             self.feed(FrameReceived(data))
@@ -210,6 +215,7 @@ class Segment:
         if self._put(answer.data):
             self.counts["answers"] += 1
             traffic.answers += 1
+            self.latency.add(socket.age() // 1000)
 
     def _plan_timer(self) -> None:
         due = self.machine.next_deadline()
@@ -225,7 +231,7 @@ class Segment:
     def _expire(self) -> None:
         self._timer = None
         for socket in self._sockets:
-            take = self._on_hello if socket is self._hellos else self._on_question
+            take = self._on_hello if socket is self._hellos else partial(self._on_question, socket)
             for _ in range(_FRAMES_BEFORE_TIMER):
                 data = socket.receive()
                 if data is None:

@@ -30,6 +30,8 @@ class Cause(enum.StrEnum):
     INELIGIBLE = "no longer eligible"
     SCORE = "another node is preferred"
     REQUEST = "requested"
+    WISH = "its Service is wished to another node"
+    DRAINED = "its node is drained"
     TOGETHER = "its Service's first address is there"
 
 
@@ -46,9 +48,11 @@ class Claiming:
 
 
 class Offering:
-    """An offer in progress: to targets[0], `sent` times so far."""
+    """An offer in progress: to targets[0], `sent` times so far, the first time at `since`. anew: said once
+    more from the beginning, because its answer was read too late.
+    """
 
-    __slots__ = ("cause", "epoch", "nonce", "sent", "targets")
+    __slots__ = ("anew", "cause", "epoch", "nonce", "sent", "since", "targets")
 
     def __init__(self, cause: Cause, targets: list[int], epoch: int) -> None:
         self.cause = cause
@@ -56,6 +60,14 @@ class Offering:
         self.epoch = epoch
         self.nonce = 0
         self.sent = 0
+        self.since = 0
+        self.anew = False
+
+    def next_target(self) -> None:
+        """The first target does not take it."""
+        del self.targets[0]
+        self.sent = 0
+        self.anew = False
 
 
 class Accepted:
@@ -113,6 +125,7 @@ class Slot:
         "previous",
         "releasing",
         "spoke",
+        "taken",
         "took",
         "view",
         "vip",
@@ -142,6 +155,8 @@ class Slot:
         self.askers: dict[bytes, bytes] = {}
         self.spoke: dict[bytes, int] = {}
         """Other MAC that spoke for this IP → when that was reported."""
+        self.taken: tuple[bytes, int] = (b"", 0)
+        """The foreign MAC that answered the last claims, and how many of them."""
 
     @property
     def owned(self) -> bool:

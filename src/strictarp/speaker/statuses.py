@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import logging
 from collections.abc import Callable, Mapping
 
 from strictarp.kube.client import Client
@@ -12,13 +10,7 @@ from strictarp.kube.custom import SERVICEL2STATUSES
 from strictarp.kube.errors import AlreadyExists, KubeError, NotFound
 from strictarp.speaker import l2status
 from strictarp.speaker.l2status import Interfaces
-
-log = logging.getLogger(__name__)
-
-RETRY = 5.0
-"""Seconds after a write that failed."""
-ABSENT = 300.0
-"""Seconds after which a kind that the API does not know is tried again."""
+from strictarp.speaker.persisting import Persisting
 
 
 class Statuses:
@@ -28,51 +20,28 @@ class Statuses:
         self._client = client
         self._namespace = namespace
         self._node = node
-        self._on_failure = on_failure
         self._wanted: Mapping[str, Interfaces] = {}
         self._written: dict[str, Interfaces] = {}
-        self._wake = asyncio.Event()
-        self._quiet = asyncio.Event()
+        self._swept = False
+        self._persisting = Persisting("ServiceL2Status", self._work, on_failure)
+        self.run, self.settled = self._persisting.run, self._persisting.settled
 
     def show(self, wanted: Mapping[str, Interfaces]) -> None:
         """What this node announces now; returns at once."""
         if wanted != self._wanted:
             self._wanted = wanted
-            self._quiet.clear()
-            self._wake.set()
+            self._persisting.wake()
 
-    async def settled(self) -> None:
-        """Until all that was shown is written."""
-        await self._quiet.wait()
-
-    async def run(self) -> None:
-        """Write, until cancelled. Begins with what an earlier life of this speaker has left behind."""
-        swept = False
-        while True:
-            self._wake.clear()
-            wait: float | None = None
-            try:
-                if not swept:
-                    await self._sweep()
-                    swept = True
-                await self._write_all()
-                self._quiet.set()
-            except NotFound as error:
-                log.warning("no ServiceL2Status kept", extra={"fields": {"reason": str(error)}})
-                self._quiet.set()
-                wait = ABSENT
-            except KubeError as error:
-                self._on_failure()
-                log.warning("ServiceL2Status not written", extra={"fields": {"reason": str(error)}})
-                wait = RETRY
-            if wait is not None:
-                await asyncio.sleep(wait)
-            else:
-                await self._wake.wait()
+    async def _work(self) -> None:
+        """Begins with what an earlier life of this speaker has left behind."""
+        if not self._swept:
+            await self._sweep()
+            self._swept = True
+        await self._write_all()
 
     async def _sweep(self) -> None:
         """Nothing is written yet, so no object of this node is true."""
-        selector = f"{l2status.NODE_LABEL}={l2status.label_value(self._node)}"
+        selector = l2status.selector_of_node(self._node)
         found = await self._client.list(SERVICEL2STATUSES, self._namespace, label_selector=selector)
         for each in found.items:
             await self._delete(each.metadata.name)

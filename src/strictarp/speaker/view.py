@@ -12,10 +12,13 @@ import msgspec
 
 
 class Candidate(msgspec.Struct, frozen=True, gc=False):
-    """A node that may announce a VIP. score: sum of the preferred weights, higher is wanted."""
+    """A node that may announce a VIP. score: sum of the preferred weights, higher is wanted. drained: it is
+    to own none while another one can.
+    """
 
     node: str
     score: int = 0
+    drained: bool = False
 
 
 class Vip(msgspec.Struct, frozen=True):
@@ -24,7 +27,8 @@ class Vip(msgspec.Struct, frozen=True):
     address: packed. candidates: in order of election (`election.order`), the nodes put behind last; may
     include this node. eligible: this node may own it (it is a candidate and has the link). beside: the first
     address of its Service, if that is another one on this segment: both are to have one owner. again:
-    Service → its wish for an announcement; a new value of a known Service asks for one.
+    Service → its wish for an announcement; a new value of a known Service asks for one. wish: the candidate
+    that it is to be handed over to, empty without one.
     """
 
     address: bytes
@@ -32,6 +36,11 @@ class Vip(msgspec.Struct, frozen=True):
     eligible: bool
     beside: bytes = b""
     again: tuple[tuple[str, str], ...] = ()
+    wish: str = ""
+
+    def candidate(self, node: str) -> Candidate | None:
+        """What the view says of a node that may announce it."""
+        return next((each for each in self.candidates if each.node == node), None)
 
     def asks_again(self, before: Vip) -> bool:
         """A Service that was there before wishes for another announcement now."""

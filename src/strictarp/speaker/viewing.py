@@ -8,7 +8,7 @@ from strictarp.speaker.agenda import Timer
 from strictarp.speaker.core import Core
 from strictarp.speaker.ownership import announce_again, note_view
 from strictarp.speaker.slots import Phase, Slot
-from strictarp.speaker.view import View
+from strictarp.speaker.view import View, Vip
 
 
 def take_view(core: Core, view: View) -> None:
@@ -27,8 +27,11 @@ def take_view(core: Core, view: View) -> None:
         else:
             if slot.owned and vip.asks_again(slot.view):
                 announce_again(core, slot)
+            if (vip.wish, _drained(core, vip)) != (slot.view.wish, _drained(core, slot.view)):
+                slot.move_after = core.now  # what people want now is no echo of another node's view
             slot.view = vip
             note_view(core, slot)
+            handover.withdraw_if_needless(core, slot)
         if slot.phase is Phase.ACCEPTED and not vip.eligible:
             handover.expire_accepted(core, slot)
         if slot.phase is Phase.CLAIMING and not vip.eligible:
@@ -36,6 +39,11 @@ def take_view(core: Core, view: View) -> None:
         core.look((slot.vip,))
     core.view = view
     core.look(core.waiting)
+
+
+def _drained(core: Core, vip: Vip) -> bool:
+    mine = vip.candidate(core.node)
+    return mine is not None and mine.drained
 
 
 def _take_members(core: Core, view: View) -> None:

@@ -32,6 +32,10 @@ class NotWritable(SysctlError):
     """Permission or a read-only /proc/sys stands in the way."""
 
 
+class ReadOnly(NotWritable):
+    """/proc/sys is mounted read-only, as in containers that are not privileged."""
+
+
 class BadValue(SysctlError):
     """The kernel refused the value, or the file holds no number."""
 
@@ -130,7 +134,8 @@ def explained(name: str, error: OSError, value: int | str | None = None) -> Sysc
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         return Missing(name, "does not exist here (interface gone, or module not loaded)")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EBADF):
-        return NotWritable(name, f"{error.strerror}; root and a writable /proc/sys are needed")
+        kind = ReadOnly if error.errno == READ_ONLY else NotWritable
+        return kind(name, f"{error.strerror}; root and a writable /proc/sys are needed")
     if error.errno in (errno.EINVAL, errno.ERANGE):
         return BadValue(name, f"the kernel refuses {value!r}")
     return SysctlError(name, str(error.strerror))

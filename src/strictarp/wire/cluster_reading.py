@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
-from strictarp.kube import config
+from strictarp.kube.access import Access, find
 from strictarp.kube.client import Client
 from strictarp.kube.custom import SERVICEL2STATUSES
 from strictarp.kube.errors import ApiError
@@ -20,13 +20,13 @@ T = TypeVar("T", bound=KubeObject)
 _LENIENCE = timedelta(seconds=60)
 
 
-async def view_cluster(kubeconfig: str | None) -> ClusterView:
-    """Read it. kubeconfig: None for the service account of the pod.
+async def view_cluster(access: Access) -> ClusterView:
+    """Read it.
 
     Needed: list services and nodes; helpful: servicel2statuses, events, leases. Raises UserError for the
     kubeconfig, KubeError.
     """
-    async with Client(config.load(kubeconfig)) as client:
+    async with Client(find(access)) as client:
         services = (await client.list(SERVICES)).items
         nodes = (await client.list(NODES)).items
         vips = service_vips(services)

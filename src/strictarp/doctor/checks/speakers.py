@@ -162,7 +162,7 @@ CHECKS = (
         "SA521",
         "The speakers' hello key is missing",
         Severity.ERROR,
-        "Without the key no speaker says or owns anything: nobody answers for any address.",
+        "Without the key a speaker that starts says and owns nothing; those that run keep the one they have.",
         CLUSTER,
         on_cluster(_no_key),
         reads=_SPEAKERS | {"secrets"},

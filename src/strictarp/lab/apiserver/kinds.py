@@ -34,7 +34,7 @@ GENERATION_KINDS = frozenset(
 )
 # AllowUnconditionalUpdate is false: a replacement without resourceVersion is refused.
 VERSION_REQUIRED = frozenset(
-    {"Lease", "IPAddressPool", "L2Advertisement", "ServiceL2Status", "ConfigurationState"}
+    {"Lease", "IPAddressPool", "L2Advertisement", "ServiceL2Status", "ConfigurationState", "AnnouncedAddress"}
 )
 # Fields besides metadata.name and metadata.namespace that the real server's field selectors know.
 SELECTABLE: dict[str, tuple[str, ...]] = {

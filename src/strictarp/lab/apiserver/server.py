@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
@@ -24,6 +23,7 @@ from strictarp.lab.apiserver.refusals import Refusal, no_such_path
 from strictarp.lab.apiserver.store import HISTORY, Store
 from strictarp.lab.apiserver.targets import Query, Target, Verb, parse_path, parse_query, verb_of
 from strictarp.lab.apiserver.watchers import BOOKMARK_SECONDS, Watcher, Watchers
+from strictarp.stopping import stop_at_signals
 
 log = logging.getLogger(__name__)
 
@@ -229,10 +229,7 @@ def run(
 
 
 async def _run(server: Server, listen: str) -> None:
-    ended = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ended.set)
+    ended = stop_at_signals()
     runner = await serve(server, listen)
     state = {"listen": listen, "version": server.engine.store.version, "objects": server.engine.store.size()}
     log.info("serving", extra={"fields": state})

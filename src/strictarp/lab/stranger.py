@@ -1,0 +1,32 @@
+"""A host on the segment that is no node: it may take an address for itself, or flood the segment."""
+
+from __future__ import annotations
+
+from strictarp.lab import layout, namespaces
+from strictarp.lab.topology import Network, write_sysctls
+
+NAME, PORT, MAC = "stranger", "x-stranger", "02:00:00:00:00:5a"
+# Announces an address when it gets it (arp_notify), as installers and cluster managers do.
+_SYSCTLS = {"net/ipv4/conf/eth0/arp_notify": "1"}
+
+
+def plug_in(network: Network) -> None:
+    """A cable of its own into the segment. The witness does not listen there, only at the nodes' ports."""
+    wire = network.spaces[layout.WIRE]
+    space = network.spaces[NAME] = namespaces.create(NAME)
+    namespaces.veth((wire, PORT), (space, "eth0"), mac_b=MAC)
+    namespaces.ip(wire, f"link set {PORT} master segment")
+    write_sysctls(space, _SYSCTLS)
+
+
+def take(network: Network, address: str) -> None:
+    """Have the address: its kernel answers from now on."""
+    namespaces.ip(network.spaces[NAME], f"addr add {address}/{layout.SEGMENT.prefixlen} dev eth0")
+
+
+def pull_out(network: Network) -> None:
+    """Gone, with all that it had."""
+    space = network.spaces.pop(NAME, None)
+    if space is not None:
+        namespaces.ip(network.spaces[layout.WIRE], f"link del {PORT}")
+        space.close()

@@ -1,0 +1,265 @@
+"""The previous owner of a moved VIP tells when none of its connections is open any more."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from strictarp.arp import bpf
+from strictarp.arp.rawsocket import RawSocket
+from strictarp.hello import frames
+from strictarp.hello.auth import Keys
+from strictarp.hello.frames import ETHERTYPE, GROUP_MAC, Frame, Sender
+from strictarp.hello.ids import node_id, vip_id
+from strictarp.hello.messages import Accept, Hello, Message, Offer, Release, Spent, State
+from strictarp.lab import namespaces
+from strictarp.lab.namespaces import entered
+from strictarp.netlink import look
+from strictarp.netlink.socket import NETLINK_ROUTE, Netlink
+from strictarp.proxy import given as giving
+from strictarp.proxy import nftables
+from strictarp.proxy.given import LOOK_SECONDS, TELL_TIMES, Giving, Telling
+from strictarp.proxy.handing_over import HandingOver
+from strictarp.proxy.hearing import Hearing
+from strictarp.proxy.kernel import LinuxKernel
+from strictarp.proxy.liveness import Member
+from strictarp.proxy.moves import MOST, SECONDS, Moves
+from strictarp.proxy.seam import HostLinks
+from strictarp.proxy.settings import Liveness
+from support import segment
+
+OWN, OTHER, LINK = 1, 2, 7
+MAC, OTHER_MAC = b"\2" * 6, b"\4" * 6
+VIP = bytes([192, 0, 2, 100])
+
+
+def _giving() -> Giving:
+    return Giving(OWN, lambda number: number.to_bytes(4), lambda link: MAC if link == LINK else None)
+
+
+def _frame(message: Message, *, node: int = OTHER, to: bytes = MAC) -> Frame:
+    return Frame(to, OTHER_MAC, node, 1, 1, message)
+
+
+NUMBER = int.from_bytes(VIP)
+ACCEPTED = Accept(NUMBER, 5, 9)
+
+
+def test_who_accepted_is_told_a_few_times_once_nothing_is_open() -> None:
+    machine = _giving()
+    assert machine.next_at() is None
+    assert machine.hear(_frame(ACCEPTED), LINK, 10.0)
+    assert machine.due(10.0 + LOOK_SECONDS / 2) == set()
+    now = 10.0 + LOOK_SECONDS
+    assert machine.next_at() == now
+    due = machine.due(now)
+    assert due == {VIP}
+    assert machine.looked(due, {VIP}, now) == []
+    for again in range(1, TELL_TIMES + 1):
+        later = now + again * LOOK_SECONDS
+        assert machine.due(later - 0.1) == set()
+        assert machine.looked(machine.due(later), set(), later) == [
+            Telling(Spent(NUMBER, 5, 9), LINK, OTHER_MAC)
+        ]
+    assert machine.next_at() is None
+
+
+def test_what_is_not_for_this_node_or_comes_back_is_not_followed() -> None:
+    machine = _giving()
+    assert not machine.hear(_frame(ACCEPTED, to=OTHER_MAC), LINK, 0.0)
+    assert not machine.hear(_frame(ACCEPTED), LINK + 1, 0.0)
+    assert not machine.hear(_frame(Offer(NUMBER, 5, 9)), LINK, 0.0)
+    assert machine.hear(_frame(ACCEPTED), LINK, 0.0)
+    assert not machine.hear(_frame(Release(NUMBER, 6, 1, OTHER), to=GROUP_MAC), LINK, 0.0)
+    assert machine.hear(_frame(Release(NUMBER, 6, 1, OWN), to=GROUP_MAC), LINK, 0.0)
+    assert machine.next_at() is None
+
+
+def test_it_is_bounded_in_time_and_number() -> None:
+    machine = _giving()
+    for number in range(MOST + 5):
+        machine.hear(_frame(Accept(number, 5, 9)), LINK, 0.0)
+    assert len(machine.due(LOOK_SECONDS)) == MOST
+    assert machine.due(SECONDS) == set()
+    assert machine.next_at() is None
+
+
+def test_only_the_node_that_made_the_offer_ends_what_came_by_it() -> None:
+    member = Member("node2", bytes([192, 0, 2, 12]))
+    machine = Moves(OWN, lambda number: number.to_bytes(4), lambda *_: member)
+    machine.hear(Frame(MAC, OTHER_MAC, OTHER, 1, 1, Offer(NUMBER, 5, 9)), LINK, 0.0)
+    machine.hear(Frame(MAC, OTHER_MAC, OTHER, 1, 2, Release(NUMBER, 5, 9, OWN)), LINK, 0.1)
+    for node, message in (
+        (3, Spent(NUMBER, 5, 9)), (OTHER, Spent(NUMBER, 5, 8)), (OTHER, Spent(NUMBER, 4, 9)),
+        (OTHER, Spent(NUMBER + 1, 5, 9)),
+    ):  # fmt: skip
+        assert not machine.hear(_frame(message, node=node), LINK, 1.0)
+    assert machine.moved.keys() == {VIP}
+    assert machine.hear(_frame(Spent(NUMBER, 5, 9)), LINK, 1.0)
+    assert machine.moved == {}
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.builds(Accept, st.sampled_from([1, 2]), st.just(5), st.sampled_from([8, 9])),
+            st.builds(
+                Release, st.sampled_from([1, 2]), st.just(5), st.just(9), st.sampled_from([OWN, OTHER])
+            ),
+            st.frozensets(st.sampled_from([(1).to_bytes(4), (2).to_bytes(4)])),
+        ),
+        max_size=25,
+    )
+)
+def test_nothing_is_said_of_an_ip_with_open_connections_nor_of_one_that_came_back(
+    steps: list[Message | frozenset[bytes]],
+) -> None:
+    machine, now = _giving(), 0.0
+    nonces: dict[int, int] = {}
+    for step in steps:
+        now += LOOK_SECONDS
+        if isinstance(step, frozenset):
+            for told in machine.looked(machine.due(now), step, now):
+                assert told.message.vip.to_bytes(4) not in step
+                assert nonces[told.message.vip] == told.message.nonce
+            continue
+        machine.hear(_frame(step), LINK, now)
+        if isinstance(step, Accept):
+            nonces[step.vip] = step.nonce
+        elif isinstance(step, Release) and step.to == OWN:
+            nonces.pop(step.vip, None)
+
+
+CLUSTER, KEYS = 77, Keys(b"k" * 32)
+NAMES = ("old", "new")
+
+
+class World:
+    """A client with a connection to the VIP on `old`; proxies' hearing and handing over on both nodes."""
+
+    def __init__(self, wire: segment.Segment, stack: contextlib.ExitStack, *, v6: bool) -> None:
+        self.wire, self._stack = wire, stack
+        segment.add_ipv6(wire)
+        self.vip = "2001:db8::100" if v6 else segment.VIP
+        self.length = 128 if v6 else 32
+        self.packed = socket.inet_pton(socket.AF_INET6 if v6 else socket.AF_INET, self.vip)
+        self.links: dict[str, HostLinks] = {}
+        self.raw: dict[str, RawSocket] = {}
+        self.seq = 0
+
+    def address(self, name: str) -> str:
+        return self.wire.address6(name) if self.length == 128 else self.wire.address(name)
+
+    def member(self, name: str) -> Member:
+        v4, v6 = self.wire.address(name), self.wire.address6(name)
+        return Member(name, socket.inet_pton(socket.AF_INET, v4), socket.inet_pton(socket.AF_INET6, v6))
+
+    def toward(self, name: str) -> None:
+        route = f"route replace {self.vip}/{self.length} via {self.address(name)}"
+        namespaces.ip(self.wire.hosts["client"], route)
+
+    def connect(self) -> None:
+        for name in NAMES:
+            namespaces.ip(self.wire.hosts[name], f"addr add {self.vip}/{self.length} dev lo")
+            track = "table inet t { chain c { type filter hook prerouting priority 0; ct state new; }; }"
+            namespaces.run(self.wire.hosts[name], ["nft", track])
+        self.toward("old")
+        with entered(self.wire.hosts["old"]):
+            kind = socket.AF_INET6 if self.length == 128 else socket.AF_INET
+            listener = self._stack.enter_context(socket.create_server((self.vip, 80), family=kind))
+        with entered(self.wire.hosts["client"]):
+            self.client = self._stack.enter_context(socket.create_connection((self.vip, 80), timeout=3))
+        self.served, _ = listener.accept()
+        self._stack.enter_context(self.served)
+        self.served.settimeout(3)
+
+    async def start(self, name: str, other: str) -> None:
+        """The parts of the proxy on a node. The last one that is started has its nftables."""
+        with entered(self.wire.hosts[name]):
+            kernel = LinuxKernel(nftables.change_elements)
+            self._stack.callback(kernel.close)
+            async with Netlink(NETLINK_ROUTE) as route:
+                self.links[name] = HostLinks(
+                    tuple(await look.links(route)), tuple(await look.addresses(route))
+                )
+            index = next(link.index for link in self.links[name].links if link.name == "eth0")
+            self.raw[name] = self._stack.enter_context(
+                contextlib.closing(RawSocket(index, ETHERTYPE, bpf.nothing()))
+            )
+            handing = HandingOver(
+                kernel,
+                node_id(name),
+                lambda number: self.packed if number == vip_id(self.packed) else None,
+                lambda *asked: hearing.reachable(*asked),  # noqa: PLW0108 - it is made below
+                links=lambda: {link.index: link for link in self.links[name].links},
+                families=(4, 16),
+                say=lambda told: hearing.say(told.message, node_id(name), link=told.link, to=told.to),
+            )
+            hearing = Hearing(Liveness(enabled=False), lambda _: None, handing.hear)
+            self._stack.callback(hearing.close)
+            members = {node_id(other): self.member(other)}
+            hearing.learn(members, self.links[name], cluster=CLUSTER, keys=KEYS)
+        task = asyncio.create_task(handing.run())
+        self._stack.callback(task.cancel)
+
+    def speak(self, name: str, message: Message, to: bytes = GROUP_MAC) -> None:
+        """As this node's speaker."""
+        self.seq += 1
+        mac = next(link.mac for link in self.links[name].links if link.name == "eth0")
+        sender = Sender(CLUSTER, node_id(name), 1)
+        self.raw[name].send(frames.encode(message, sender, KEYS, seq=self.seq, source=mac, to=to))
+
+    def exchange(self) -> None:
+        self.client.sendall(b"x")
+        assert self.served.recv(10) == b"x"
+        self.served.sendall(b"y")
+        assert self.client.recv(10) == b"y"
+
+    async def until_passing(self, wanted: bool) -> None:
+        for _ in range(100):
+            listed = namespaces.run(self.wire.hosts["new"], ["nft", "list", "ruleset"]).stdout
+            if (f"{self.vip} " in listed) == wanted:
+                return
+            await asyncio.sleep(0.05)
+        raise AssertionError(listed)
+
+
+@pytest.fixture(params=[False, True], ids=["IPv4", "IPv6"])
+async def world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    monkeypatch.setattr(giving, "LOOK_SECONDS", 0.2)
+    with contextlib.ExitStack() as stack:
+        wire = stack.enter_context(segment.build(["client", *NAMES]))
+        made = World(wire, stack, v6=request.param)
+        made.connect()
+        await made.start("old", "new")
+        await asyncio.sleep(0.3)
+        stack.enter_context(entered(wire.hosts["new"]))
+        await made.start("new", "old")
+        await asyncio.sleep(0.1)
+        yield made
+
+
+@pytest.mark.netns
+async def test_packets_are_passed_on_while_a_connection_is_open_and_no_longer(world: World) -> None:
+    hello = Hello(State.SEASONED, False, 100, 0, 0, 0)
+    old_mac = next(link.mac for link in world.links["old"].links if link.name == "eth0")
+    for name in (*NAMES, *NAMES):
+        world.speak(name, hello)
+    number = vip_id(world.packed)
+    await asyncio.sleep(0.1)
+    world.speak("old", Offer(number, 5, 9))
+    world.speak("new", Accept(number, 5, 9), to=old_mac)
+    world.speak("old", Release(number, 5, 9, node_id("new")))
+    await world.until_passing(True)
+    world.toward("new")
+    world.exchange()
+    await asyncio.sleep(1.0)
+    world.exchange()
+    world.client.close()
+    assert world.served.recv(10) == b""
+    world.served.close()
+    await world.until_passing(False)

@@ -1,0 +1,130 @@
+"""Two nodes with the real IPVS: a VIP moves on plan, its open connections stay with the previous owner."""
+
+import contextlib
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from ipaddress import ip_address
+
+import pytest
+
+from strictarp.lab import namespaces
+from strictarp.lab.namespaces import entered
+from strictarp.netlink.ipvs import RealServer, VirtualServer
+from strictarp.proxy import moves, nftables
+from strictarp.proxy.config import Config
+from strictarp.proxy.kernel import LinuxKernel
+from strictarp.proxy.liveness import Member
+from strictarp.proxy.moves import Moved
+from strictarp.proxy.operations import AddReal, AddServer, BindAddress, ChangeSets, Operation
+from support import segment
+
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(240)]
+VIPS = {4: segment.VIP, 16: "2001:db8::100"}
+
+
+def _packed(text: str) -> bytes:
+    return ip_address(text).packed
+
+
+def _serve(connection: socket.socket, peer: str) -> None:
+    """Who calls first, then everything back."""
+    with connection, contextlib.suppress(OSError):
+        connection.sendall(f"{peer}\n".encode())
+        while data := connection.recv(100):
+            connection.sendall(data)
+
+
+def _accept(listener: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while True:
+            connection, (peer, *_) = listener.accept()
+            threading.Thread(target=_serve, args=(connection, peer), daemon=True).start()
+
+
+class World:
+    """A client, two nodes that serve the same VIPs by IPVS, and one endpoint of each family."""
+
+    def __init__(self, stack: contextlib.ExitStack) -> None:
+        for module in ("ip_vs_rr", "nft_masq", "nft_chain_nat", "nft_dup_ipv4", "nft_dup_ipv6"):
+            subprocess.run(["modprobe", module], check=False)
+        self.wire = stack.enter_context(segment.build(["client", "old", "new", "pod"]))
+        segment.add_ipv6(self.wire)
+        self.kernels = {}
+        for name in ("old", "new"):
+            with entered(self.wire.hosts[name]):
+                self.kernels[name] = LinuxKernel(nftables.change_elements)
+            stack.callback(self.kernels[name].close)
+        for width, kind in ((4, socket.AF_INET), (16, socket.AF_INET6)):
+            with entered(self.wire.hosts["pod"]):
+                listener = socket.create_server((self.address("pod", width), 8080), family=kind)
+            stack.enter_context(listener)
+            threading.Thread(target=_accept, args=(listener,), daemon=True).start()
+
+    def address(self, name: str, width: int) -> str:
+        return self.wire.address(name) if width == 4 else self.wire.address6(name)
+
+    async def program(self, name: str) -> None:
+        kernel = self.kernels[name]
+        with entered(self.wire.hosts[name]):
+            await kernel.prepare()
+            values = ("ipv4.ip_forward", "ipv4.vs.conntrack", "ipv6.conf.all.forwarding")
+            namespaces.run(self.wire.hosts[name], ["sysctl", "-qw", *(f"net.{value}=1" for value in values)])
+            await kernel.load_rules(nftables.whole_table(Config(), (), []))
+            operations: list[Operation] = []
+            for width, vip in VIPS.items():
+                server = VirtualServer(6, _packed(vip), 80)
+                real = RealServer(_packed(self.address("pod", width)), 8080)
+                sets = (("vips", vip), ("loadBalancer", f"{vip} . tcp . 80"))
+                operations += [ChangeSets(add=sets), AddServer(server), AddReal(server.key, real)]
+                operations.append(BindAddress(_packed(vip)))
+            assert await kernel.apply(operations) == [None] * len(operations)
+
+    def toward(self, name: str) -> None:
+        lines = (
+            f"route replace {vip}/{8 * width} via {self.address(name, width)}" for width, vip in VIPS.items()
+        )
+        namespaces.ip(self.wire.hosts["client"], *lines)
+
+    def connect(self, vip: str) -> tuple[socket.socket, str]:
+        """A connection, and which node the endpoint sees."""
+        with entered(self.wire.hosts["client"]):
+            made = socket.create_connection((vip, 80), timeout=20)
+        return made, made.recv(100).decode().strip()
+
+
+@pytest.fixture
+def nodes() -> Iterator[World]:
+    with contextlib.ExitStack() as stack:
+        yield World(stack)
+
+
+async def test_open_connections_go_on_and_new_ones_are_the_new_owners(nodes: World) -> None:
+    for name in ("old", "new"):
+        await nodes.program(name)
+    nodes.toward("old")
+    with contextlib.ExitStack() as stack:
+        opened = {}
+        for width, vip in VIPS.items():
+            opened[width], node = nodes.connect(vip)
+            stack.enter_context(opened[width])
+            assert node == nodes.address("old", width)
+        old = Member("old", *(_packed(nodes.address("old", width)) for width in VIPS))
+        moved = {_packed(vip): Moved(_packed(vip), 2, old, 7, 60.0) for vip in VIPS.values()}
+        with entered(nodes.wire.hosts["new"]):
+            await nodes.kernels["new"].load_rules(moves.script(moved, {7: "eth0"}, 0.0))
+        nodes.toward("new")
+        for width, vip in VIPS.items():
+            for number in range(20):
+                opened[width].sendall(b"%d" % number)
+                assert opened[width].recv(10) == b"%d" % number
+            fresh, node = nodes.connect(vip)
+            fresh.close()
+            assert node == nodes.address("new", width)
+        with entered(nodes.wire.hosts["new"]):
+            await nodes.kernels["new"].load_rules(moves.script({}, {}, 0.0))
+        for connection in opened.values():
+            connection.sendall(b"x")
+            with pytest.raises(ConnectionResetError):
+                connection.recv(10)
