@@ -6,6 +6,7 @@ import importlib
 import json
 import pkgutil
 import sys
+import time
 from pathlib import Path
 
 
@@ -21,8 +22,11 @@ def main(names: list[str]) -> int:
         print(f"error: no benchmark {', '.join(unknown)}; there are {', '.join(known)}", file=sys.stderr)
         return 64
     for name in names or known:
+        print(f"bench {name} …", file=sys.stderr, flush=True)
+        started = time.monotonic()
         for line in importlib.import_module(f"bench.{name}").run():
             print(json.dumps({"bench": name, **line}), flush=True)
+        print(f"bench {name}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
     return 0
 
 

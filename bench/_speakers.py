@@ -50,7 +50,7 @@ def _metallb(kind: str, spec: Document) -> Document:
 def objects(services: int, nodes: Iterable[Document]) -> Iterator[tuple[str, Document]]:
     """Paths and objects of a cluster whose Services all have their address."""
     custom = f"/apis/metallb.io/v1beta1/namespaces/{manifests.NAMESPACE}"
-    pool = {"addresses": [str(SUBNET)]}
+    pool: Document = {"addresses": [str(SUBNET)]}
     yield f"{custom}/ipaddresspools/bench", _metallb("IPAddressPool", pool)
     yield f"{custom}/l2advertisements/bench", _metallb("L2Advertisement", {})
     key = {"key": "a2V5IG9mIHRoZSBiZW5jaG1hcmssIDMyIGJ5dGVzIGxvbmc="}

@@ -199,14 +199,14 @@ async def test_other_tasks_get_their_turn_during_long_work(namespace: namespaces
         await asyncio.sleep(0)
         began = turns
         await route.request([encode.encode_new_address(device.index, a, 32) for a in many])
-        assert turns - began >= 2000 // 16
+        assert turns - began >= 2000 // 64
         began = turns
         await look.addresses(route)  # 5 datagrams of 32 KiB
         assert turns - began >= 4
         began = turns
         for _ in range(160):
             await look.link(route, "vips")
-        assert turns - began >= 160 // 16
+        assert turns - began >= 160 // 64
         other.cancel()
 
 

@@ -221,7 +221,8 @@ class Hands(LinuxKernel):
         if number < 0:
             raise KernelRefused("nft did not finish in time")
 
-    async def list_rules(self, family: str, table: str) -> bytes:
+    async def list_rules(self, family: str, table: str, *, elements: bool = True) -> bytes:
+        del elements  # all of them are listed: who does not ask for them does not read them
         if self._faults.question():
             raise KernelRefused("nft cannot list the table: No buffer space available")
         return await self._nft.list(family, table)

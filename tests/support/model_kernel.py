@@ -143,6 +143,14 @@ class ModelKernel:
             for place, real in reals.items()
         }
 
+    async def virtual_servers(self) -> Sequence[VirtualServer]:
+        if self.view_fails:
+            raise KernelRefused("the dump was interrupted")
+        return [server for server, _ in self.servers.values()]
+
+    async def addresses(self) -> frozenset[bytes]:
+        return frozenset(self.bound)
+
     async def reals(self, key: Key) -> Mapping[Place, RealServerState]:
         return self._states(key)
 
@@ -187,12 +195,12 @@ class ModelKernel:
             if element.strip()
         }
 
-    async def list_rules(self, family: str, table: str) -> bytes:
+    async def list_rules(self, family: str, table: str, *, elements: bool = True) -> bytes:
         if not self.rules:
             return b""
         entries: list[dict[str, object]] = [{"chain": {"name": "all", "text": self.rules, "handle": 7}}]
         for name in SETS:
-            concats = [{"concat": e.split(" . ")} for n, e in sorted(self.elements) if n == name]
+            concats = [{"concat": e.split(" . ")} for n, e in sorted(self.elements) if elements and n == name]
             entries.append({"set": {"name": name, "elem": concats}} if concats else {"set": {"name": name}})
         return json.dumps({"nftables": entries}).encode()
 

@@ -12,6 +12,7 @@ from strictarp.proxy.engine import Engine
 from strictarp.proxy.metrics import Metrics
 from strictarp.proxy.operations import Element
 from strictarp.proxy.plan import plan_objects
+from strictarp.proxy.seam import Kernel
 from strictarp.proxy.situation import NodeFacts, Situation, situation
 from strictarp.proxy.sync import Syncer
 from support.model_kernel import ModelKernel
@@ -25,7 +26,7 @@ State = tuple[dict[VirtualServer, frozenset[RealServer]], frozenset[bytes], froz
 class Node:
     """One proxy without its shell. `objects` is what the API holds."""
 
-    def __init__(self, kernel: ModelKernel, config: Config | None = None, *, full_look: float = 60.0) -> None:
+    def __init__(self, kernel: Kernel, config: Config | None = None, *, full_look: float = 60.0) -> None:
         self.config = config or Config()
         self.kernel = kernel
         self.services: dict[str, Service] = {}

@@ -94,6 +94,9 @@ def command(  # noqa: PLR0913 - its options
         settings = msgspec.structs.replace(settings, open_forward=True)
     if write_config_to is not None:
         return _write(text, write_config_to)
+    from strictarp.starting import import_aiohttp
+
+    import_aiohttp()
     from strictarp.proxy import process
 
     guard = guard_settings(ctx, settings, Scope(scope), state)

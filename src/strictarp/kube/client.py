@@ -86,7 +86,7 @@ class Client:
         self._timeout = timeout
         self._token = token_of(config)
         self._session: aiohttp.ClientSession | None = None
-        self._decoders: dict[tuple[str, type, object], Decoder[KubeObject]] = {}
+        self._decoders: dict[tuple[str, type, object, object], Decoder[KubeObject]] = {}
         self.answers: Counter[tuple[str, str]] = Counter()
         """How often the server answered a method with a code; `<error>` when it did not answer."""
 
@@ -316,7 +316,7 @@ class Client:
         return Unreachable(f"{self.config.server}: {what}: {why}")
 
     def _decoder(self, res: Resource[T]) -> Decoder[T]:
-        key = (res.path(), res.type, res.mend)  # of one kind, different callers want different structs
+        key = (res.path(), res.type, res.keep, res.mend)  # different callers want different structs
         found = self._decoders.get(key)
         if found is None:
             made = Decoder(res)

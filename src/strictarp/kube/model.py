@@ -81,10 +81,11 @@ Mend: TypeAlias = Callable[[object, type[T]], tuple[T | None, list[str]]]
 class Resource(Generic[T]):
     """Where a kind lives in the API and which struct it decodes to.
 
-    `mend`: what to do with an object that does not decode, else it is refused as a whole.
+    `keep`: what of an object is kept, applied to each as soon as it is decoded; None for all of it. `mend`:
+    what to do with an object that does not decode, else it is refused as a whole.
     """
 
-    __slots__ = ("api_version", "kind", "mend", "namespaced", "plural", "type")
+    __slots__ = ("api_version", "keep", "kind", "mend", "namespaced", "plural", "type")
 
     def __init__(self, api_version: str, plural: str, type_: type[T], *, namespaced: bool = True) -> None:
         self.api_version = api_version
@@ -92,12 +93,24 @@ class Resource(Generic[T]):
         self.kind = type_.__name__
         self.type = type_
         self.namespaced = namespaced
+        self.keep: Callable[[T], T] | None = None
         self.mend: Mend[T] | None = None
+
+    def keeping(self, keep: Callable[[T], T]) -> Resource[T]:
+        """The same, for who needs only some of each object."""
+        made = self._again()
+        made.keep = keep
+        return made
 
     def mended(self, mend: Mend[T]) -> Resource[T]:
         """The same, for who uses what is sound of an object."""
-        made = Resource(self.api_version, self.plural, self.type, namespaced=self.namespaced)
+        made = self._again()
         made.mend = mend
+        return made
+
+    def _again(self) -> Resource[T]:
+        made = Resource(self.api_version, self.plural, self.type, namespaced=self.namespaced)
+        made.keep, made.mend = self.keep, self.mend
         return made
 
     def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:

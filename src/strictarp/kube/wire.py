@@ -117,6 +117,7 @@ class Decoder(Generic[T]):
     def __init__(self, resource: Resource[T]) -> None:
         self._what = resource.plural
         self._type = resource.type
+        self._keep = resource.keep
         self._mend = resource.mend
         self._object = msgspec.json.Decoder(resource.type)
         self._page = msgspec.json.Decoder(_TypedPage[resource.type])  # type: ignore[name-defined]
@@ -138,6 +139,8 @@ class Decoder(Generic[T]):
         items = page.items or ()
         if not page.metadata.resource_version or not all(item.metadata.name for item in items):
             return self._page_one_by_one(body)
+        if self._keep is not None:
+            items = tuple(map(self._keep, items))
         return Page(items, (), page.metadata.resource_version, page.metadata.continue_)
 
     def _page_one_by_one(self, body: bytes) -> Page[T]:
@@ -167,7 +170,9 @@ class Decoder(Generic[T]):
             made, faults = self._mended(raw, str(error))
         if made is None:
             return _refused(raw, "; ".join(faults))
-        return Upsert(made, tuple(faults)) if made.metadata.name else _refused(raw, "metadata.name: missing")
+        if not made.metadata.name:
+            return _refused(raw, "metadata.name: missing")
+        return Upsert(self._keep(made) if self._keep is not None else made, tuple(faults))
 
     def _mended(self, raw: msgspec.Raw, reason: str) -> tuple[T | None, list[str]]:
         if self._mend is None:
@@ -194,7 +199,7 @@ class Decoder(Generic[T]):
             raise Malformed(200, "Malformed", f"{self._what}: watch event without metadata.name")
         if event.type == "DELETED":
             return Removed(event.object.key, meta.resource_version)
-        return Upsert(event.object)
+        return Upsert(self._keep(event.object) if self._keep is not None else event.object)
 
     def _event_in_parts(self, line: bytes) -> Upsert[T] | Removed | Bookmark | Refused:
         try:

@@ -1,16 +1,20 @@
 """One exchange with the kernel as a machine without I/O: a batch of requests or a dump, fed with datagrams.
 
-The kernel answers each request that carries NLM_F_ACK with one NLMSG_ERROR (0 is success), and a dump with
-parts that end in NLMSG_DONE. Answers to an exchange that was given up may still arrive: their numbers
-are not ours, they are counted and dropped.
+The kernel works through the messages of a datagram in order. It answers each that it refuses, and each that
+carries NLM_F_ACK, with one NLMSG_ERROR (0 is success; netlink_rcv_skb in net/netlink/af_netlink.c), and a
+dump with parts that end in NLMSG_DONE. So only the last message of a batch asks: its answer says that all
+before it are done, and silence about them that they went well. Answers to an exchange that was given up may
+still arrive: their numbers are not ours, they are counted and dropped.
 """
 
 from __future__ import annotations
 
 import errno
+import sys
 from collections.abc import Sequence
 
 from strictarp.netlink.messages import (
+    NLM_F_ACK,
     NLM_F_DUMP_INTR,
     NLMSG_DONE,
     NLMSG_ERROR,
@@ -22,13 +26,21 @@ from strictarp.netlink.messages import (
     stamp,
 )
 
+_LOW_FLAGS = 6 if sys.byteorder == "little" else 7
+"""Where in a header the byte with NLM_F_ACK is."""
+
 
 def join(messages: Sequence[bytes], first_sequence: int) -> bytearray:
-    """One datagram of several messages, numbered from `first_sequence` on (wrapping at 32 bits)."""
+    """One datagram of several messages, numbered from `first_sequence` on (wrapping at 32 bits).
+
+    Of several only the last asks for an acknowledgement.
+    """
     datagram = bytearray(b"".join(messages))
-    offset, sequence = 0, first_sequence
+    offset, sequence, last = 0, first_sequence, len(datagram) - len(messages[-1])
     for message in messages:
         stamp(datagram, offset, sequence)
+        if offset != last:
+            datagram[offset + _LOW_FLAGS] &= ~NLM_F_ACK & 0xFF
         offset += len(message)
         sequence = (sequence + 1) & 0xFFFFFFFF
     return datagram
@@ -37,6 +49,8 @@ def join(messages: Sequence[bytes], first_sequence: int) -> bytearray:
 class Exchange:
     """Collects the answers to messages numbered `first_sequence` to `first_sequence + count - 1`.
 
+    Done with the answer to the last of them.
+
     `errors`: the answer to each message in order, None for success. `messages`: everything else that was
     answered, in order of arrival. `interrupted`: the table changed under a dump, it must be read again
     (NLM_F_DUMP_INTR). `stray`: messages that answer something else.
@@ -44,6 +58,7 @@ class Exchange:
 
     def __init__(self, first_sequence: int, count: int) -> None:
         self._first = first_sequence
+        self._last = count - 1
         self._open = set(range(count))
         self.errors: list[Refusal | None] = [None] * count
         self.messages: list[Message] = []
@@ -66,6 +81,8 @@ class Exchange:
             if message.type in (NLMSG_ERROR, NLMSG_DONE):
                 self.errors[index] = parse_error(message)
                 self._open.discard(index)
+                if index == self._last:
+                    self._open.clear()
             elif message.type != NLMSG_NOOP:
                 self.messages.append(message)
 

@@ -22,9 +22,12 @@ async def run_script(text: str) -> None:
         raise NftRefused(f"nft refused the rules: {_first_lines(complaint)}")
 
 
-async def list_table(family: str, table: str, *, json: bool = True) -> bytes:
-    """A table with everything in it as nft's JSON or text; empty when there is none. Raises NftRefused."""
-    form = ["-j"] if json else []
+async def list_table(family: str, table: str, *, json: bool = True, elements: bool = True) -> bytes:
+    """A table with everything in it as nft's JSON or text; empty when there is none. Raises NftRefused.
+
+    Without `elements` its sets are listed without what they hold.
+    """
+    form = [*(["-j"] if json else []), *([] if elements else ["-t"])]
     status, printed, complaint = await _nft([*form, "list", "table", family, table], b"")
     if status == 0:
         return printed

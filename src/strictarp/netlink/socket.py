@@ -30,7 +30,8 @@ _DATAGRAM = 1 << 16
 _RECEIVE_BUFFER = 1 << 20
 _BREATHE_AFTER = 1 << 15
 _DATAGRAM_COSTS = 1 << 11
-"""Other tasks get a turn after a full part of a dump, or 16 ACKs: about a millisecond of work."""
+_MESSAGE_COSTS = 1 << 9
+"""Other tasks get a turn after a full part of a dump, or 64 messages: about a millisecond of work."""
 _DUMP_TRIES = 6
 _EVENTS_AT_ONCE = 256
 _PATIENCE_SECONDS = 10.0
@@ -61,13 +62,14 @@ class Netlink:
 
     The kernel works on a request inside sendmsg(2), so that its answers are there when it returns: exchanges
     do not overlap, and hardly ever wait; between datagrams they let the loop run other tasks. `sent` counts
-    messages, `exchanges` datagrams, `stray` foreign answers.
+    messages, `exchanges` datagrams, `stray` foreign answers. `opened`: a socket that somebody else has made,
+    and that answers like the kernel.
 
     Raises OSError when the socket cannot be made, later when it breaks, TimeoutError when the kernel does not
     answer within 10 s.
     """
 
-    def __init__(self, protocol: int) -> None:
+    def __init__(self, protocol: int, opened: socket.socket | None = None) -> None:
         self.sent = 0
         self.exchanges = 0
         self.stray = 0
@@ -75,7 +77,8 @@ class Netlink:
         self._sequence = 1
         self._lock = asyncio.Lock()
         self._buffer = bytearray(_DATAGRAM)
-        self._socket = _open(protocol)
+        self._socket = opened or _open(protocol)
+        self._socket.setblocking(False)
 
     def close(self) -> None:
         """Close the socket."""
@@ -92,7 +95,7 @@ class Netlink:
         self.close()
 
     async def request(self, messages: Sequence[bytes]) -> list[Refusal | None]:
-        """Send messages that each ask for an ACK, 64 in a datagram; the answer to each in order."""
+        """Send messages that each ask for an ACK, 64 in a datagram; what became of each, in order."""
         answers: list[Refusal | None] = []
         for start in range(0, len(messages), BATCH):
             done = await self._exchange(messages[start : start + BATCH])
@@ -130,6 +133,7 @@ class Netlink:
             self._sequence = (self._sequence + len(messages)) & 0xFFFFFFFF
             self.sent += len(messages)
             self.exchanges += 1
+            self._worked += _MESSAGE_COSTS * len(messages)
             await asyncio.get_running_loop().sock_sendall(self._socket, datagram)
             while not exchange.done:
                 await self._receive(exchange)

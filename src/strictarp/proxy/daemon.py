@@ -25,9 +25,7 @@ from strictarp.guard.settings import Settings as GuardSettings
 from strictarp.kube.cache import Cache, Delta
 from strictarp.kube.client import Client
 from strictarp.kube.objects import (
-    ENDPOINTSLICES,
     NODES,
-    SERVICES,
     EndpointSlice,
     Node,
     Service,
@@ -42,6 +40,7 @@ from strictarp.proxy.engine import Engine
 from strictarp.proxy.fields import Network, parse_network
 from strictarp.proxy.foreign_rules import ForeignRules
 from strictarp.proxy.health_ports import HealthPorts, Wanted
+from strictarp.proxy.lean import ENDPOINTSLICES, SERVICES
 from strictarp.proxy.metrics import Metrics, trigger_time
 from strictarp.proxy.operations import Element
 from strictarp.proxy.others import Others
@@ -218,6 +217,7 @@ class Proxy:
             self.say("Starting", f"strictarp {__version__}")
             self._telling.release()
             group.create_task(self.syncer.run())
+            group.create_task(self._settle())
             group.create_task(self._foreign.run())
             group.create_task(self._others.run())
 
@@ -247,6 +247,11 @@ class Proxy:
             "objects known",
             extra={"fields": {"services": len(self.services.objects), "slices": len(self.slices.objects)}},
         )
+        gc.freeze()
+
+    async def _settle(self) -> None:
+        """What is planned and programmed now mostly stays: the collector need not look at it ever again."""
+        await self.syncer.settled.wait()
         gc.freeze()
 
     def _warn_of_families(self) -> None:

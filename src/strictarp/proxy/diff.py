@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
@@ -21,6 +21,7 @@ from strictarp.proxy.operations import (
     SetServer,
     UnbindAddress,
 )
+from strictarp.proxy.seam import Place
 from strictarp.proxy.services import Exposure
 from strictarp.proxy.state import Desired, Touched
 
@@ -91,21 +92,21 @@ def _server(key: Key, wanted: Exposure | None, held: Held | None, steps: Steps) 
         return
     if held.server != wanted.server:
         steps.servers.append(SetServer(wanted.server))
+    if held.has(wanted.reals):
+        return
+    there = dict(held.reals)
     for real in wanted.reals:
-        weight = held.reals.get((real.address, real.port))
+        weight = there.pop((real.address, real.port), None)
         if weight is None:
             steps.servers.append(AddReal(key, real))
         elif weight != real.weight:
             steps.servers.append(SetReal(key, real))
-    steps.removals += _leaving(key, wanted, held)
+    steps.removals += _leaving(key, there)
 
 
-def _leaving(key: Key, wanted: Exposure, held: Held) -> Iterator[Operation]:
+def _leaving(key: Key, there: Mapping[Place, int]) -> Iterator[Operation]:
     """Real servers that are not wanted any more: TCP drains at weight 0, others go at once."""
-    stay = {(real.address, real.port) for real in wanted.reals}
-    for (address, port), weight in held.reals.items():
-        if (address, port) in stay:
-            continue
+    for (address, port), weight in there.items():
         if key[0] != _TCP:
             yield RemoveReal(key, RealServer(address, port, weight))
         elif weight != 0:
@@ -115,7 +116,7 @@ def _leaving(key: Key, wanted: Exposure, held: Held) -> Iterator[Operation]:
 def draining(key: Key, desired: Desired, mirror: Mirror) -> frozenset[tuple[bytes, int]]:
     """Real servers of a virtual server that are only there for their open connections: with weight 0."""
     wanted, held = desired.exposure(key), mirror.servers.get(key)
-    if wanted is None or held is None:
+    if wanted is None or held is None or held.has(wanted.reals):
         return frozenset()
     stay = {(real.address, real.port) for real in wanted.reals}
     return frozenset(place for place, weight in held.reals.items() if weight == 0 and place not in stay)

@@ -54,14 +54,14 @@ def targets(
         ports = [port for port in _ports(piece, faults) if _key(port) in wanted]
         if not ports:
             continue
-        ends = _ends(piece, width, node, faults)
+        ends = _ends(piece, width, ports[0].port or 0, node, faults)
         for port in ports:
             places = found.setdefault(_key(port), {})
             number = port.port or 0
             for end in ends:
                 place = (end.address, number)
                 if place not in places or (end.local and not places[place].local):
-                    places[place] = msgspec.structs.replace(end, port=number)
+                    places[place] = end if end.port == number else msgspec.structs.replace(end, port=number)
     return {key: [places[place] for place in sorted(places)] for key, places in found.items()}, faults
 
 
@@ -81,8 +81,8 @@ def _ports(piece: EndpointSlice, faults: list[str]) -> list[EndpointPort]:
     return usable
 
 
-def _ends(piece: EndpointSlice, width: int, node: str, faults: list[str]) -> list[Target]:
-    """The endpoints of a slice, without a port yet."""
+def _ends(piece: EndpointSlice, width: int, port: int, node: str, faults: list[str]) -> list[Target]:
+    """The endpoints of a slice, at one of its ports."""
     ends = []
     for index, endpoint in enumerate(piece.endpoints or ()):
         text = endpoint.addresses[0] if endpoint.addresses else ""
@@ -98,22 +98,22 @@ def _ends(piece: EndpointSlice, width: int, node: str, faults: list[str]) -> lis
                 f"{text!r} is no usable {piece.address_type} address, ignored"
             )
         else:
-            ends.append(_target(endpoint, address, node))
+            ends.append(_target(endpoint, address, port, node))
     return ends
 
 
-def _target(endpoint: Endpoint, address: bytes, node: str) -> Target:
+def _target(endpoint: Endpoint, address: bytes, port: int, node: str) -> Target:
     conditions, on = endpoint.conditions, endpoint.node_name or ""
     hints = endpoint.hints
     return Target(
-        address=address,
-        port=0,
-        node=on,
-        local=bool(on) and on == node,
-        ready=conditions.ready is not False,
-        draining=bool(conditions.terminating) and conditions.serving is not False,
-        for_zones=_names(hints.for_zones) if hints else (),
-        for_nodes=_names(hints.for_nodes) if hints else (),
+        address,
+        port,
+        on,
+        bool(on) and on == node,
+        conditions.ready is not False,
+        bool(conditions.terminating) and conditions.serving is not False,
+        _names(hints.for_zones) if hints else (),
+        _names(hints.for_nodes) if hints else (),
     )
 
 
@@ -138,6 +138,8 @@ def _hinted(ready: list[Target], node: str, zone: str) -> list[Target]:
 
     Hints count only when every ready endpoint has some of the kind, and some endpoint is hinted for here.
     """
+    if not ready or not (ready[0].for_nodes or ready[0].for_zones):
+        return ready  # the usual case, told by the first
     if all(target.for_nodes for target in ready):
         near = [target for target in ready if node in target.for_nodes]
         if near:
@@ -161,6 +163,8 @@ def real_servers(
     Without `keep` those with weight 0 are left out: a client of UDP that goes on sending from one port would
     stay with the dead one for ever, since to IPVS that is one connection.
     """
+    if not dead:
+        return tuple([RealServer(target.address, target.port) for target in chosen])
     usable = any(target.node not in dead for target in chosen)
     weights = [0 if usable and target.node in dead else 1 for target in chosen]
     return tuple(

@@ -24,6 +24,7 @@ from strictarp.proxy.operations import (
     ChangeSets,
     Element,
     Operation,
+    RemoveReal,
     RemoveServer,
     SetReal,
     SetServer,
@@ -38,6 +39,7 @@ from strictarp.proxy.store import Store
 BATCH = 200
 """Services planned in one go; between two the event loop gets its turn."""
 NODE_PORTS = range(30000, 32768)
+_OF_REALS = (AddReal, SetReal, RemoveReal)
 
 
 class Engine:
@@ -100,7 +102,7 @@ class Engine:
         given to another Service, on another node, at once.
         """
         held = self.mirror.servers.get(exposure.server.key)
-        return may_linger(exposure) and held is not None and bool(held.reals)
+        return may_linger(exposure) and held is not None and not held.empty
 
     def _note(self, key: str, new: Contribution | None) -> None:
         if new is not None and new.no_local:
@@ -144,13 +146,18 @@ class Engine:
     def done(self, operations: Sequence[Operation], outcomes: Sequence[str | None]) -> list[str]:
         """Take in what became of operations; the reasons of those that were refused."""
         reasons = []
+        changed: set[Key] = set()
         for operation, reason in zip(operations, outcomes, strict=True):
             if reason is None:
                 self.mirror.record(operation)
+                if isinstance(operation, _OF_REALS):
+                    changed.add(operation.key)
                 continue
             self.failed.unite(parts_of(operation))
             if not (isinstance(reason, SchedulerMissing) and self._do_without(operation)):
                 reasons.append(reason)
+        for key in changed:
+            self._settle(key)
         return reasons
 
     def stands_on_held(self, operation: Operation) -> bool:
@@ -217,10 +224,15 @@ class Engine:
             first_look = 0.0 if key in self.desired.leaving else FIRST_LOOK
             self.drains.set(key, draining(key, self.desired, self.mirror), now, first_look)
 
+    def _settle(self, key: Key) -> None:
+        held, wanted = self.mirror.servers.get(key), self.desired.exposure(key)
+        if held is not None and wanted is not None:
+            held.as_wanted(wanted.reals)
+
     def left(self, key: Key) -> Touched:
         """What has to be done about a virtual server after its real servers were looked at."""
         held = self.mirror.servers.get(key)
-        if key not in self.desired.leaving or (held is not None and held.reals):
+        if key not in self.desired.leaving or (held is not None and not held.empty):
             return Touched()
         return self.desired.left(key)
 
@@ -239,6 +251,8 @@ class Engine:
         """
         known = self.mirror.servers.keys() | self.unsure.keys
         self.mirror.look(view, self._ours(view, known, adopt=adopt), self._our_address(adopt=adopt))
+        for key in self.mirror.servers:
+            self._settle(key)
         self.unsure = Touched()
         left = Touched()
         for key in tuple(self.desired.leaving):
@@ -285,7 +299,8 @@ class Engine:
     def elements_are(self, elements: set[Element]) -> None:
         """The sets of our nftables table hold exactly these now."""
         self._names |= {each for each in self.mirror.elements - elements if each[0] in FRONTS}
-        self.mirror.elements = elements
+        wanted = {element for element in self.desired.elements if element in elements}  # no second copies
+        self.mirror.elements = wanted | (elements - wanted)
 
 
 def parts_of(operation: Operation) -> Touched:

@@ -35,7 +35,7 @@ def concerned(operations: Sequence[Operation], outcomes: Sequence[str | None], b
                 keys.add(server.key)
             case RemoveServer(key) | RemoveReal(key, _):
                 keys.add(key)
-            case AddReal(key, _) if key in before.servers and not before.servers[key].reals:
+            case AddReal(key, _) if key in before.servers and before.servers[key].empty:
                 keys.add(key)
     return {key for key in keys if key[0] == UDP}
 
@@ -66,11 +66,9 @@ class Round:
 
 def stale(flows: Iterable[Flow], keys: Set[Key], mirror: Mirror) -> Iterator[Flow]:
     """Those to one of these virtual servers whose answers come from none of its real servers."""
+    reals = {key: mirror.servers[key].reals for key in keys if key in mirror.servers}
     for flow in flows:
         to = flow.original
         key = (to.protocol, to.destination, to.destination_port)
-        if key not in keys:
-            continue
-        held = mirror.servers.get(key)
-        if held is None or (flow.reply.source, flow.reply.source_port) not in held.reals:
+        if key in keys and (flow.reply.source, flow.reply.source_port) not in reals.get(key, ()):
             yield flow

@@ -12,7 +12,7 @@ from itertools import groupby
 
 from strictarp.netlink import conntrack, genl, ipvs_encode, look, nftables
 from strictarp.netlink.conntrack import Flow
-from strictarp.netlink.ipvs import FAMILY_NAME, Key, RealServerState, Timeouts
+from strictarp.netlink.ipvs import FAMILY_NAME, Key, RealServerState, Timeouts, VirtualServer
 from strictarp.netlink.ipvs_parse import parse_dest, parse_service
 from strictarp.netlink.messages import MalformedMessage, Message, Refusal
 from strictarp.netlink.nftables import Chain
@@ -184,32 +184,39 @@ class LinuxKernel:
 
     async def view(self) -> KernelView:
         """A full look. Raises KernelRefused, OSError."""
+        servers = await self.virtual_servers()
+        held = {server.key: HeldServer(server, await self.reals(server.key)) for server in servers}
+        return KernelView(held, await self.addresses())
+
+    async def virtual_servers(self) -> list[VirtualServer]:
+        """All virtual servers, ours or not. Raises KernelRefused, OSError."""
         try:
             answers = await self._generic.dump(ipvs_encode.encode_dump_services(self._family))
-            servers = [server for server in map(parse_service, answers) if server is not None]
-            held = {server.key: HeldServer(server, await self._reals(server.key)) for server in servers}
+            return [server for server in map(parse_service, answers) if server is not None]
+        except (Refusal, DumpInterrupted, MalformedMessage) as error:
+            raise KernelRefused(f"looking at the virtual servers: {error}") from None
+
+    async def addresses(self) -> frozenset[bytes]:
+        """The addresses of kube-ipvs0. Raises KernelRefused, OSError."""
+        try:
             addresses = await look.addresses(self._route)
         except (Refusal, DumpInterrupted, MalformedMessage) as error:
-            raise KernelRefused(f"looking at the kernel's tables: {error}") from None
-        bound = frozenset(
+            raise KernelRefused(f"looking at the addresses of {DEVICE}: {error}") from None
+        return frozenset(
             address.address
             for address in addresses
             if address.index == self._index
             and address.scope == SCOPE_GLOBAL
             and address.prefix == 8 * len(address.address)
         )
-        return KernelView(held, bound)
 
     async def reals(self, key: Key) -> Mapping[Place, RealServerState]:
         """The real servers of one virtual server. Raises KernelRefused, OSError."""
         try:
-            return await self._reals(key)
+            answers = await self._generic.dump(ipvs_encode.encode_dump_dests(self._family, key))
+            states = [parse_dest(answer, len(key[1])) for answer in answers]
         except (Refusal, DumpInterrupted, MalformedMessage) as error:
             raise KernelRefused(f"looking at the real servers: {error}") from None
-
-    async def _reals(self, key: Key) -> dict[Place, RealServerState]:
-        answers = await self._generic.dump(ipvs_encode.encode_dump_dests(self._family, key))
-        states = [parse_dest(answer, len(key[1])) for answer in answers]
         return {(state.server.address, state.server.port): state for state in states}
 
     async def host_links(self) -> HostLinks:
@@ -299,9 +306,9 @@ class LinuxKernel:
         """Run one nftables script as one transaction. Raises KernelRefused."""
         await nft_apply.run_script(text)
 
-    async def list_rules(self, family: str, table: str) -> bytes:
+    async def list_rules(self, family: str, table: str, *, elements: bool = True) -> bytes:
         """A table as nft's JSON; empty when there is none. Raises KernelRefused."""
-        return await nft_apply.list_table(family, table)
+        return await nft_apply.list_table(family, table, elements=elements)
 
     async def set_timeouts(self, timeouts: Timeouts) -> None:
         """Set IPVS's connection timeouts. Raises KernelRefused, OSError."""

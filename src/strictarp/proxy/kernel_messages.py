@@ -36,15 +36,15 @@ AddressOperation: TypeAlias = BindAddress | UnbindAddress
 
 def ipvs_message(family: int, operation: IpvsOperation) -> bytes:
     """The message that carries an operation out; `family` is IPVS's generic netlink number."""
-    match operation:
+    match operation:  # the most frequent first
+        case AddReal(key, real):
+            return encode_new_dest(family, key, real)
         case AddServer(server):
             return encode_new_service(family, server)
         case SetServer(server):
             return encode_set_service(family, server)
         case RemoveServer(key):
             return encode_del_service(family, key)
-        case AddReal(key, real):
-            return encode_new_dest(family, key, real)
         case SetReal(key, real):
             return encode_set_dest(family, key, real)
         case RemoveReal(key, real):

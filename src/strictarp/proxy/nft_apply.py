@@ -21,9 +21,12 @@ async def run_script(text: str) -> None:
         raise kind(str(refused)) from None
 
 
-async def list_table(family: str, table: str) -> bytes:
-    """A table with everything in it as nft's JSON; empty when there is none. Raises KernelRefused."""
+async def list_table(family: str, table: str, *, elements: bool = True) -> bytes:
+    """A table as nft's JSON, with or without elements of sets; empty when there is none.
+
+    Raises KernelRefused.
+    """
     try:
-        return await nft_process.list_table(family, table)
+        return await nft_process.list_table(family, table, elements=elements)
     except NftRefused as refused:
         raise KernelRefused(str(refused)) from None

@@ -88,6 +88,12 @@ class Kernel(Protocol):
     async def view(self) -> KernelView:
         """A full look."""
 
+    async def virtual_servers(self) -> Sequence[VirtualServer]:
+        """All virtual servers of the namespace, ours or not."""
+
+    async def addresses(self) -> frozenset[bytes]:
+        """The addresses of kube-ipvs0."""
+
     async def reals(self, key: Key) -> Mapping[Place, RealServerState]:
         """The real servers of one virtual server with their connections; empty when it does not exist."""
 
@@ -118,8 +124,8 @@ class Kernel(Protocol):
     async def load_rules(self, text: str) -> None:
         """Run one nftables script as one transaction (`nft -f -`)."""
 
-    async def list_rules(self, family: str, table: str) -> bytes:
-        """A table as nft's JSON (`nft -j list table`); empty when there is none."""
+    async def list_rules(self, family: str, table: str, *, elements: bool = True) -> bytes:
+        """A table as nft's JSON (`nft -j list table`); empty when there is none. elements: of sets too."""
 
     async def set_timeouts(self, timeouts: Timeouts) -> None:
         """Set the connection timeouts of IPVS."""

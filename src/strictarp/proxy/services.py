@@ -63,7 +63,7 @@ class Contribution(msgspec.Struct, frozen=True):
     service: str
     age: tuple[str, str]
     exposures: Mapping[Key, Exposure]
-    nodes: frozenset[str] = frozenset()
+    nodes: tuple[str, ...] = ()
     health: tuple[int, int] | None = None
     no_local: frozenset[str] = frozenset()
     warnings: tuple[str, ...] = ()
@@ -105,7 +105,7 @@ def plan_service(service: Service, slices: Sequence[EndpointSlice], facts: Situa
         service=service.key,
         age=(service.metadata.creation_timestamp or "~", service.key),  # the API gives every object a time
         exposures=made,
-        nodes=frozenset(nodes),
+        nodes=tuple(sorted(nodes)),
         health=(_health_port(service), health_count(slices, facts.node))
         if made and _health_port(service)
         else None,
@@ -223,11 +223,11 @@ def _exposures(
     local = local_targets(found) or (cluster if falls_back else [])
     common = tuple(_port_elements(service, port, len(reached.cluster_ip), found, facts))
     udp = port.protocol == "UDP"
-    by_policy = {
-        policy: real_servers(local if policy else cluster, facts.dead, keep=not udp)
-        for policy in (True, False)
-    }
+    by_policy: dict[bool, tuple[RealServer, ...]] = {}
     for front in fronts(service, port, reached, facts):
+        if front.local not in by_policy:
+            chosen = local if front.local else cluster
+            by_policy[front.local] = real_servers(chosen, facts.dead, keep=not udp)
         server = VirtualServer(
             PROTOCOLS[port.protocol],
             front.address,

@@ -52,7 +52,6 @@ class Desired:
         self.bound: Counter[bytes] = Counter()
         self.elements: Counter[Element] = Counter()
         self._claims: dict[Key, tuple[tuple[str, str], ...]] = {}
-        self._on_node: dict[str, set[str]] = {}
 
     def keys(self) -> Iterable[Key]:
         """All virtual servers."""
@@ -72,8 +71,10 @@ class Desired:
         )
 
     def services_on(self, node: str) -> frozenset[str]:
-        """Services with an endpoint on a node."""
-        return frozenset(self._on_node.get(node, ()))
+        """Services with an endpoint on a node. Looks through all: nodes seldom die, indexes cost always."""
+        return frozenset(
+            key for key, contribution in self.contributions.items() if node in contribution.nodes
+        )
 
     def put(
         self, service: str, new: Contribution | None, lingers: Callable[[Exposure], bool] = lambda _: False
@@ -125,18 +126,12 @@ class Desired:
                     self._claims[key] = rest
                 else:
                     del self._claims[key]
-            for node in old.nodes:
-                self._on_node[node].discard(service)
-                if not self._on_node[node]:
-                    del self._on_node[node]
         if new is None:
             self.contributions.pop(service, None)
             return
         self.contributions[service] = new
         for key in new.exposures:
             self._claims[key] = tuple(sorted((*self._claims.get(key, ()), new.age)))
-        for node in new.nodes:
-            self._on_node.setdefault(node, set()).add(service)
 
     def _count(self, exposure: Exposure | None, by: int, touched: Touched) -> None:
         if exposure is None:

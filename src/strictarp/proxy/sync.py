@@ -8,12 +8,13 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from strictarp.netlink.conntrack import UDP
+from strictarp.proxy import slow_look
 from strictarp.proxy.caution import Caution
 from strictarp.proxy.diff import Steps
-from strictarp.proxy.engine import Engine, unprepared
+from strictarp.proxy.engine import Engine, parts_of, unprepared
 from strictarp.proxy.flows import Round, concerned, stale
 from strictarp.proxy.metrics import Metrics
-from strictarp.proxy.nft_listing import BadListing, Listing, parse_listings
+from strictarp.proxy.nft_listing import BadListing, parse_listings
 from strictarp.proxy.nftables import FAMILIES, INTERVALS, TABLE
 from strictarp.proxy.operations import BindAddress, ChangeSets, Element, Operation, describe_operation
 from strictarp.proxy.seam import Kernel, KernelRefused, Vanished
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 
 FIRST_RETRY, LONGEST_RETRY = 1.0, 30.0
 DOUBT_SECONDS = 60.0
+PART = 1024
+"""Operations that are encoded, sent and noted at a time."""
 WATCH_SECONDS = 2.0
 """IPVS tells nobody when it is flushed: so often one virtual server is asked for."""
 _OUTSIDE = (KernelRefused, BadListing, OSError, TimeoutError)
@@ -74,7 +77,7 @@ class Syncer:
         self._flows_fail = ""
         self._vanished = False
         self._looked = False
-        self._rules: Listing | None = None
+        self._rules: tuple[str, ...] | None = None
         self._table_due = True
         self._look_at = 0.0
         self._look_asked = False
@@ -85,6 +88,8 @@ class Syncer:
         self._working_on: float | None = None
         self._wake = asyncio.Event()
         self._started = False
+        self._slow: asyncio.Task[bool] | None = None
+        self._meanwhile = Touched()
 
     def wake(self) -> None:
         """Something is to be done: objects or the node changed."""
@@ -111,10 +116,13 @@ class Syncer:
 
     async def run(self) -> None:
         """Turn after turn, forever. Call it when all objects are known."""
-        while True:
-            started = self._clock()
-            await self.turn()
-            await self._rest(started)
+        try:
+            while True:
+                started = self._clock()
+                await self.turn()
+                await self._rest(started)
+        finally:
+            self._end_slow_look()
 
     async def turn(self) -> None:
         """Do what is due now."""
@@ -140,7 +148,7 @@ class Syncer:
 
         Raises KernelRefused.
         """
-        if not any(await self._tables()):
+        if not any(await self._tables(elements=False)):
             await self._kernel.load_rules(self._table(()))
 
     async def _rest(self, started: float) -> None:
@@ -179,7 +187,8 @@ class Syncer:
         doubt_over = self._caution.look_at()
         try:
             await self._watch(now)
-            due = self._look_asked or now >= self._look_at
+            due = self._look_asked or (now >= self._look_at and not self._begin_slow_look(now))
+            due |= self._slow_look_found()
             if due or (doubt_over is not None and now >= doubt_over):
                 await self._whole(now, touched)
             elif self._started:
@@ -225,8 +234,43 @@ class Syncer:
         if self._started and one is not None and not await self._kernel.holds(one):
             self._look_at = 0.0
 
+    def _begin_slow_look(self, now: float) -> bool:
+        """Compare everything while changes go on, where that takes its time. False: it has to be at once."""
+        at_once = not self._started or self._look_at == 0.0 or self._table_due or self._rules is None
+        if at_once or self.failing or len(self.engine.mirror.servers) <= slow_look.FEW:
+            return False
+        self._end_slow_look()
+        self._look_at = now + self._full_look
+        self._meanwhile = Touched()
+        self._slow = asyncio.create_task(
+            slow_look.differs(self._kernel, self.engine, self._tables, self._rules or (), self._meanwhile)
+        )
+        self._slow.add_done_callback(self._slow_look_over)
+        return True
+
+    def _slow_look_over(self, look: asyncio.Task[bool]) -> None:
+        if not look.cancelled():
+            look.exception()  # taken note of, also when nobody waits for the result any more
+            self._wake.set()
+
+    def _slow_look_found(self) -> bool:
+        """The slow look is over and found a difference, or could not look."""
+        if self._slow is None or not self._slow.done():
+            return False
+        ended, self._slow = self._slow, None
+        try:
+            return ended.result()
+        except _OUTSIDE:
+            return True  # the look at once tells why
+
+    def _end_slow_look(self) -> None:
+        if self._slow is not None:
+            self._slow.cancel()
+            self._slow = None
+
     async def _whole(self, now: float, touched: Touched) -> None:
         """A full look at the kernel, and everything that differs. `touched`: what was to change anyhow."""
+        self._end_slow_look()
         engine = self.engine
         self._looked = True
         self._look_asked = False
@@ -276,33 +320,36 @@ class Syncer:
             # In doubt removals wait; they are no drift.
             drift = len((steps if self._caution.look_at() is None else steps.without_removals()).all())
         due = self._table_due or self._rules is None
-        tampered = not due and self._rules is not None and listing.rules != self._rules.rules
+        tampered = not due and self._rules is not None and listing.rules != self._rules
         if due or tampered or engine.names_lost():
             await self._load_table()
         return drift + tampered
 
-    async def _tables(self) -> list[bytes]:
+    async def _tables(self, *, elements: bool = True) -> list[bytes]:
         """Our tables as nft lists them."""
         families = [FAMILIES[width] for width in self.engine.facts.families]
-        return [await self._kernel.list_rules(family, TABLE) for family in families]
+        return [await self._kernel.list_rules(family, TABLE, elements=elements) for family in families]
 
     async def _load_table(self) -> None:
         """Replace the table in one transaction. What is still in use of an earlier process stays in."""
         engine = self.engine
+        self._end_slow_look()  # it would take the old table for a difference, or the new one
         wanted = set(engine.desired.elements)
         left = engine.mirror.elements | engine.names_lost()
+        loaded = wanted | left
         try:
-            await self._kernel.load_rules(self._table(wanted | left))
+            await self._kernel.load_rules(self._table(loaded))
         except KernelRefused:
             self._metrics.nft_failed()
             # Intervals of both may overlap. The rest of what is left names virtual servers that are still
             # there: without it a later process would take them for somebody else's.
             apart = {element for element in left if element[0] != INTERVALS}
-            if wanted | apart == wanted | left:
+            if wanted | apart == loaded:
                 raise
-            await self._kernel.load_rules(self._table(wanted | apart))
-        self._rules = parse_listings(await self._tables())
-        engine.elements_are(set(self._rules.elements))
+            loaded = wanted | apart
+            await self._kernel.load_rules(self._table(loaded))
+        self._rules = parse_listings(await self._tables(elements=False)).rules
+        engine.elements_are(loaded)
         self._table_due = False
 
     async def _carry_out(self, steps: Steps, touched: Touched) -> None:
@@ -322,8 +369,17 @@ class Syncer:
         self.engine.follow_drains(touched, self._clock())
 
     async def _apply(self, operations: Sequence[Operation]) -> bool:
-        if not operations:
-            return True
+        """Whether everything was carried out. Part by part: their messages need not all be there at once."""
+        done = [
+            await self._apply_part(operations[start : start + PART])
+            for start in range(0, len(operations), PART)
+        ]
+        return all(done)
+
+    async def _apply_part(self, operations: Sequence[Operation]) -> bool:
+        if self._slow is not None:
+            for operation in operations:
+                self._meanwhile.unite(parts_of(operation))
         try:
             outcomes = await self._kernel.apply(operations)
         except _OUTSIDE:
@@ -350,11 +406,15 @@ class Syncer:
         return not reasons
 
     async def _drain(self, now: float) -> None:
-        engine = self.engine
-        for key in engine.drains.due(now):
-            gone = engine.drains.seen(key, await self._kernel.reals(key), now)
+        engine, gone = self.engine, list[Operation]()
+        due = engine.drains.due(now)
+        try:
+            for key in due:
+                gone += engine.drains.seen(key, await self._kernel.reals(key), now)
+        finally:
             await self._apply(gone)
-            engine.follow_drains(Touched(keys={key}), now)
+        engine.follow_drains(Touched(keys=set(due)), now)
+        for key in due:
             if touched := engine.left(key):
                 await self._carry_out(engine.steps(touched), touched)
 
