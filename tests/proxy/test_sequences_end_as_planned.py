@@ -70,7 +70,7 @@ def _play_on_the_kernel(seeds: range, make: Callable[[Nft], Machine]) -> None:
 
 @pytest.mark.netns
 def test_nft_and_addresses_of_the_running_kernel_end_in_exactly_what_the_plan_says() -> None:
-    _play_on_the_kernel(_seeds(10), half_real_machine)
+    _play_on_the_kernel(_seeds(6), half_real_machine)
 
 
 @pytest.mark.vm
