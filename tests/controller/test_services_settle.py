@@ -1,48 +1,15 @@
 """From Services and pools to decisions: adoption, order, what is written and what is said."""
 
-import random
-
 import msgspec
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from strictarp.controller.pools import Pool, with_taken
-from strictarp.controller.reconcile import Book, Decision, settle, stand_still
+from strictarp.controller.pools import with_taken
+from strictarp.controller.reconcile import Book, settle, stand_still
 from strictarp.controller.writing import WAITING, status_patch
 from strictarp.kube.objects import Service
 from strictarp.kube.ranges import parse_ip
 from support.controller_objects import FROM_POOL, by_key, lb, pool_object, sound_pools
-
-LAB = sound_pools(pool_object("lab", "192.0.2.100-192.0.2.103"))
-DUAL = sound_pools(pool_object("dual", "192.0.2.100-192.0.2.103", "2001:db8::/126"))
-BOTH_IPS = ("203.0.113.130", "2001:db8:1::1")
-
-
-def decide(pools: tuple[Pool, ...], *services: Service, book: Book | None = None) -> dict[str, Decision]:
-    return settle(book or Book(), pools, by_key(*services))[1]
-
-
-def merged(document: object, patch: object) -> object:
-    """RFC 7386."""
-    if not isinstance(patch, dict):
-        return patch
-    result = dict(document) if isinstance(document, dict) else {}
-    for key, value in patch.items():
-        if value is None:
-            result.pop(key, None)
-        else:
-            result[key] = merged(result.get(key), value)
-    return result
-
-
-def written(service: Service, decision: Decision) -> Service:
-    """The Service as it is after the decision was written."""
-    return msgspec.convert(merged(msgspec.to_builtins(service), decision.patch or {}), Service)
-
-
-def reasons(decision: Decision) -> list[str]:
-    return [event.reason for event in decision.events]
+from support.settling import DUAL, LAB, decide, reasons, written
 
 
 def test_a_new_service_gets_an_address_a_patch_and_an_event() -> None:
@@ -240,67 +207,6 @@ def test_a_service_that_became_a_cluster_ip_is_cleared_also_under_a_class() -> N
     assert book.state.holdings == {}
 
 
-def test_dual_stack_is_required_preferred_or_single() -> None:
-    require = lb("a", cluster_ips=BOTH_IPS, ipFamilyPolicy="RequireDualStack")
-    prefer = lb("b", cluster_ips=BOTH_IPS, ipFamilyPolicy="PreferDualStack")
-    lonely = lb("c", ipFamilyPolicy="RequireDualStack")
-    decisions = decide(DUAL, require, prefer, lonely)
-    assert decisions["default/a"].ips == ("192.0.2.100", "2001:db8::")
-    assert decisions["default/b"].ips == ("192.0.2.101", "2001:db8::1")
-    assert decisions["default/c"].reason.startswith(
-        "spec.ipFamilyPolicy: RequireDualStack needs two clusterIPs"
-    )
-
-
-def test_prefer_dual_stack_with_one_cluster_ip_does_not_flip() -> None:
-    service = lb("x", ipFamilyPolicy="PreferDualStack")
-    for _ in range(4):
-        decision = decide(DUAL, service)["default/x"]
-        assert decision.ips == ("192.0.2.100",)
-        service = written(service, decision)
-    assert decision.patch is None
-
-
-def test_a_service_with_one_family_gets_the_second_when_its_pool_has_it() -> None:
-    service = lb("x", has=["192.0.2.100"], pool="lab", cluster_ips=BOTH_IPS, ipFamilyPolicy="PreferDualStack")
-    decision = decide(LAB, service)["default/x"]
-    assert (decision.ips, decision.events) == (("192.0.2.100",), ())
-    assert decision.reason == "no available IPs of the second family in IPAddressPool lab"
-    decision = decide(DUAL, service)["default/x"]
-    assert decision.ips == ("192.0.2.100", "2001:db8::")
-    assert decision.events[0].message == 'Assigned additional IP ["2001:db8::"]'
-
-
-def test_that_the_second_family_cannot_be_had_is_told_when_it_is_asked_for() -> None:
-    before = lb("x", cluster_ips=BOTH_IPS[:1])
-    book, _ = settle(Book(), LAB, by_key(before))
-    wants = lb("x", has=["192.0.2.100"], pool="lab", cluster_ips=BOTH_IPS, ipFamilyPolicy="PreferDualStack")
-    for expected in (["AdditionalAssignFailed"], []):
-        book, decisions = settle(book, LAB, by_key(wants), {"default/x"})
-        assert reasons(decisions["default/x"]) == expected
-
-
-def test_only_one_of_two_preferred_families_asked_for_is_kept_and_not_given_again() -> None:
-    service = lb(
-        "x",
-        has=["192.0.2.102"],
-        pool="dual",
-        cluster_ips=BOTH_IPS,
-        ipFamilyPolicy="PreferDualStack",
-        annotations={"metallb.io/loadBalancerIPs": "192.0.2.102"},
-    )
-    decision = decide(DUAL, service)["default/x"]
-    assert (decision.ips, decision.events, decision.patch) == (("192.0.2.102",), (), None)
-
-
-def test_the_primary_family_is_the_first_of_ip_families() -> None:
-    pools = sound_pools(pool_object("four", "192.0.2.1/32"), pool_object("six", "2001:db8::1/128"))
-    spec = {"cluster_ips": BOTH_IPS[::-1], "ipFamilyPolicy": "PreferDualStack"}
-    assert decide(pools, lb("x", **spec))["default/x"].ips == ("192.0.2.1",)  # type: ignore[arg-type]
-    six = lb("x", ipFamilies=["IPv6", "IPv4"], **spec)  # type: ignore[arg-type]
-    assert decide(pools, six)["default/x"].ips == ("2001:db8::1",)
-
-
 def test_what_a_pool_no_longer_holds_is_cleared_with_an_event_and_given_anew() -> None:
     decision = decide(LAB, lb("x", has=["192.0.2.200"], pool="lab"))["default/x"]
     assert (decision.ips, reasons(decision)) == (("192.0.2.100",), ["ClearAssignment", "IPAllocated"])
@@ -324,13 +230,6 @@ def test_a_change_that_the_service_itself_asks_for_is_told_by_what_it_gets(
     decision = decide(DUAL, service)["default/x"]
     assert len(decision.ips) == 1
     assert reasons(decision) == [*expected, "IPAllocated"]
-
-
-def test_require_dual_stack_with_one_cluster_ip_is_cleared_and_told_once() -> None:
-    service = lb("x", has=["192.0.2.100"], pool="dual", ipFamilyPolicy="RequireDualStack")
-    decision = decide(DUAL, service)["default/x"]
-    assert (decision.ips, reasons(decision)) == ((), ["not enough clusterips"])
-    assert reasons(decide(DUAL, written(service, decision))["default/x"]) == []
 
 
 def test_without_any_pool_everybody_is_cleared() -> None:
@@ -428,93 +327,3 @@ def test_one_with_an_address_that_others_share_does_not_join_it_where_it_is_take
     first = lb("a", annotations={**shared, "metallb.io/loadBalancerIPs": "192.0.2.100"})
     decisions = decide(pools, first, lb("b", annotations=shared, ports=[("TCP", 81)]))
     assert (decisions["default/a"].ips, decisions["default/b"].ips) == (("192.0.2.100",), ())
-
-
-SERVICES = st.lists(
-    st.builds(
-        lambda index, born, has, ask, share, families: lb(
-            f"s{index}",
-            born=born,
-            has=has,
-            annotations={
-                **({"metallb.io/loadBalancerIPs": ask} if ask else {}),
-                **({"metallb.io/allow-shared-ip": share} if share else {}),
-            },
-            cluster_ips=families,
-            ipFamilyPolicy="PreferDualStack" if len(families) > 1 else "SingleStack",
-            ports=[("TCP", 80 + index % 2)],
-        ),
-        st.integers(0, 9),
-        st.integers(0, 3),
-        st.sampled_from(
-            [(), (), ("192.0.2.100",), ("192.0.2.101",), ("192.0.2.9",), ("192.0.2.102", "2001:db8::1")]
-        ),
-        st.sampled_from(["", "", "", "192.0.2.103", "192.0.2.100", "junk"]),
-        st.sampled_from(["", "", "key"]),
-        st.sampled_from([BOTH_IPS[:1], BOTH_IPS]),
-    ),
-    max_size=8,
-    unique_by=lambda service: service.key,
-)
-
-
-@settings(max_examples=100, deadline=None)
-@given(SERVICES, st.integers(0, 5))
-def test_the_result_does_not_depend_on_the_order_of_the_objects(services: list[Service], seed: int) -> None:
-    expected = decide(DUAL, *services)
-    shuffled = list(services)
-    random.Random(seed).shuffle(shuffled)
-    assert decide(DUAL, *shuffled) == expected
-
-
-@settings(max_examples=100, deadline=None)
-@given(SERVICES)
-def test_a_restart_after_everything_was_written_changes_nothing(services: list[Service]) -> None:
-    decisions = decide(DUAL, *services)
-    after = [written(service, decisions[service.key]) for service in services]
-    again = decide(DUAL, *after)
-    assert {key: decision.ips for key, decision in again.items()} == {
-        key: decision.ips for key, decision in decisions.items()
-    }
-    # Who else has an address may have become known in between; that is the only news.
-    assert all(
-        set(decision.patch["status"]) == {"conditions"} for decision in again.values() if decision.patch
-    )  # type: ignore[call-overload]
-    after = [written(service, again[service.key]) for service in after]
-    assert all((each.patch, each.events) == (None, ()) for each in decide(DUAL, *after).values())
-
-
-@settings(max_examples=80, deadline=None)
-@given(st.data(), SERVICES)
-def test_one_by_one_with_crashes_nobody_has_an_address_twice(
-    data: st.DataObject, services: list[Service]
-) -> None:
-    """Services come, go and are written in any order; the controller dies now and then."""
-    live: dict[str, Service] = {}
-    book = Book()
-    for service in services:
-        live[service.key] = service
-        changed: set[str] | None = {service.key}
-        if data.draw(st.booleans()):
-            gone = data.draw(st.sampled_from(sorted(live)))
-            del live[gone]
-            changed = {service.key, gone}
-        if data.draw(st.integers(0, 3)) == 0:
-            book, changed = Book(), None
-        book, decisions = settle(book, DUAL, live, changed)
-        for key, decision in decisions.items():
-            if key in live:
-                live[key] = written(live[key], decision)
-        users: dict[str, list[Service]] = {}
-        for held in live.values():
-            if held.key in book.state.holdings:
-                for entry in held.status.load_balancer.ingress or ():
-                    users.setdefault(entry.ip or "", []).append(held)
-        for sharers in users.values():
-            if len(sharers) > 1:
-                notes = [
-                    (each.metadata.annotations or {}).get("metallb.io/allow-shared-ip") for each in sharers
-                ]
-                ports = [each.spec.ports[0].port for each in sharers if each.spec.ports]
-                assert set(notes) == {"key"}
-                assert len(set(ports)) == len(ports)
