@@ -22,7 +22,7 @@ from strictarp.errors import UserError
 from strictarp.lab import vm
 
 ROOT = Path(__file__).resolve().parent.parent
-VM_LIMIT = 900.0
+VM_LIMIT = 1800.0
 TIERS = ("pure", "netns", "vm", "lab")
 
 
