@@ -44,7 +44,7 @@ def in_supervisor(scenario: Scenario) -> int:
     pid = os.fork()
     if pid == 0:
         sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")  # pytest has put its own there
-        os._exit(zygote.serve(program, supervise))
+        os._exit(zygote.serve(program, supervise, lambda: None))
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 

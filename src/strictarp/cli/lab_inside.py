@@ -29,8 +29,8 @@ def supervise(options: Path) -> int:
     from strictarp.cli.main import main
     from strictarp.lab import preload, supervisor
 
-    preload.load()
-    return supervisor.run(msgspec.json.decode(options.read_bytes(), type=supervisor.Options), main)
+    decoded = msgspec.json.decode(options.read_bytes(), type=supervisor.Options)
+    return supervisor.run(decoded, main, preload.load)
 
 
 @_inside

@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -67,7 +68,7 @@ async def _supervise(channel: socket.socket, options: Options) -> int:
     return 0
 
 
-def run(options: Options, program: Program) -> int:
+def run(options: Options, program: Program, load: Callable[[], None]) -> int:
     """Become the lab's first process: fork the supervisor and what it asks for; returns when the lab ends."""
     os.umask(0o077)
     state = Path(options.state)
@@ -77,4 +78,4 @@ def run(options: Options, program: Program) -> int:
         logs.setup("lab")
         return asyncio.run(_supervise(channel, options))
 
-    return serve(program, supervise)
+    return serve(program, supervise, load)

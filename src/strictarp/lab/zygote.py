@@ -109,14 +109,13 @@ def _reap() -> list[Ended]:
         ended.append(Ended(pid, os.waitstatus_to_exitcode(status)))
 
 
-def serve(program: Program, supervise: Callable[[socket.socket], int]) -> int:
+def serve(program: Program, supervise: Callable[[socket.socket], int], load: Callable[[], None]) -> int:
     """Fork the supervisor, then fork what it asks for until it ends; returns its exit code.
 
     `supervise` gets its end of the channel on which it sends `Spawn` and receives `Started` and `Ended`.
+    `load` makes what the forked need while the supervisor builds the network; requests wait for it.
     """
     sys.stdout.flush()  # else every child would print what is still buffered
-    gc.freeze()
-    gc.disable()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     wake_read, wake_write = socket.socketpair()
     wake_write.setblocking(False)
@@ -134,6 +133,9 @@ def serve(program: Program, supervise: Callable[[socket.socket], int]) -> int:
             sys.stderr.flush()
             os._exit(code)
     theirs.close()
+    load()
+    gc.freeze()
+    gc.disable()
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wake_write.fileno(), warn_on_full_buffer=False)
     inherited = (ours, wake_read, wake_write)
