@@ -124,7 +124,13 @@ async def test_who_is_stopped_by_ctrl_c_takes_its_wish_back(tmp_path: Path) -> N
         config = tmp_path / "config"
         config.write_text(kubeconfig(made.api.url))
         line = ["-m", "strictarp", "move", "web0", "--to", "node2", "--kubeconfig", str(config)]
-        process = await asyncio.create_subprocess_exec(sys.executable, *line, stderr=asyncio.subprocess.PIPE)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *line,
+            stderr=asyncio.subprocess.PIPE,
+            # Who runs the tests in the background may have it ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
         for _ in range(500):
             await asyncio.sleep(0.02)
             if await _annotations(made, "web0"):
