@@ -268,7 +268,8 @@ class Witness:
             while (left := began + self._every - time.monotonic()) > 0:
                 if select.select([self._socket], [], [], left)[0]:
                     data = self._socket.recv(128)
-                    if data[20:22] == b"\0\2" and data[28:32] in self.vips:
+                    # An announcement to all, of who takes over in this round, answers no question.
+                    if data[:6] == self._mac and data[20:22] == b"\0\2" and data[28:32] in self.vips:
                         heard.setdefault(data[28:32], set()).add(data[22:28])
             self.rounds.append((began, heard))
 
