@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -41,7 +41,7 @@ class Meter:
     """Seconds by part. A part inside another is taken from that one."""
 
     def __init__(self) -> None:
-        self.seconds: Counter[str] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
         self._inner = 0.0
 
     @contextlib.contextmanager
@@ -53,7 +53,7 @@ class Meter:
             yield
         finally:
             took = time.perf_counter() - started
-            self.seconds[name] += took - self._inner  # type: ignore[assignment]
+            self.seconds[name] += took - self._inner
             self._inner = before + took
 
     def wrap(self, owner: object, method: str, name: str) -> None:
@@ -151,7 +151,7 @@ async def first_sync(
         kernel.close()
     if proxy.syncer.failing or len(proxy.engine.mirror.servers) < services:
         raise RuntimeError(f"the sync is not whole: {proxy.syncer.failing or 'virtual servers are missing'}")
-    meter.seconds["decode"] += feed.decoding  # type: ignore[assignment]
+    meter.seconds["decode"] += feed.decoding
     parts = {name: meter.seconds[name] for name in ("decode", "plan", "encode", "kernel")}
     return {"all": took, **parts, "other": took - sum(parts.values())}, [generic, route], loaded
 

@@ -15,7 +15,9 @@ from strictarp.errors import UserError
 
 if TYPE_CHECKING:
     from strictarp.lab.host import Launch
+    from strictarp.lab.judging import RunReport
     from strictarp.lab.remote import Remote
+    from strictarp.lab.report import Report
 
 F = Callable[..., Any]
 
@@ -178,7 +180,6 @@ def demo(isolation: str, keep: bool, json_target: str | None, **intervals: int |
     import msgspec
 
     from strictarp.cli import lab_table
-    from strictarp.lab import host
     from strictarp.lab.report import Report
 
     began = time.monotonic()
@@ -196,9 +197,16 @@ def demo(isolation: str, keep: bool, json_target: str | None, **intervals: int |
     report = msgspec.structs.replace(report, seconds=round(time.monotonic() - began, 1))
     if json_target != "-":
         lab_table.print_report(report)
+    return _ended(report, json_target)
+
+
+def _ended(report: Report | RunReport, json_target: str | None) -> int:
+    """Write the figures where they are wanted; the exit code, and where to look if something did not hold."""
     if json_target is not None:
         write_json(json_target, report)
     if not report.ok:
+        from strictarp.lab import host
+
         click.echo(f"not every expectation held; the logs are in {host.state_folder()}/logs", err=True)
     return 0 if report.ok else 1
 
@@ -238,7 +246,6 @@ def run(
     Exit status 0 if every expectation held, 1 if not.
     """
     from strictarp.cli import lab_table
-    from strictarp.lab import host
     from strictarp.lab import scenarios as library
     from strictarp.lab.judging import RunReport
     from strictarp.lab.scenario import check_lab, to_builtins
@@ -269,11 +276,7 @@ def run(
     report = msgspec.convert(result, RunReport)
     if json_target != "-":
         lab_table.print_run(report)
-    if json_target is not None:
-        write_json(json_target, report)
-    if not report.ok:
-        click.echo(f"not every expectation held; the logs are in {host.state_folder()}/logs", err=True)
-    return 0 if report.ok else 1
+    return _ended(report, json_target)
 
 
 @command.command()
