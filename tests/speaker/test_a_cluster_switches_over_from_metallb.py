@@ -281,7 +281,7 @@ async def test_a_cluster_switches_over_and_back_with_every_address_where_it_was(
         before = await made.objects()
         metallb = made.metallb()
         work: asyncio.Task[None] | None = None
-        witness = Witness(made.wire.hosts["client"], made.wire.address("client"), map(vip_of, made.services))
+        witness = Witness(made.wire.hosts["client"], map(vip_of, made.services))
         try:
             await made.until_answered(witness)
             # Our speakers run, and without the key of the hellos they say and own nothing.

@@ -15,8 +15,10 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from strictarp.arp.frames import BROADCAST_MAC, NO_IP, NO_MAC, REQUEST, ArpFrame, encode
 from strictarp.lab import namespaces
 from strictarp.lab.namespaces import Namespace
+from strictarp.lab.witness import asked_number, asker
 from support.metallb_model import expand
 
 Json = dict[str, Any]
@@ -237,15 +239,20 @@ def _arp(to: bytes, mac: bytes, operation: int, sender: bytes, target_mac: bytes
 
 
 class Witness:
-    """A host that asks for addresses again and again, and writes down who answers when."""
+    """A host that asks for addresses again and again, and writes down who answers which question.
 
-    def __init__(self, space: Namespace, address: str, vips: Iterable[str], *, every: float = 0.05) -> None:
+    Each question names a hardware address of its own as asker, as the lab's witness does: an answer may come
+    late, when another host has taken over and answers the next question.
+    """
+
+    def __init__(self, space: Namespace, vips: Iterable[str], *, every: float = 0.05) -> None:
         self.vips = [ipaddress.ip_address(each).packed for each in vips]
+        self.answers: dict[int, set[bytes]] = {}
+        """Number of a question → the MACs that answered it."""
         self.rounds: list[tuple[float, dict[bytes, set[bytes]]]] = []
-        """When it asked, and the MACs that answered for each address before it asked again."""
+        """When it asked, and for each address who had answered that question before it asked again."""
         self._every = every
         self._begun = 0
-        self._own = ipaddress.ip_address(address).packed
         self._stopping = threading.Event()
         with namespaces.entered(space):
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ARP))
@@ -261,21 +268,25 @@ class Witness:
         self._socket.close()
 
     def _run(self) -> None:
+        number = 0
         while not self._stopping.is_set():
-            began, heard = time.monotonic(), dict[bytes, set[bytes]]()
+            began, asked = time.monotonic(), dict[bytes, int]()
             for vip in self.vips:
-                self._socket.send(_arp(_BROADCAST, self._mac, 1, self._own, bytes(6), vip))
+                number += 1
+                asked[vip] = number
+                probe = ArpFrame(BROADCAST_MAC, self._mac, REQUEST, asker(number), NO_IP, NO_MAC, vip)
+                self._socket.send(encode(probe))
             while (left := began + self._every - time.monotonic()) > 0:
                 if select.select([self._socket], [], [], left)[0]:
                     data = self._socket.recv(128)
-                    # An announcement to all, of who takes over in this round, answers no question.
-                    if data[:6] == self._mac and data[20:22] == b"\0\2" and data[28:32] in self.vips:
-                        heard.setdefault(data[28:32], set()).add(data[22:28])
+                    if data[20:22] == b"\0\2" and (question := asked_number(data[32:38])):
+                        self.answers.setdefault(question, set()).add(data[22:28])
+            heard = {vip: self.answers[at] for vip, at in asked.items() if at in self.answers}
             self.rounds.append((began, heard))
 
     def most_answerers(self) -> int:
         """The largest number of hosts that answered one question."""
-        return max(len(macs) for _, heard in self.rounds for macs in heard.values())
+        return max(map(len, self.answers.values()))
 
     def gap(self, vip: bytes) -> float:
         """The longest time, in seconds, from one answered question to the next answered one."""
