@@ -13,15 +13,18 @@ import msgspec
 from strictarp.kube.custom import L2Advertisement, L2AdvertisementSpec
 from strictarp.kube.model import LabelSelector
 from strictarp.kube.objects import Node
-from strictarp.kube.selectors import fault, selects, selects_any
+from strictarp.kube.selectors import canonical, fault, selects, selects_any
 from strictarp.speaker.pools import Pool
+
+MAX_WEIGHT = 100
 
 
 class Advertising(msgspec.Struct, frozen=True):
     """One advertisement with its selectors resolved.
 
     pools: names, None for all of them. nodes: names, None for every node, also one not seen yet. weights: of
-    the nodes it prefers. interfaces: names, empty for all. services: selectors, empty for all.
+    the nodes it prefers. interfaces: names, empty for all. services: selectors, empty for all. sound: it has
+    no faults.
     """
 
     name: str
@@ -30,6 +33,7 @@ class Advertising(msgspec.Struct, frozen=True):
     weights: Mapping[str, int]
     interfaces: frozenset[str]
     services: tuple[LabelSelector, ...]
+    sound: bool = True
 
     def covers(self, node: str) -> bool:
         """The node may announce by this advertisement."""
@@ -46,20 +50,40 @@ def resolve(
     )
 
 
+def in_force(now: Iterable[Advertising], before: Iterable[Advertising]) -> tuple[Advertising, ...]:
+    """The advertisements as they are now; one that has faults stays as it was before it had them."""
+    last = {each.name: each for each in before if each.sound}
+    return tuple(each if each.sound else last.get(each.name, each) for each in now)
+
+
 def faults(advertisements: Iterable[L2Advertisement]) -> Iterator[str]:
-    """What cannot be meant in them, as `L2Advertisement NAME: FIELD: …`; such a selector selects nothing."""
+    """What is wrong with them, as `L2Advertisement NAME: FIELD: …`: what cannot be meant, and what MetalLB
+    refuses. Such a selector selects nothing.
+    """
     for source in advertisements:
-        spec = source.spec
-        selectors = (
-            ("ipAddressPoolSelectors", spec.ip_address_pool_selectors),
-            ("nodeSelectors", spec.node_selectors),
-            ("serviceSelectors", spec.service_selectors),
-            ("preferredNodeSelectors", [each.preference for each in spec.preferred_node_selectors or ()]),
-        )
-        for field, listed in selectors:
-            for index, selector in enumerate(listed or ()):
-                if (wrong := fault(selector)) is not None:
-                    yield f"L2Advertisement {source.metadata.name}: spec.{field}[{index}]: {wrong}"
+        for wrong in _faults(source.spec):
+            yield f"L2Advertisement {source.metadata.name}: spec.{wrong}"
+
+
+def _faults(spec: L2AdvertisementSpec) -> Iterator[str]:
+    pools = spec.ip_address_pools or ()
+    for name in sorted({each for each in pools if pools.count(each) > 1}):
+        yield f"ipAddressPools: {name!r} is listed twice; list it once"
+    for field, listed in (
+        ("ipAddressPoolSelectors", spec.ip_address_pool_selectors or ()),
+        ("nodeSelectors", spec.node_selectors or ()),
+        ("serviceSelectors", spec.service_selectors or ()),
+    ):
+        for index, selector in enumerate(listed):
+            if (wrong := fault(selector)) is not None:
+                yield f"{field}[{index}]: {wrong}"
+            if canonical(selector) in map(canonical, listed[:index]):
+                yield f"{field}[{index}]: the same selector is listed twice; list it once"
+    for index, each in enumerate(spec.preferred_node_selectors or ()):
+        if (wrong := fault(each.preference)) is not None:
+            yield f"preferredNodeSelectors[{index}].preference: {wrong}"
+        if not 1 <= each.weight <= MAX_WEIGHT:
+            yield f"preferredNodeSelectors[{index}].weight: {each.weight} is not between 1 and {MAX_WEIGHT}"
 
 
 def _resolve(source: L2Advertisement, pools: tuple[Pool, ...], nodes: Mapping[str, Node]) -> Advertising:
@@ -72,6 +96,7 @@ def _resolve(source: L2Advertisement, pools: tuple[Pool, ...], nodes: Mapping[st
         weights=_weights(spec, nodes, chosen),
         interfaces=frozenset(spec.interfaces or ()),
         services=spec.service_selectors or (),
+        sound=next(_faults(spec), None) is None,
     )
 
 
