@@ -65,10 +65,14 @@ class Refused(msgspec.Struct, frozen=True, gc=False):
 
 
 class State(msgspec.Struct, frozen=True, gc=False):
-    """Who holds what: by Service, by address, and the used addresses of each family as runs."""
+    """Who holds what: by Service, by address, and the used addresses of each family as runs.
+
+    `shared`: sharing key → the addresses that are held under it.
+    """
 
     holdings: Shelves[str, Holding] = msgspec.field(default_factory=Shelves)
     users: Shelves[Ip, tuple[str, ...]] = msgspec.field(default_factory=Shelves)
+    shared: Shelves[str, frozenset[Ip]] = msgspec.field(default_factory=Shelves)
     runs: Mapping[int, Runs] = msgspec.field(default_factory=lambda: {4: (), 6: ()})
 
 
@@ -77,7 +81,7 @@ def release(state: State, key: str) -> State:
     held = state.holdings.get(key)
     if held is None:
         return state
-    users, runs = state.users, dict(state.runs)
+    users, runs, free = state.users, dict(state.runs), set()
     for ip in held.ips:
         others = tuple(each for each in users[ip] if each != key)
         if others:
@@ -85,7 +89,16 @@ def release(state: State, key: str) -> State:
         else:
             users = users.without(ip)
             runs[ip[0]] = removed(runs[ip[0]], ip[1])
-    return State(state.holdings.without(key), users, runs)
+            free.add(ip)
+    shared = _share(state, held.sharing.key, state.shared.get(held.sharing.key, frozenset()) - free)
+    return State(state.holdings.without(key), users, shared, runs)
+
+
+def _share(state: State, sharing_key: str, ips: frozenset[Ip]) -> Shelves[str, frozenset[Ip]]:
+    """What is shared, with these addresses under this key; an empty key shares nothing."""
+    if ips:
+        return state.shared.put(sharing_key, ips) if sharing_key else state.shared
+    return state.shared.without(sharing_key) if sharing_key in state.shared else state.shared
 
 
 def _hold(state: State, key: str, holding: Holding) -> State:
@@ -94,7 +107,9 @@ def _hold(state: State, key: str, holding: Holding) -> State:
     for ip in holding.ips:
         users = users.put(ip, (*users.get(ip, ()), key))
         runs[ip[0]] = added(runs[ip[0]], ip[1])
-    return State(state.holdings.put(key, holding), users, runs)
+    sharing_key = holding.sharing.key
+    shared = _share(state, sharing_key, state.shared.get(sharing_key, frozenset()).union(holding.ips))
+    return State(state.holdings.put(key, holding), users, shared, runs)
 
 
 def assign(
@@ -224,24 +239,35 @@ def _gives(pool: Pool, ip: Ip) -> bool:
 
 def _sharable(state: State, request: Request) -> Iterator[Ip]:
     """Addresses in use that this Service may join."""
-    for held in state.holdings.values():
-        if held.sharing.key == request.sharing.key:
-            yield from (ip for ip in held.ips if _taken(state, request, ip) is None)
+    ips = state.shared.get(request.sharing.key, ())
+    return (ip for ip in ips if _obstacle(state, request, ip) is None)
 
 
 def _taken(state: State, request: Request, ip: Ip) -> str | None:
-    """Why others keep this Service from an address; None if it may have it."""
+    """Why others keep this Service from an address, for people; None if it may have it."""
+    key = _obstacle(state, request, ip)
+    if key is None:
+        return None
+    theirs, ours = state.holdings[key].sharing, request.sharing
+    address = f"{ip_text(ip)} is in use by Service {key}"
+    if not ours.key or theirs.key != ours.key:
+        return f"{address}, and both do not name the same metallb.io/allow-shared-ip"
+    if theirs.backend != ours.backend:
+        return f"{address}, and their externalTrafficPolicy or selectors differ"
+    protocol, port = min(theirs.ports & ours.ports)
+    return f"{address}, which has port {protocol.lower()}/{port} already"
+
+
+def _obstacle(state: State, request: Request, ip: Ip) -> str | None:
+    """The first Service that keeps this one from an address."""
+    ours = request.sharing
     for key in state.users.get(ip, ()):
         if key == request.key:
             continue
-        theirs, ours = state.holdings[key].sharing, request.sharing
-        address = f"{ip_text(ip)} is in use by Service {key}"
-        if not ours.key or theirs.key != ours.key:
-            return f"{address}, and both do not name the same metallb.io/allow-shared-ip"
-        if theirs.backend != ours.backend:
-            return f"{address}, and their externalTrafficPolicy or selectors differ"
-        if clash := sorted(theirs.ports & ours.ports):
-            return f"{address}, which has port {clash[0][0].lower()}/{clash[0][1]} already"
+        theirs = state.holdings[key].sharing
+        alike = ours.key and theirs.key == ours.key and theirs.backend == ours.backend
+        if not alike or not theirs.ports.isdisjoint(ours.ports):
+            return key
     return None
 
 
