@@ -315,3 +315,23 @@ def test_who_joins_a_shared_address_pays_once_for_each_who_has_it() -> None:
         return _lines_run(lambda: allocate(state, pools, last))
 
     assert cost(120) < 2.2 * cost(60)
+
+
+def test_what_the_pools_forbid_is_told_before_what_others_have() -> None:
+    state, _ = allocate(State(), POOLS, Request("ns/a", "default", (4,), ips=(v4(8),)))
+    both = Request("ns/b", "default", (4, 6), ips=(v4(8), (6, 1)))
+    _, refused = allocate(state, POOLS, both)
+    assert isinstance(refused, Refused)
+    assert refused.reason.startswith("::1 lies in no IPAddressPool")
+
+
+@pytest.mark.parametrize("order", ["ab", "ba"])
+def test_who_is_in_the_way_is_told_alike_whoever_came_first(order: str) -> None:
+    state = State()
+    for port, name in enumerate(order):
+        sharing = Sharing("k", "", frozenset({("TCP", port)}))
+        request = Request(f"ns/{name}", "default", (4,), ips=(v4(8),), sharing=sharing)
+        state, _ = allocate(state, POOLS, request)
+    _, refused = allocate(state, POOLS, Request("ns/c", "default", (4,), ips=(v4(8),)))
+    assert isinstance(refused, Refused)
+    assert "in use by Service ns/a," in refused.reason

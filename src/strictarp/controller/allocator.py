@@ -105,7 +105,8 @@ def _hold(state: State, key: str, holding: Holding) -> State:
     state = release(state, key)
     users, runs = state.users, dict(state.runs)
     for ip in holding.ips:
-        users = users.put(ip, (*users.get(ip, ()), key))
+        # In order, so that after a restart a Service that waits is told the same.
+        users = users.put(ip, tuple(sorted((*users.get(ip, ()), key))))
         runs[ip[0]] = added(runs[ip[0]], ip[1])
     sharing_key = holding.sharing.key
     shared = _share(state, sharing_key, state.shared.get(sharing_key, frozenset()).union(holding.ips))
@@ -128,7 +129,9 @@ def assign(
 
 
 def _refusal(state: State, pools: tuple[Pool, ...], request: Request, ips: tuple[Ip, ...]) -> str | None:
-    """Why these addresses cannot be given; None if they can."""
+    """Why these addresses cannot be given; None if they can. What the pools forbid comes before what other
+    Services have: it stays, whatever those do.
+    """
     told = " and ".join(map(ip_text, ips))
     owners = {ip: pool_of(pools, ip) for ip in ips}
     for ip, owner in owners.items():
@@ -139,11 +142,9 @@ def _refusal(state: State, pools: tuple[Pool, ...], request: Request, ips: tuple
             return f"{told} is of IPAddressPool {owner.name}, not of {request.pool} as asked for"
         if not owner.suits(request.namespace, request.labels):
             return _unsuitable(owner)
-        if (reason := _taken(state, request, ip)) is not None:
-            return reason
     if len({owner.name for owner in owners.values() if owner is not None}) > 1:
         return f"{told} are not of one IPAddressPool"
-    return None
+    return next((reason for ip in ips if (reason := _taken(state, request, ip)) is not None), None)
 
 
 def allocate(state: State, pools: Iterable[Pool], request: Request) -> tuple[State, Holding | Refused]:
