@@ -6,17 +6,18 @@ Rules: MetalLB's L2Advertisement (see metallb.io/v1beta1), merged over all adver
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from strictarp.kube.advertisements import faults, wrongs
 from strictarp.kube.custom import L2Advertisement, L2AdvertisementSpec
 from strictarp.kube.model import LabelSelector
 from strictarp.kube.objects import Node
-from strictarp.kube.selectors import canonical, fault, selects, selects_any
+from strictarp.kube.selectors import selects, selects_any
 from strictarp.speaker.pools import Pool
 
-MAX_WEIGHT = 100
+__all__ = ["Advertising", "faults", "in_force", "interfaces_of", "matching", "resolve"]
 
 
 class Advertising(msgspec.Struct, frozen=True):
@@ -56,36 +57,6 @@ def in_force(now: Iterable[Advertising], before: Iterable[Advertising]) -> tuple
     return tuple(each if each.sound else last.get(each.name, each) for each in now)
 
 
-def faults(advertisements: Iterable[L2Advertisement]) -> Iterator[str]:
-    """What is wrong with them, as `L2Advertisement NAME: FIELD: …`: what cannot be meant, and what MetalLB
-    refuses. Such a selector selects nothing.
-    """
-    for source in advertisements:
-        for wrong in _faults(source.spec):
-            yield f"L2Advertisement {source.metadata.name}: spec.{wrong}"
-
-
-def _faults(spec: L2AdvertisementSpec) -> Iterator[str]:
-    pools = spec.ip_address_pools or ()
-    for name in sorted({each for each in pools if pools.count(each) > 1}):
-        yield f"ipAddressPools: {name!r} is listed twice; list it once"
-    for field, listed in (
-        ("ipAddressPoolSelectors", spec.ip_address_pool_selectors or ()),
-        ("nodeSelectors", spec.node_selectors or ()),
-        ("serviceSelectors", spec.service_selectors or ()),
-    ):
-        for index, selector in enumerate(listed):
-            if (wrong := fault(selector)) is not None:
-                yield f"{field}[{index}]: {wrong}"
-            if canonical(selector) in map(canonical, listed[:index]):
-                yield f"{field}[{index}]: the same selector is listed twice; list it once"
-    for index, each in enumerate(spec.preferred_node_selectors or ()):
-        if (wrong := fault(each.preference)) is not None:
-            yield f"preferredNodeSelectors[{index}].preference: {wrong}"
-        if not 1 <= each.weight <= MAX_WEIGHT:
-            yield f"preferredNodeSelectors[{index}].weight: {each.weight} is not between 1 and {MAX_WEIGHT}"
-
-
 def _resolve(source: L2Advertisement, pools: tuple[Pool, ...], nodes: Mapping[str, Node]) -> Advertising:
     spec = source.spec
     chosen = _nodes(spec, nodes)
@@ -96,7 +67,7 @@ def _resolve(source: L2Advertisement, pools: tuple[Pool, ...], nodes: Mapping[st
         weights=_weights(spec, nodes, chosen),
         interfaces=frozenset(spec.interfaces or ()),
         services=spec.service_selectors or (),
-        sound=next(_faults(spec), None) is None,
+        sound=next(wrongs(spec), None) is None,
     )
 
 
