@@ -95,11 +95,9 @@ def _told(verdict: Verdict, service: Service | None, pools: Iterable[Pool]) -> I
     """The addresses of a Service that the plan tells of: those announced, and those of a pool that nobody may
     announce, also for another one beside them that is of no pool, of another pool or no address.
     """
-    if verdict.why is None or verdict.why in SILENT:
-        return verdict.addresses
-    if service is None or verdict.why not in _SPOILT:
-        return ()
-    return [each for each in addresses_of(service) if pool_of(pools, each) is not None]
+    if verdict.why in _SPOILT and service is not None:
+        return [each for each in addresses_of(service) if pool_of(pools, each) is not None]
+    return verdict.addresses if verdict.why is None or verdict.why in SILENT else ()
 
 
 def facts_of(
