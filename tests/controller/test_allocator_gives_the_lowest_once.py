@@ -335,3 +335,14 @@ def test_who_is_in_the_way_is_told_alike_whoever_came_first(order: str) -> None:
     _, refused = allocate(state, POOLS, Request("ns/c", "default", (4,), ips=(v4(8),)))
     assert isinstance(refused, Refused)
     assert "in use by Service ns/a," in refused.reason
+
+
+def test_of_many_pools_a_refusal_names_a_few() -> None:
+    many = sound_pools(
+        *(pool_object(f"p{n:03}", *(f"10.{n}.{m}.0/24" for m in range(50))) for n in range(100))
+    )
+    _, refused = allocate(State(), many, Request("ns/a", "default", (4,), ips=(v4(8),)))
+    assert isinstance(refused, Refused)
+    assert refused.reason.startswith("192.0.2.8 lies in no IPAddressPool; the pools are: p000 (10.0.0.0/24, ")
+    assert refused.reason.endswith("and 42 more); and 92 more")
+    assert len(refused.reason) < 1500

@@ -14,7 +14,7 @@ from typing import TypeAlias
 import msgspec
 
 from strictarp.controller.addresses import Runs, added, is_buggy, next_free, removed
-from strictarp.controller.pools import Pool, pool_of, pool_text
+from strictarp.controller.pools import Pool, pool_of, pools_text
 from strictarp.controller.shelves import Shelves
 from strictarp.kube.ranges import Ip, Range, ip_text
 
@@ -136,8 +136,7 @@ def _refusal(state: State, pools: tuple[Pool, ...], request: Request, ips: tuple
     owners = {ip: pool_of(pools, ip) for ip in ips}
     for ip, owner in owners.items():
         if owner is None:
-            known = "; ".join(map(pool_text, pools)) or "none"
-            return f"{ip_text(ip)} lies in no IPAddressPool; the pools are: {known}"
+            return f"{ip_text(ip)} lies in no IPAddressPool; the pools are: {pools_text(pools)}"
         if request.pool and request.pool != owner.name:
             return f"{told} is of IPAddressPool {owner.name}, not of {request.pool} as asked for"
         if not owner.suits(request.namespace, request.labels):
