@@ -115,3 +115,11 @@ def test_the_configuration_state_is_metallbs_and_its_time_is_that_of_the_change(
         [(POOLS, "False", "ConfigurationError", "t3"), (ADVERTISEMENTS, "True", "Reconciled", "t3")],
         [(POOLS, "True", "Reconciled", "t4"), (ADVERTISEMENTS, "False", "ConfigurationError", "t4")],
     ]
+
+
+def test_of_many_errors_the_configuration_state_tells_as_many_as_the_api_takes() -> None:
+    many = state_of(ConfigurationStateStatus(), {POOLS: ("x" * 2000,) * 300}, "t1")
+    (condition,) = many.conditions or ()
+    assert condition.message == many.error_summary
+    assert many.error_summary.endswith("\nand 250 more")
+    assert len(many.error_summary) < 32_768

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -28,6 +28,8 @@ LABELS = {"metallb.io/component-type": "controller"}
 POOLS, ADVERTISEMENTS = "poolReconcilerValid", "configReconcilerValid"
 """MetalLB's conditions: of its controller, and of its speakers, which read the advertisements."""
 RETRY = 10.0
+MOST_ERRORS, LONGEST_ERROR = 50, 600
+"""Less than 32,768 characters in all (metav1.Condition)."""
 
 
 def state_of(
@@ -39,7 +41,7 @@ def state_of(
     """
     known = {each.type: each for each in before.conditions or ()}
     conditions = {each: _condition(known.get(each), each, wrong, now) for each, wrong in errors.items()}
-    summary = "\n".join(each for wrong in errors.values() for each in wrong)
+    summary = _lines([each for wrong in errors.values() for each in wrong])
     return ConfigurationStateStatus(
         "Invalid" if summary else "Valid", summary, tuple((known | conditions).values())
     )
@@ -48,7 +50,13 @@ def state_of(
 def _condition(old: Condition | None, kind: str, errors: tuple[str, ...], now: str) -> Condition:
     status, reason = ("False", "ConfigurationError") if errors else ("True", "Reconciled")
     since = old.last_transition_time if old is not None and old.status == status else None
-    return Condition(kind, status, None, reason, "\n".join(errors), since or now)
+    return Condition(kind, status, None, reason, _lines(errors), since or now)
+
+
+def _lines(errors: Sequence[str]) -> str:
+    """One line each; of many the first, cut: the API refuses a condition whose message is too long."""
+    more = [f"and {len(errors) - MOST_ERRORS} more"] if len(errors) > MOST_ERRORS else []
+    return "\n".join([*(each[:LONGEST_ERROR] for each in errors[:MOST_ERRORS]), *more])
 
 
 class Reporting:
