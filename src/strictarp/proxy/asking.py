@@ -1,0 +1,97 @@
+"""How a silent node's kernel is asked whether it lives, and what shows that it does: no I/O. Pure.
+
+By ARP, or by neighbour solicitation where this node shares no IPv4 subnet with the other. A kernel answers a
+solicitation only for an address of the link that it came in on (ndisc_recv_ns), as with strictARP a request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from strictarp.arp import bpf, frames, ndp_frames
+from strictarp.netlink.rtnl import ADDRESS_DAD_FAILED, ADDRESS_TENTATIVE, SCOPE_GLOBAL, covers
+from strictarp.proxy.liveness import Member
+from strictarp.proxy.seam import HostLinks
+from strictarp.proxy.status import answering_links
+
+ETHERTYPES = (frames.ETHERTYPE_ARP, ndp_frames.ETHERTYPE_IPV6)
+_UNSETTLED = ADDRESS_TENTATIVE | ADDRESS_DAD_FAILED
+"""Nothing is asked from an address that may be another's (RFC 4862 5.4)."""
+
+
+class Place(msgspec.Struct, frozen=True, gc=False):
+    """This node on a link."""
+
+    link: int
+    mac: bytes
+    addresses: tuple[tuple[bytes, int], ...]
+
+    def source_for(self, target: bytes) -> bytes | None:
+        """Our own address in the subnet of `target`, None when it is not on this link."""
+        return next((own for own, prefix in self.addresses if covers(own, prefix, target)), None)
+
+
+class Question(msgspec.Struct, frozen=True, gc=False):
+    """A frame to send, and its EtherType."""
+
+    ethertype: int
+    frame: bytes
+
+
+def places(host: HostLinks, members: Iterable[Member]) -> dict[int, Place]:
+    """Links on whose subnets other nodes have their InternalIP, by index.
+
+    Elsewhere nobody could tell whether a silent node lives: its kernel does not answer there.
+    """
+    targets = [address for member in members for address in member.addresses]
+    found = {}
+    for link in answering_links(host.links):
+        own = tuple(
+            (entry.address, entry.prefix)
+            for entry in host.addresses
+            if entry.index == link.index and entry.scope == SCOPE_GLOBAL and not entry.flags & _UNSETTLED
+        )
+        place = Place(link.index, link.mac, own)
+        if link.carrier and len(link.mac) == 6 and any(place.source_for(target) for target in targets):
+            found[link.index] = place
+    return found
+
+
+def question(place: Place, member: Member) -> Question | None:
+    """What asks a node's kernel on a link; None where this node has no address to ask it from."""
+    for target in member.addresses:
+        own = place.source_for(target)
+        if own is None:
+            continue
+        if len(target) == 4:
+            return Question(frames.ETHERTYPE_ARP, frames.request(place.mac, own, target))
+        return Question(ndp_frames.ETHERTYPE_IPV6, ndp_frames.solicit(place.mac, own, target))
+    return None
+
+
+def filters(awaited: Iterable[bytes]) -> dict[int, bpf.Program]:
+    """What sockets have to pass to hear the kernels that have these addresses, by EtherType."""
+    four, six = ([each for each in awaited if len(each) == width] for width in (4, 16))
+    found = {}
+    if four:
+        found[frames.ETHERTYPE_ARP] = bpf.arp_about(bpf.aggregate(four))
+    if six:
+        found[ndp_frames.ETHERTYPE_IPV6] = bpf.ndp_about(bpf.aggregate6(six))
+    return found
+
+
+def alive(frame: bytes) -> tuple[bytes, ...]:
+    """Addresses whose host shows by this frame that its kernel lives; none for a malformed frame.
+
+    Answers do, and its own questions. An advertisement may have another sender than what it is about (the
+    target is on the VRF of the link, ndisc_send_na).
+    """
+    try:
+        if int.from_bytes(frame[12:14], "big") == frames.ETHERTYPE_ARP:
+            return (frames.decode(frame).sender_ip,)
+        ndp = ndp_frames.decode(frame)
+    except (frames.MalformedFrame, ndp_frames.MalformedNdp):
+        return ()
+    return (ndp.sender, ndp.target) if ndp.kind == ndp_frames.ADVERTISEMENT else (ndp.sender,)
