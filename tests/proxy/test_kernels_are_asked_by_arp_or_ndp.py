@@ -16,10 +16,13 @@ from strictarp.netlink.rtnl import (
     IFF_LOOPBACK,
     IFF_NOARP,
     IFF_UP,
+    PROTOCOL_RA,
     SCOPE_GLOBAL,
     SCOPE_LINK,
     Address,
+    Hop,
     Link,
+    Route,
 )
 from strictarp.proxy import asking, peers
 from strictarp.proxy.asking import Place, Question
@@ -91,6 +94,29 @@ def test_without_an_address_of_our_own_in_its_subnet_nobody_is_asked(
     own: tuple[tuple[bytes, int], ...],
 ) -> None:
     assert asking.question(place(*own), SIX) is None
+
+
+def _route(text: str, index: int = 7) -> Route:
+    return Route(16, packed(text), 64, (Hop(index),), protocol=PROTOCOL_RA)
+
+
+def test_an_address_by_dhcp_asks_within_the_prefixes_that_a_router_calls_on_link() -> None:
+    own = address("2001:db8::11", 128)
+    assert asking.needs_prefixes([LINK], [own])
+    for routes in ((), (_route("2001:db8:1::"),), (_route("2001:db8::", 8),)):
+        assert asking.places(HostLinks((LINK,), (own,), routes), [SIX]) == {}
+    (here,) = asking.places(HostLinks((LINK,), (own,), (_route("2001:db8::"),)), [SIX]).values()
+    assert here.source_for(NODE6) == OWN6
+    assert here.source_for(packed("2001:db8:1::12")) is None
+    unsettled = msgspec.structs.replace(own, flags=ADDRESS_TENTATIVE)
+    assert asking.places(HostLinks((LINK,), (unsettled,), (_route("2001:db8::"),)), [SIX]) == {}
+
+
+def test_prefixes_are_not_looked_for_where_addresses_tell_their_subnets() -> None:
+    elsewhere = msgspec.structs.replace(address("2001:db8::100", 128), index=9)  # as on kube-ipvs0
+    hidden = Link(9, "kube-ipvs0", IFF_UP | IFF_NOARP, THEIR)
+    told = [address("2001:db8::11", 64), address("192.0.2.11", 32), elsewhere]
+    assert not asking.needs_prefixes([LINK, hidden], told)
 
 
 def test_a_solicitation_goes_to_the_groups_of_the_address_and_names_who_asks() -> None:

@@ -18,10 +18,9 @@ from strictarp.hello.ids import node_id
 from strictarp.hello.messages import Challenge, Hello, Message, Release, State
 from strictarp.lab import namespaces
 from strictarp.lab.namespaces import entered
-from strictarp.netlink import look
-from strictarp.netlink.socket import NETLINK_ROUTE, Netlink
-from strictarp.proxy import liveness
+from strictarp.proxy import liveness, nftables
 from strictarp.proxy.hearing import Hearing
+from strictarp.proxy.kernel import LinuxKernel
 from strictarp.proxy.liveness import Member
 from strictarp.proxy.seam import HostLinks
 from strictarp.proxy.settings import Liveness
@@ -38,9 +37,9 @@ in_both_families = pytest.mark.parametrize("world", [IPV4, IPV6], ids=["IPv4", "
 
 async def host_links(space: namespaces.Namespace) -> HostLinks:
     with entered(space):
-        route = Netlink(NETLINK_ROUTE)
-    async with route:
-        return HostLinks(tuple(await look.links(route)), tuple(await look.addresses(route)))
+        kernel = LinuxKernel(nftables.change_elements)
+    with contextlib.closing(kernel):
+        return await kernel.host_links()
 
 
 class World:
@@ -161,14 +160,15 @@ async def test_without_an_ipv6_address_of_our_own_a_node_is_not_judged_until_the
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(liveness, "PATIENT_ASK", 0.3)
-    own = f"{world.wire.address6('node1')}/64 dev eth0"
-    namespaces.ip(world.wire.hosts["node1"], f"addr del {own}")
+    own = world.wire.address6("node1")
+    namespaces.ip(world.wire.hosts["node1"], f"addr del {own}/64 dev eth0")
     await world.learn()
     world.silence("node2")
     world.unplug("node2")
     await asyncio.sleep(0.9)
     assert world.dead == frozenset()
-    namespaces.ip(world.wire.hosts["node1"], f"addr add {own} nodad")
+    by_dhcp = (f"addr add {own}/128 dev eth0 nodad", "route add 2001:db8::/64 dev eth0 proto ra")
+    namespaces.ip(world.wire.hosts["node1"], *by_dhcp)
     await world.learn()
     await world.until({"node2"}, 1.0)
 

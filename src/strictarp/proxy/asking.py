@@ -11,7 +11,14 @@ from collections.abc import Iterable
 import msgspec
 
 from strictarp.arp import bpf, frames, ndp_frames
-from strictarp.netlink.rtnl import ADDRESS_DAD_FAILED, ADDRESS_TENTATIVE, SCOPE_GLOBAL, covers
+from strictarp.netlink.rtnl import (
+    ADDRESS_DAD_FAILED,
+    ADDRESS_TENTATIVE,
+    SCOPE_GLOBAL,
+    Address,
+    Link,
+    covers,
+)
 from strictarp.proxy.liveness import Member
 from strictarp.proxy.seam import HostLinks
 from strictarp.proxy.status import answering_links
@@ -21,16 +28,26 @@ _UNSETTLED = ADDRESS_TENTATIVE | ADDRESS_DAD_FAILED
 """Nothing is asked from an address that may be another's (RFC 4862 5.4)."""
 
 
+Subnet = tuple[bytes, int]
+"""An own address, or the network, packed, and its prefix length."""
+
+
 class Place(msgspec.Struct, frozen=True, gc=False):
-    """This node on a link."""
+    """This node on a link. on_link: IPv6 prefixes that its own addresses there do not tell of."""
 
     link: int
     mac: bytes
-    addresses: tuple[tuple[bytes, int], ...]
+    addresses: tuple[Subnet, ...]
+    on_link: tuple[Subnet, ...] = ()
 
     def source_for(self, target: bytes) -> bytes | None:
         """Our own address in the subnet of `target`, None when it is not on this link."""
-        return next((own for own, prefix in self.addresses if covers(own, prefix, target)), None)
+        for own, prefix in self.addresses:
+            if covers(own, prefix, target):
+                return own
+        if any(covers(network, prefix, target) for network, prefix in self.on_link):
+            return next((own for own, _ in self.addresses if len(own) == len(target)), None)
+        return None
 
 
 class Question(msgspec.Struct, frozen=True, gc=False):
@@ -53,10 +70,21 @@ def places(host: HostLinks, members: Iterable[Member]) -> dict[int, Place]:
             for entry in host.addresses
             if entry.index == link.index and entry.scope == SCOPE_GLOBAL and not entry.flags & _UNSETTLED
         )
-        place = Place(link.index, link.mac, own)
+        on_link = tuple(
+            (route.destination, route.prefix) for route in host.on_link if route.hops[0].index == link.index
+        )
+        place = Place(link.index, link.mac, own, on_link)
         if link.carrier and len(link.mac) == 6 and any(place.source_for(target) for target in targets):
             found[link.index] = place
     return found
+
+
+def needs_prefixes(links: Iterable[Link], addresses: Iterable[Address]) -> bool:
+    """Whether some address tells nothing of its subnet: that of a host that has it by DHCPv6."""
+    here = {link.index for link in answering_links(links)}
+    return any(
+        entry.prefix == 128 and entry.scope == SCOPE_GLOBAL and entry.index in here for entry in addresses
+    )
 
 
 def question(place: Place, member: Member) -> Question | None:
