@@ -171,6 +171,9 @@ async def test_without_an_ipv6_address_of_our_own_a_node_is_not_judged_until_the
     namespaces.ip(world.wire.hosts["node1"], *by_dhcp)
     await world.learn()
     await world.until({"node2"}, 1.0)
+    namespaces.ip(world.wire.hosts["node1"], f"addr del {own}/128 dev eth0")
+    await world.learn()
+    await world.until(set(), 1.0)
 
 
 @pytest.mark.parametrize("world", [MIXED], ids=["mixed"], indirect=True)

@@ -204,6 +204,7 @@ class Hearing:
         self._after()
         for ask in asks:
             self._ask(ask)
+        self._after()
 
     def _ask(self, ask: Ask) -> None:
         place = self._places.get(ask.link)
