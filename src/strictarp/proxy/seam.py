@@ -43,6 +43,10 @@ class Vanished(str):
     """Why something was refused: what it stands on, and the mirror holds, is not in the kernel any more."""
 
 
+class Impossible(str):
+    """Why something was refused for what it says itself: no repetition helps, only another object."""
+
+
 class HeldServer(msgspec.Struct, frozen=True):
     """A virtual server as the kernel holds it, with its real servers."""
 
