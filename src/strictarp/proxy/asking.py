@@ -27,7 +27,6 @@ ETHERTYPES = (frames.ETHERTYPE_ARP, ndp_frames.ETHERTYPE_IPV6)
 _UNSETTLED = ADDRESS_TENTATIVE | ADDRESS_DAD_FAILED
 """Nothing is asked from an address that may be another's (RFC 4862 5.4)."""
 
-
 Subnet = tuple[bytes, int]
 """An own address, or the network, packed, and its prefix length."""
 

@@ -1,10 +1,10 @@
 """Which nodes are dead, after their speakers' hellos and their kernels' answers: a machine without I/O.
 
 A node counts as dead when it was heard on this segment, was silent for several of its own hello intervals,
-and its kernel does not answer for the node's InternalIP either (ARP, or NDP): a speaker that merely stopped
-costs nothing.
+and its kernel does not answer for the node's InternalIP either: a speaker that merely stopped costs nothing.
 At most half of the peers, but at least one, are given up at a time; more silence is more likely our own.
-A dead node lives again when it speaks, or when its kernel answers: it is asked on, slowly.
+A dead node lives again when it speaks, or when its kernel answers: it is asked on, slowly. Who cannot be
+asked is not judged.
 """
 
 from __future__ import annotations
