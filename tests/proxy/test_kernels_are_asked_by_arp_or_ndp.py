@@ -16,13 +16,17 @@ from strictarp.netlink.rtnl import (
     IFF_LOOPBACK,
     IFF_NOARP,
     IFF_UP,
+    PROTOCOL_KERNEL,
     PROTOCOL_RA,
+    ROUTE_LOCAL,
     SCOPE_GLOBAL,
     SCOPE_LINK,
+    TABLE_LOCAL,
     Address,
     Hop,
     Link,
     Route,
+    is_prefix_on_link,
 )
 from strictarp.proxy import asking, peers
 from strictarp.proxy.asking import Place, Question
@@ -110,6 +114,29 @@ def test_an_address_by_dhcp_asks_within_the_prefixes_that_a_router_calls_on_link
     assert here.source_for(packed("2001:db8:1::12")) is None
     unsettled = msgspec.structs.replace(own, flags=ADDRESS_TENTATIVE)
     assert asking.places(HostLinks((LINK,), (unsettled,), (_route("2001:db8::"),)), [SIX]) == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "tells"),
+    [
+        ({}, True),
+        ({"protocol": PROTOCOL_KERNEL}, True),
+        ({"protocol": 4}, False),  # a static route, of the administrator or a CNI plugin
+        ({"hops": (Hop(7, packed("fe80::1")),)}, False),
+        ({"hops": (Hop(7), Hop(8))}, False),
+        ({"hops": (Hop(0),)}, False),
+        ({"destination": packed("fe80::")}, False),
+        ({"destination": bytes(16), "prefix": 0}, False),
+        ({"prefix": 128}, False),
+        ({"table": TABLE_LOCAL}, False),
+        ({"kind": ROUTE_LOCAL}, False),
+    ],
+)
+def test_only_routes_without_a_gateway_that_the_kernel_or_a_router_made_tell_what_is_on_link(
+    change: dict[str, object], tells: bool
+) -> None:
+    route = Route(16, packed("2001:db8::"), 64, (Hop(7),), protocol=PROTOCOL_RA)
+    assert is_prefix_on_link(msgspec.structs.replace(route, **change)) == tells
 
 
 def test_prefixes_are_not_looked_for_where_addresses_tell_their_subnets() -> None:

@@ -32,7 +32,6 @@ HELLO_MS = 100
 NAMES = ("node1", "node2", "node3")
 IPV4, IPV6 = {"node2": 4, "node3": 4}, {"node2": 16, "node3": 16}
 MIXED = {"node2": 16, "node3": 4}
-in_both_families = pytest.mark.parametrize("world", [IPV4, IPV6], ids=["IPv4", "IPv6"], indirect=True)
 
 
 async def host_links(space: namespaces.Namespace) -> HostLinks:
@@ -123,7 +122,7 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
             made.silence(name)
 
 
-@in_both_families
+@pytest.mark.parametrize("world", [IPV4, IPV6], ids=["IPv4", "IPv6"], indirect=True)
 async def test_a_node_off_the_wire_is_dead_within_a_second_and_back_when_it_speaks(world: World) -> None:
     world.silence("node2")
     world.unplug("node2")
