@@ -107,11 +107,13 @@ def test_a_release_that_is_lost_is_said_again() -> None:
 def test_a_bystander_that_misses_the_release_leaves_room_for_its_repetition() -> None:
     table = Table().settled()
     first, second, third = table.first()
+    table.feed(first, MoveRequested(VIP, second))
+    table.after(SETTINGS.penalty + SECOND)
     before = table.now
-    table.loses[second] = Release
-    table.feed(first, MoveRequested(VIP, third))
+    table.loses[first] = Release
+    table.feed(second, MoveRequested(VIP, third))
     table.after(2 * WAY - 1)
-    table.cut.add((first, third))
+    table.cut.add((second, third))
     table.after(30 * MS)
     table.cut.clear()
     table.after(20 * MS)
