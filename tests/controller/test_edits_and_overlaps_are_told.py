@@ -49,7 +49,20 @@ def test_an_edit_that_takes_an_address_in_use_is_refused_where_that_is_the_polic
     ],
 )
 def test_who_loses_nothing_or_asks_for_it_stands_in_no_edits_way(service: object) -> None:
-    assert losses(sound_pools(SHRUNK), [service], "") == ()  # type: ignore[list-item]
+    other = sound_pools(pool_object("other", "198.51.100.0/24"))
+    assert losses(sound_pools(SHRUNK), [service], "", other) == ()  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("before", [None, (LAB,)], ids=["at the start", "in a term"])
+def test_an_address_without_a_mark_is_in_use_unless_it_was_of_no_pool(before: tuple | None) -> None:
+    far = pool_object("far", "198.51.100.0/24")
+    pools = sound_pools(SHRUNK, far)
+    known = sound_pools(*before) if before is not None else None
+    (told,) = losses(pools, [lb("web", has=["192.0.2.101"])], "", known)
+    assert told.startswith("IPAddressPool lab: spec: no longer gives 192.0.2.101 to Service default/web, ")
+    old = {"metallb.universe.tf/ip-allocated-from-pool": "gone"}
+    (told,) = losses(pools, [lb("web", has=["192.0.2.101"], annotations=old)], "", known)
+    assert told.startswith("IPAddressPool gone: ")
 
 
 def test_a_pool_that_is_closed_to_its_service_or_renamed_is_told_apart() -> None:

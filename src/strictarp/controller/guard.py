@@ -10,6 +10,7 @@ from strictarp.controller.allocator import Request
 from strictarp.controller.pools import Pool, pool_of
 from strictarp.controller.requests import (
     FROM_POOL,
+    FROM_POOL_BEFORE,
     BadRequest,
     Unservable,
     current,
@@ -40,27 +41,58 @@ def read_ranges(texts: Iterable[str], option: str) -> tuple[Range, ...]:
     return tuple(found)
 
 
-def losses(pools: tuple[Pool, ...], services: Iterable[Service], lb_class: str) -> tuple[str, ...]:
-    """What these pools would take from Services that were given it from a pool, as faults of those pools.
+def losses(
+    pools: tuple[Pool, ...],
+    services: Iterable[Service],
+    lb_class: str,
+    before: tuple[Pool, ...] | None = None,
+) -> tuple[str, ...]:
+    """What these pools would take from Services, as faults of those pools.
 
-    A Service that asks for another address or pool itself loses nothing by surprise.
+    Counted are addresses with the mark of a pool, and those of a pool that was in force before; while none is
+    known to have been (None), all. A Service that asks for another address or pool itself loses nothing by
+    surprise.
     """
     found = []
     for service in services:
-        mark = (service.metadata.annotations or {}).get(FROM_POOL)
-        if not mark or not ours(service, lb_class):
+        if not ours(service, lb_class):
             continue
         try:
             request = with_named(service, read_request(service))
         except (Unservable, BadRequest):
             continue
-        gone = [ip_text(ip) for ip in current(service) if not _covered(pools, request, ip)]
-        if gone and not (request.ips or (request.pool and request.pool != mark)):
+        gone = [ip for ip in current(service) if not _covered(pools, request, ip)]
+        if not gone or request.ips:
+            continue
+        source = _source(service, gone[0], pools, before)
+        if source and request.pool in ("", source):
+            told = " and ".join(map(ip_text, gone))
             found.append(
-                f"IPAddressPool {mark}: spec: no longer gives {' and '.join(gone)} to Service {service.key}, "
-                "which has it; put that back, or let the Service ask for another address or pool first"
+                f"IPAddressPool {source}: spec: no longer gives {told} to Service {service.key}, which has "
+                "it; put that back, or let the Service ask for another address or pool first"
             )
     return tuple(sorted(found))
+
+
+def _source(
+    service: Service, gone: Ip, pools: tuple[Pool, ...], before: tuple[Pool, ...] | None
+) -> str | None:
+    """The pool that a Service has its address from: by its mark, or what was in force; else the nearest."""
+    annotations = service.metadata.annotations or {}
+    if mark := annotations.get(FROM_POOL) or annotations.get(FROM_POOL_BEFORE):
+        return mark
+    if before is not None:
+        owner = pool_of(before, gone)
+        return owner.name if owner is not None else None
+    items = [(_distance(each, gone), pool.name) for pool in pools for each in pool.ranges]
+    return min(items)[1] if items else None
+
+
+def _distance(item: Range, ip: Ip) -> int:
+    """How far an address is from an item; one of the other family is farther than any."""
+    if item.version != ip[0]:
+        return 1 << 129
+    return max(item.first - ip[1], ip[1] - item.last, 0)
 
 
 def _covered(pools: tuple[Pool, ...], request: Request, ip: Ip) -> bool:
