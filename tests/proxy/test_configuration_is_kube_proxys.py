@@ -241,6 +241,20 @@ def test_reused_client_ports_need_help_on_old_kernels_only(release: str, changed
     assert bool(kernel_sysctls(release)) == changed
 
 
+def test_what_has_no_effect_is_known_by_name() -> None:
+    made = config.load(
+        HEAD + "clientConnection: {qps: 2.5}\nconfigSyncPeriod: 5000h\nshowHiddenMetricsForVersion: '1.34'\n"
+        "logging: {flushFrequency: 5s, vmodule: [], colour: red}\nwinkernel: {networkName: l2, speed: 1}\n",
+        "f",
+    )
+    assert [warning.split(": ")[1] for warning in made.warnings] == ["logging.colour", "winkernel.speed"]
+
+
+def test_an_empty_document_beside_the_configuration_is_none_and_a_second_one_is_refused() -> None:
+    assert config.load(f"---\n---\n{HEAD}---\n", "f") == Config()
+    assert faults(f"---\n{HEAD}") == ["(document): one document is expected, not several"]
+
+
 def test_a_name_given_twice_is_warned_of_and_the_last_one_counts() -> None:
     made = config.load(HEAD + "ipvs: {scheduler: rr, scheduler: wlc}\noomScoreAdj: 1\noomScoreAdj: 2\n", "f")
     assert (made.scheduler, made.oom_score_adj) == ("wlc", 2)
@@ -281,6 +295,23 @@ def test_feature_gates_are_switches_and_those_of_others_are_ignored() -> None:
         ("{detectLocalMode: InterfaceNamePrefix}", "detectLocal.interfaceNamePrefix"),
         ("oomScoreAdj: -1001", "oomScoreAdj"),
         ("healthzBindAddress: 0.0.0.0:0", "healthzBindAddress"),
+        ("bindAddress: fe80::1%eth0", "bindAddress"),
+        ("clientConnection: {qps: fast}", "clientConnection.qps"),
+        ("clientConnection: {qps: true}", "clientConnection.qps"),
+        ("clientConnection: {contentType: 5}", "clientConnection.contentType"),
+        ("clientConnection: {acceptContentTypes: [a]}", "clientConnection.acceptContentTypes"),
+        ("featureGates: {not-a-gate: true}", "featureGates.not-a-gate"),
+        ("iptables: {localhostNodePorts: 1}", "iptables.localhostNodePorts"),
+        ("nftables: {masqueradeBit: 32}", "nftables.masqueradeBit"),
+        ("nftables: {masqueradeAll: often}", "nftables.masqueradeAll"),
+        ("logging: none", "logging"),
+        ("logging: {format: xml}", "logging.format"),
+        ("logging: {verbosity: -1}", "logging.verbosity"),
+        ("showHiddenMetricsForVersion: old", "showHiddenMetricsForVersion"),
+        ("udpIdleTimeout: 250", "udpIdleTimeout"),
+        ("windowsRunAsService: 0", "windowsRunAsService"),
+        ("winkernel: {enableDSR: maybe}", "winkernel.enableDSR"),
+        ("configSyncPeriod: 9999999h", "configSyncPeriod"),
     ],
 )
 def test_each_rule_of_validation_names_its_field(text: str, path: str) -> None:

@@ -93,7 +93,7 @@ def command(  # noqa: PLR0913 - its options
     if open_forward:
         settings = msgspec.structs.replace(settings, open_forward=True)
     if write_config_to is not None:
-        return _write(text, write_config_to)
+        return _write(text, configuration.overridden(hostname_override), write_config_to)
     from strictarp.starting import import_aiohttp
 
     import_aiohttp()
@@ -115,11 +115,11 @@ def command(  # noqa: PLR0913 - its options
 _NO_CONFIG = f"apiVersion: {configuration.API_VERSION}\nkind: {configuration.KIND}\nmode: ipvs\n"
 
 
-def _write(text: str, target: Path) -> int:
+def _write(text: str, override: str | None, target: Path) -> int:
     from strictarp.proxy.effective import effective
 
     try:
-        target.write_text(effective(text), encoding="utf-8")
+        target.write_text(effective(text, override), encoding="utf-8")
     except OSError as error:
         raise UserError(f"--write-config-to {target}: {error}") from None
     return 0

@@ -33,7 +33,7 @@ from strictarp.kube.objects import (
 from strictarp.netlink.ipvs import Timeouts
 from strictarp.proxy import gauges, health, host, lenient, nftables
 from strictarp.proxy import situation as situations
-from strictarp.proxy.config import Config
+from strictarp.proxy.config import Config, overridden
 from strictarp.proxy.effective import effective_document
 from strictarp.proxy.endpoints import WRONG_VERSION
 from strictarp.proxy.engine import Engine
@@ -80,12 +80,7 @@ def node_name(override: str | None, config: Config) -> str:
 
     Raises UserError for an option that is blank.
     """
-    if override is not None:
-        name = override.strip().lower()
-        if not name:
-            raise UserError("--hostname-override: empty; leave it out or give the Node's name")
-        return name
-    return config.hostname_override or socket.gethostname().strip().lower()
+    return overridden(override) or config.hostname_override or socket.gethostname().strip().lower()
 
 
 class Proxy:
@@ -106,6 +101,7 @@ class Proxy:
         config = options.config
         self._config = config
         self._config_text = options.config_text
+        self._override = overridden(options.override)
         self._kernel = kernel
         self._node = options.node
         self._families = host.families()
@@ -391,7 +387,9 @@ class Proxy:
     async def _serve(self) -> None:
         config, metrics = self._config, self.metrics
         checks = health.health_application(self._health, self._status, metrics)
-        figures = health.metrics_application(metrics, lambda: effective_document(self._config_text))
+        figures = health.metrics_application(
+            metrics, lambda: effective_document(self._config_text, self._override)
+        )
         try:
             async with asyncio.TaskGroup() as group:
                 for application, place, what, failure in (
