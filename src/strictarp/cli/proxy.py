@@ -158,7 +158,7 @@ def plan_command(
             raise click.UsageError(f"--node-address: {text!r} is no IP address.")
         packed.append(address)
     found = read_objects(objects)
-    own = next((each for each in found.nodes if each.metadata.name == node), None)
+    own = next((each for each in reversed(found.nodes) if each.metadata.name == node), None)
     facts = NodeFacts(node, tuple(packed), first_of_each_family(packed), zone_of(own))
     desired, warnings = plan_objects(found.services, found.slices, situation(config, facts))
     warnings = [*settings.warnings, *found.warnings, *warnings]
