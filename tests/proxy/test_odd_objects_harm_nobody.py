@@ -255,3 +255,15 @@ def test_what_is_said_of_an_entry_names_its_place_in_the_object_although_others_
     ]
     (server,) = made["virtualServers"]
     assert [real["address"] for real in server["realServers"]] == ["198.51.100.3"]
+
+
+@pytest.mark.parametrize("metadata", [{}, {"name": ""}, {"name": None}, None])
+def test_an_object_without_a_name_is_told_as_one(metadata: object) -> None:
+    bodies = [{**body, "metadata": metadata} for body in GOOD]
+    made = planned(*bodies, {"apiVersion": "v1", "kind": "Node", "metadata": metadata})
+    assert [warning.split(": ")[0] for warning in made["warnings"]] == [
+        "Service default/?",
+        "EndpointSlice default/?",
+        "Node ?",
+    ]
+    assert all(WARNING.match(warning) for warning in made["warnings"])

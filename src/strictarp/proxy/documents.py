@@ -111,11 +111,10 @@ def _named(item: object, parent: dict[object, object]) -> object:
 def _convert(document: dict[str, object], kind: str, objects: Objects) -> None:
     version, struct = _KINDS[kind]
     metadata = document.setdefault("metadata", {})
-    name: object = ""
     if isinstance(metadata, dict):
         if kind != "Node":
             metadata.setdefault("namespace", "default")
-        namespace, name = metadata.get("namespace"), metadata.get("name")
+        namespace, name = metadata.get("namespace"), metadata.get("name") or "?"
         where = f"{kind} {namespace}/{name}" if namespace else f"{kind} {name}"
     else:
         where = f"{kind} ?"
