@@ -128,9 +128,24 @@ def _write(text: str, override: str | None, target: Path) -> int:
 @command.command(name="plan")
 @_CONFIG
 @_SETTINGS
-@click.option("--node", required=True, help="Name of the node.")
-@click.option("--node-address", "addresses", multiple=True, required=True, metavar="IP")
-@click.option("--objects", "objects", multiple=True, required=True, type=_FILE, metavar="FILE|DIR")
+@click.option("--node", required=True, help="Name of the node, as in nodeName of endpoints.")
+@click.option(
+    "--node-address",
+    "addresses",
+    multiple=True,
+    required=True,
+    metavar="IP",
+    help="An address of the node; may be repeated. The first of a family is its primary one.",
+)
+@click.option(
+    "--objects",
+    "objects",
+    multiple=True,
+    required=True,
+    type=_FILE,
+    metavar="FILE|DIR",
+    help="Services, EndpointSlices and Nodes; may be repeated. A folder means its .yaml, .yml and .json.",
+)
 def plan_command(
     config_file: Path | None,
     settings_file: Path | None,
@@ -140,8 +155,16 @@ def plan_command(
 ) -> int:
     """Print as JSON what would be programmed on a node for these objects.
 
-    Needs neither a kernel nor an API server. Exit 1 for input that cannot be used, one line a fault.
-    The node's own object, if it is among them, tells its zone.
+    Needs neither a kernel nor an API server; the daemon decides by the same functions. The node's own object,
+    if it is among them, tells its zone. Parts of objects that cannot be used are named in `warnings`. Exit 1
+    for files that cannot be used, with one line a fault on standard error.
+
+    \b
+    Examples:
+      strictarp proxy plan --config config.conf --node node1 --node-address 192.0.2.11 --objects objects/
+      kubectl get services,endpointslices,nodes -A -o yaml > all.yaml
+      strictarp proxy plan --config config.conf --node node1 --node-address 192.0.2.11 \\
+          --node-address 2001:db8::11 --objects all.yaml
     """
     if config_file is None:
         raise click.UsageError("Missing option '--config'.")
