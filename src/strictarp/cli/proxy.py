@@ -251,7 +251,10 @@ def guard_settings(ctx: click.Context, settings: Settings, scope: Scope, state: 
         for name, value in (("scope", scope), ("state", state))
         if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
     }
-    return msgspec.structs.replace(settings.guard, **chosen)
+    guard = msgspec.structs.replace(settings.guard, **chosen)
+    if reason := own_settings.device_fault(settings.vip_device, guard.scope):
+        raise UserError(f"vipDevice.name: {reason}")
+    return guard
 
 
 def _load(text: str, config_file: Path, settings_file: Path | None) -> tuple[Config, Settings]:

@@ -6,14 +6,20 @@ since this program has no other, and an unknown scheduler is refused when the fi
 
 from __future__ import annotations
 
-import re
-
 import msgspec
 
 from strictarp.errors import UserError
 from strictarp.proxy import without_effect
 from strictarp.proxy.addresses import pack
-from strictarp.proxy.fields import LONGEST_TIMER, Fields, Listen, Network, check_kind, read_mapping
+from strictarp.proxy.fields import (
+    LONGEST_TIMER,
+    Fields,
+    Listen,
+    Network,
+    check_kind,
+    interface_name_fault,
+    read_mapping,
+)
 
 API_VERSION = "kubeproxy.config.k8s.io/v1alpha1"
 KIND = "KubeProxyConfiguration"
@@ -23,8 +29,6 @@ SCHEDULERS = (
 )  # fmt: skip
 """Linux net/netfilter/ipvs/ip_vs_*.c; empty is rr."""
 DETECT_LOCAL_MODES = ("", "ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix")
-_NO_NAME = re.compile(r'[\s/:"*\\\x00-\x1f\x7f\ud800-\udfff]')
-"""What the kernel (dev_valid_name) or a quoted word of nft cannot have in the name of an interface."""
 _MANY = 2**31 - 1
 
 
@@ -190,9 +194,8 @@ def _detect_local(fields: Fields) -> DetectLocal:
     if mode == "InterfaceNamePrefix" and not prefix:
         names.fault("interfaceNamePrefix", "detectLocalMode InterfaceNamePrefix needs the prefix here")
     for name, value in (("bridgeInterface", bridge), ("interfaceNamePrefix", prefix)):
-        if len(value.encode("utf-8", "replace")) > 15 or _NO_NAME.search(value):
-            reason = "15 bytes at most, no blank, slash, backslash, colon, star or quote"
-            names.fault(name, f"{value!r} is no interface name ({reason})")
+        if reason := interface_name_fault(value):
+            names.fault(name, reason)
     chosen = {"BridgeInterface": bridge, "InterfaceNamePrefix": prefix}.get(mode, "")
     return DetectLocal(mode, networks if mode == "ClusterCIDR" else (), chosen)
 

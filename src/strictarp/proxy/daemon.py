@@ -251,10 +251,13 @@ class Proxy:
         gc.freeze()
 
     def _warn_of_families(self) -> None:
-        node = self.nodes.objects.get(self._node)
-        facts = node_facts(self._node, self._host, node, self._families)
+        facts = self._facts()
         for warning in situations.odd_families(self._config, facts):
             log.warning(warning)
+
+    def _facts(self) -> NodeFacts:
+        node = self.nodes.objects.get(self._node)
+        return node_facts(self._node, self._host, node, self._families, device=self._kernel.device)
 
     # --- the kernel ---------------------------------------------------------------------------------------
 
@@ -342,8 +345,7 @@ class Proxy:
 
     def _see(self) -> None:
         """Work out the node's facts anew."""
-        node = self.nodes.objects.get(self._node)
-        facts = node_facts(self._node, self._host, node, self._families)
+        facts = self._facts()
         before = self.engine.facts.node_ports
         self.engine.see(situation(self._config, facts, self.engine.facts.dead))
         if self._open_forward and before != self.engine.facts.node_ports:

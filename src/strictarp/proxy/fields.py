@@ -23,6 +23,8 @@ _LONGEST = 2**63 // 10**9
 """Seconds that a duration of Go can hold, which counts nanoseconds."""
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DEEPEST = 8
+_NO_NAME = re.compile(r'[\s/:"*\\\x00-\x1f\x7f\ud800-\udfff]')
+"""What the kernel or a quoted word of nft cannot have in the name of an interface."""
 _PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 
 
@@ -73,6 +75,14 @@ def parse_listen(text: str, default_port: int) -> Listen:
     if not port.isascii() or not port.isdigit() or not 1 <= int(port) <= 65535:
         raise ValueError(f"port {port!r} is not between 1 and 65535")
     return str(address), int(port)
+
+
+def interface_name_fault(name: str) -> str:
+    """Why a text can be no name of an interface, empty when it can (Linux dev_valid_name; quoted in nft)."""
+    if len(name.encode("utf-8", "replace")) <= 15 and not _NO_NAME.search(name):
+        return ""
+    reason = "15 bytes at most, no blank, slash, backslash, colon, star or quote"
+    return f"{name!r} is no interface name ({reason})"
 
 
 class Fields:

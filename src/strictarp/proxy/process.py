@@ -54,6 +54,10 @@ def _api_of(config: Config) -> kubeconfig.ClientConfig:
     return kubeconfig.load(config.kubeconfig or None, named_by="clientConnection.kubeconfig (--config)")
 
 
+def _kernel_of(options: Options) -> LinuxKernel:
+    return LinuxKernel(nftables.change_elements, device=options.settings.vip_device)
+
+
 def _begin(options: Options) -> None:
     """Log as a daemon does, first what was odd in the files."""
     logs.setup("proxy")
@@ -85,7 +89,7 @@ def init_only(options: Options) -> int:
 
 
 async def _init_only(options: Options) -> None:
-    kernel = LinuxKernel(nftables.change_elements)
+    kernel = _kernel_of(options)
     try:
         await initialise(options, kernel, ensure)
     finally:
@@ -129,7 +133,7 @@ def migrate(options: Options, *, back: bool, dry_run: bool, wait: float, tell: C
 async def _migrate(
     options: Options, *, back: bool, dry_run: bool, wait: float, tell: Callable[[str], None]
 ) -> None:
-    kernel = LinuxKernel(nftables.change_elements)
+    kernel = _kernel_of(options)
     try:
         async with Client(_api_of(options.config)) as client:
             migration = Migration(
@@ -146,7 +150,7 @@ async def _migrate(
 
 
 async def _once(options: Options, *, cleanup: bool, dry_run: bool) -> list[str]:
-    kernel = LinuxKernel(nftables.change_elements)
+    kernel = _kernel_of(options)
     try:
         if cleanup:
             told = await onces.clean_up(kernel, options.config, options.node, dry_run=dry_run)
@@ -173,7 +177,7 @@ def _first(group: BaseExceptionGroup[UserError]) -> BaseException:
 
 async def _until_signal(options: Options, client_config: kubeconfig.ClientConfig) -> int:
     stopping = asyncio.create_task(stop_at_signals().wait())
-    kernel = LinuxKernel(nftables.change_elements)
+    kernel = _kernel_of(options)
     try:
         while True:
             async with Client(client_config) as client:

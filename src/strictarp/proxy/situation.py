@@ -116,9 +116,14 @@ def health_hosts(wanted: NodePortAddresses, facts: Situation) -> tuple[str, ...]
     return tuple(show(address) for address in facts.health_addresses)
 
 
-def node_facts(name: str, host: HostLinks, node: Node | None, families: tuple[int, ...]) -> NodeFacts:
-    """The node as its kernel shows it, and `node` as the API does, if it is known."""
-    skip = {link.index for link in host.links if link.name == DEVICE}
+def node_facts(
+    name: str, host: HostLinks, node: Node | None, families: tuple[int, ...], *, device: str = DEVICE
+) -> NodeFacts:
+    """The node as its kernel shows it, and `node` as the API does, if it is known.
+
+    `device`: where VIPs are bound; what another proxy left on kube-ipvs0 is no address of the node either.
+    """
+    skip = {link.index for link in host.links if link.name in (device, DEVICE)}
     loopback = {link.index for link in host.links if link.flags & IFF_LOOPBACK}
     found = {
         entry.address
