@@ -350,6 +350,19 @@ def test_an_object_that_is_given_twice_counts_as_it_is_given_last_and_is_told_wh
     ]
 
 
+def test_networks_of_the_other_family_alone_are_warned_of_as_the_daemon_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = [*_files(tmp_path), "--objects", str(tmp_path / "objects")]
+    file = tmp_path / "config"
+    file.write_text(file.read_text() + 'nodePortAddresses: ["2001:db8::/32"]\n')
+    assert main(argv) == 0
+    (warning,) = json.loads(capsys.readouterr().out)["warnings"]
+    assert warning.startswith(f"KubeProxyConfiguration {file}: nodePortAddresses: nothing of IPv4")
+    assert main([*argv, "--node-address", "2001:db8::11"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["warnings"]) == 1
+
+
 def test_refused_input_prints_nothing_but_faults_and_exits_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -171,7 +171,13 @@ def plan_command(
     from strictarp.proxy.addresses import pack
     from strictarp.proxy.documents import read_objects
     from strictarp.proxy.plan import document, plan_objects
-    from strictarp.proxy.situation import NodeFacts, first_of_each_family, situation, zone_of
+    from strictarp.proxy.situation import (
+        NodeFacts,
+        first_of_each_family,
+        odd_families,
+        situation,
+        zone_of,
+    )
 
     config, settings = _load(_text(config_file, "--config"), config_file, settings_file)
     packed = []
@@ -184,7 +190,8 @@ def plan_command(
     own = next((each for each in reversed(found.nodes) if each.metadata.name == node), None)
     facts = NodeFacts(node, tuple(packed), first_of_each_family(packed), zone_of(own))
     desired, warnings = plan_objects(found.services, found.slices, situation(config, facts))
-    warnings = [*settings.warnings, *found.warnings, *warnings]
+    odd = (f"{configuration.KIND} {config_file}: {fault}" for fault in odd_families(config, facts))
+    warnings = [*odd, *settings.warnings, *found.warnings, *warnings]
     sys.stdout.write(json.dumps(document(desired, config, warnings), indent=2) + "\n")
     return 0
 
