@@ -209,6 +209,22 @@ def test_strictarp_adds_its_two_sysctls_and_nothing_else() -> None:
     assert plain["net.ipv4.vs.conntrack"] == "1"
 
 
+@pytest.mark.parametrize(
+    ("scope", "places"),
+    [("{scope: uplinks, uplinks: [eth1, eth0.100]}", ["eth0/100", "eth1"]), ("{scope: vips}", [])],
+)
+def test_a_lesser_scope_of_strictarp_wants_the_sysctls_of_that_scope(scope: str, places: list[str]) -> None:
+    text = "apiVersion: strictarp.io/v1alpha1\nkind: ProxySettings\nstrictARP: "
+    guard = settings.load(text + scope, "s").guard
+    strict = wanted_sysctls(Config(strict_arp=True), guard)
+    assert sorted(strict.keys() - wanted_sysctls(Config(), guard).keys()) == sorted(
+        f"net.ipv4.conf.{place}.{key}" for place in places for key in ("arp_ignore", "arp_announce")
+    )
+    for odd in ("['']", "[a/b]", "[5]"):
+        with pytest.raises(UserError, match=r"^strictARP\.uplinks\[0\]: "):
+            settings.load(f"{text}{{uplinks: {odd}}}", "s")
+
+
 def test_connection_tracking_is_sized_by_the_number_of_cpus() -> None:
     assert conntrack_size(Config().conntrack, 2) == {"net.netfilter.nf_conntrack_max": "131072"}
     assert conntrack_size(Config().conntrack, 8) == {"net.netfilter.nf_conntrack_max": "262144"}

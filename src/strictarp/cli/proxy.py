@@ -192,7 +192,8 @@ def plan_command(
     desired, warnings = plan_objects(found.services, found.slices, situation(config, facts))
     odd = (f"{configuration.KIND} {config_file}: {fault}" for fault in odd_families(config, facts))
     warnings = [*odd, *settings.warnings, *found.warnings, *warnings]
-    sys.stdout.write(json.dumps(document(desired, config, warnings), indent=2) + "\n")
+    made = document(desired, config, warnings, guard=settings.guard)
+    sys.stdout.write(json.dumps(made, indent=2) + "\n")
     return 0
 
 

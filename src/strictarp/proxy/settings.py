@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -100,11 +101,18 @@ def _vip_device(fields: Fields) -> str:
     return name
 
 
+def _uplinks(fields: Fields) -> Iterator[str]:
+    for where, name in fields.texts("uplinks"):
+        if reason := interface_name_fault(name) or ("" if name else "a name of an interface is expected"):
+            fields.fault(where, reason)
+        yield name
+
+
 def _guard(fields: Fields) -> GuardSettings:
     default = GuardSettings(owner=PROXY)
     return GuardSettings(
         scope=Scope(fields.choice("scope", tuple(Scope), default.scope)),
-        uplinks=tuple(name for _, name in fields.texts("uplinks")),
+        uplinks=tuple(_uplinks(fields)),
         state=Path(fields.text("state", str(default.state))),
         owner=PROXY,
     )
