@@ -10,7 +10,7 @@ import re
 
 from strictarp.proxy.fields import Fields
 
-_GATES = frozenset(
+GATES = frozenset(
     {
         "TopologyAwareHints", "ServiceTrafficDistribution", "PreferSameTrafficDistribution",
         "KubeProxyDrainingTerminatingNodes", "MultiCIDRServiceAllocator", "LoadBalancerIPMode",
@@ -64,7 +64,7 @@ def _gates(fields: Fields, warnings: list[str]) -> None:
     for gate, on in fields.switches("featureGates").items():
         if not _GATE.fullmatch(gate):
             fields.fault(f"featureGates.{gate}", "no feature gate of Kubernetes is called so")
-        elif gate not in _GATES:
+        elif gate not in GATES:
             warnings.append(f"featureGates.{gate}: no feature gate that matters here, ignored")
         elif not on:
             warnings.append(f"featureGates.{gate}: cannot be switched off here, ignored")
