@@ -179,7 +179,7 @@ async def test_health_and_metrics_speak_as_kube_proxy_does(node: Node) -> None:
     assert 'kubeproxy_proxy_healthz_total{code="200"} 1.0' in text
     assert 'kubeproxy_proxy_livez_total{code="200"} 1.0' in text
     assert 'kubeproxy_sync_proxy_rules_no_local_endpoints_total{traffic_policy="external"} 0.0' in text
-    assert 'rest_client_requests_total{code="200",method="GET"}' in text
+    assert 'rest_client_requests_total{code="200",host="127.0.0.1:6443",method="GET"}' in text
     assert "Starting" in await node.events()
 
 
