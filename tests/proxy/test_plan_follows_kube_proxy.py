@@ -336,6 +336,23 @@ def test_the_command_reads_folders_several_documents_and_lists(
     }  # fmt: skip
 
 
+def test_nodes_among_the_objects_tell_which_addresses_are_theirs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = _files(tmp_path)
+    held = [{"type": "InternalIP", "address": "192.0.2.12"}, {"type": "Hostname", "address": "192.0.2.13"}]
+    nodes = [
+        {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "status": {"addresses": addresses}}
+        for name, addresses in (("node1", [{"type": "InternalIP", "address": "192.0.2.14"}]), ("node2", held))
+    ]
+    outside = service_body("web", "203.0.113.10", externalIPs=["192.0.2.12", "192.0.2.13", "192.0.2.14"])
+    (tmp_path / "o.json").write_text(json.dumps({"kind": "List", "items": [outside, *nodes]}))
+    assert main([*argv, "--objects", str(tmp_path / "o.json")]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert made["addresses"] == ["192.0.2.13", "192.0.2.14", "203.0.113.10"]
+    assert ["node node2" in warning for warning in made["warnings"]] == [True]
+
+
 def test_an_object_that_is_given_twice_counts_as_it_is_given_last_and_is_told_when_it_differs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -207,6 +207,20 @@ def test_addresses_of_the_node_are_those_of_every_interface_but_its_own_device_a
     assert node_facts("n", more, msgspec.convert(node, Node), (4, 16), device="vips0") == facts
 
 
+def test_an_address_of_another_node_is_served_but_not_bound() -> None:
+    """Who holds it too no longer reaches that node (kubernetes issues 80738 and 75290)."""
+    objects = balancer(externalIPs=[EXTERNAL]), endpoint_slice("web", ["198.51.100.1"])
+    usual = plan(*objects)
+    made = plan(*objects, others={EXTERNAL: "node2", VIP: "node3"})
+    assert made["virtualServers"] == usual["virtualServers"]
+    assert set(usual["addresses"]) - set(made["addresses"]) == {EXTERNAL, VIP}
+    assert set(usual["sets"]["vips"]) - set(made["sets"]["vips"]) == {EXTERNAL, VIP}
+    assert made["sets"]["externalIP"] == usual["sets"]["externalIP"]
+    (warning,) = made["warnings"]
+    told = f"Service default/web: spec.externalIPs: {EXTERNAL} is an address of node node2"
+    assert warning.startswith(told)
+
+
 # --- load balancers and NodePorts ------------------------------------------------------------------------
 
 

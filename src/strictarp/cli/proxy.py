@@ -173,6 +173,7 @@ def plan_command(
     from strictarp.proxy.plan import document, plan_objects
     from strictarp.proxy.situation import (
         NodeFacts,
+        addresses_in_api,
         first_of_each_family,
         odd_families,
         situation,
@@ -188,7 +189,13 @@ def plan_command(
         packed.append(address)
     found = read_objects(objects)
     own = next((each for each in reversed(found.nodes) if each.metadata.name == node), None)
-    facts = NodeFacts(node, tuple(packed), first_of_each_family(packed), zone_of(own))
+    elsewhere = {
+        address: each.metadata.name
+        for each in found.nodes
+        if each.metadata.name != node
+        for address in addresses_in_api(each)
+    }
+    facts = NodeFacts(node, tuple(packed), first_of_each_family(packed), zone_of(own), others=elsewhere)
     desired, warnings = plan_objects(found.services, found.slices, situation(config, facts))
     odd = (f"{configuration.KIND} {config_file}: {fault}" for fault in odd_families(config, facts))
     warnings = [*odd, *settings.warnings, *found.warnings, *warnings]

@@ -107,6 +107,7 @@ class Proxy:
         self._families = host.families()
         self._host = HostLinks((), ())
         self._pod_networks: tuple[Network, ...] = ()
+        self._others_have: dict[bytes, str] = {}
         self.metrics = Metrics()
         facts = NodeFacts(options.node, families=self._families)
         self.engine = Engine(config, situation(config, facts), options.settings.drain_limit)
@@ -257,7 +258,14 @@ class Proxy:
 
     def _facts(self) -> NodeFacts:
         node = self.nodes.objects.get(self._node)
-        return node_facts(self._node, self._host, node, self._families, device=self._kernel.device)
+        return node_facts(
+            self._node,
+            self._host,
+            node,
+            self._families,
+            device=self._kernel.device,
+            others=self._others_have,
+        )
 
     # --- the kernel ---------------------------------------------------------------------------------------
 
@@ -334,6 +342,7 @@ class Proxy:
     def _on_node(self, delta: Delta[Node]) -> None:
         self._others.learn(self._host)
         if delta.key != self._node:
+            self._learn_addresses(delta)
             return
         cidrs = (delta.new.spec.pod_cidrs or ()) if delta.new else ()
         networks = tuple(network for network in map(_network, cidrs) if network is not None)
@@ -341,6 +350,20 @@ class Proxy:
             self._pod_networks = networks
             if self._config.detect_local.mode == "NodeCIDR":
                 self.syncer.reload_table()
+        self._see()
+
+    def _learn_addresses(self, delta: Delta[Node]) -> None:
+        """Another node's: VIPs that are among them are not bound here."""
+        before = situations.addresses_in_api(delta.old)
+        after = situations.addresses_in_api(delta.new)
+        if before == after:
+            return
+        kept = {
+            address: name
+            for address, name in self._others_have.items()
+            if name != delta.key or address in after
+        }
+        self._others_have = kept | dict.fromkeys(after, delta.key)
         self._see()
 
     def _see(self) -> None:

@@ -94,6 +94,7 @@ def plan_service(service: Service, slices: Sequence[EndpointSlice], facts: Situa
             reached = reach(service, width, warnings)
             if reached is None:
                 continue
+            warnings += _of_other_nodes(service, reached, facts)
             wanted = {(port.name, port.protocol) for port in ports}
             by_port, faults = targets(slices, wanted, width=width, node=facts.node)
             warnings += faults
@@ -202,6 +203,16 @@ def _scheduler(service: Service, facts: Situation, warnings: list[str]) -> str:
         f"{facts.scheduler} is used"
     )
     return facts.scheduler
+
+
+def _of_other_nodes(service: Service, reached: Reach, facts: Situation) -> Iterator[str]:
+    """External IPs that are other nodes' own; load balancers on nodes give such addresses by right."""
+    for address in reached.external_ips:
+        if address in facts.others:
+            yield (
+                f"Service {service.key}: spec.externalIPs: {show(address)} is an address of node "
+                f"{facts.others[address]}, not bound here"
+            )
 
 
 _WORDS = (
