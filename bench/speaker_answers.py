@@ -1,6 +1,10 @@
 """How fast a speaker that announces 5,000 addresses answers ARP, against the kernel on the same cable.
 
 To reach: at the median at most 3 times the kernel's time, 99 of 100 within 1 ms. Needs root.
+
+The kernel answers on the processor that asks, the speaker on another, which has to be woken: on an idle
+virtual machine by the hypervisor, which takes twice as long as all the rest. So it is measured on processors
+that do not halt, and once more, for comparison, on those that may.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ import statistics
 import time
 from collections.abc import Iterator
 
+from bench._awake import awake
 from bench._speakers import SUBNET, Asker, Scene, memory_mb, until, vips
 
 SERVICES = 5000
@@ -33,32 +38,38 @@ def _line(who: str, times: list[float], missed: int) -> dict[str, object]:
 
 
 def run() -> Iterator[dict[str, object]]:
-    """Kernel, speaker, and the two against each other; questions to both take turns in time."""
+    """Kernel and speaker, and the two against each other; then the same on processors that may halt."""
     scene = Scene(1, SERVICES)
     try:
         process = scene.speak("node1")
         until("all addresses taken", lambda: scene.told("node1", "TookOver") >= SERVICES)
         asker = Asker(scene.network)
-        chance = random.Random(1)  # noqa: S311 - any order will do
-        kernel_address = SUBNET[2].packed
         until("announcements over", lambda: _quiet(asker), poll=0.0)
-        kernel: list[float] = []
-        speaker: list[float] = []
-        missed = 0
-        for _ in range(QUESTIONS // 100):
-            kernel += _microseconds(asker, [kernel_address] * 100)[0]
-            times, lost = _microseconds(asker, chance.choices(vips(SERVICES), k=100))
-            speaker += times
-            missed += lost
-        yield _line("the kernel", sorted(kernel), 0)
-        yield {**_line(f"the speaker, {SERVICES} addresses", sorted(speaker), missed)}
-        ratio = statistics.median(speaker) / statistics.median(kernel)
-        yield {"figure": "speaker against kernel, p50", "ratio": round(ratio, 2), "to_reach": 3}
+        with awake():
+            yield from _against_each_other(asker, "")
+        yield from _against_each_other(asker, ", processors halt")
         resident, peak = memory_mb(process.pid)
         yield {"figure": f"memory of the owner of {SERVICES}", "resident_mb": resident, "peak_mb": peak}
         asker.close()
     finally:
         scene.close()
+
+
+def _against_each_other(asker: Asker, how: str) -> Iterator[dict[str, object]]:
+    """Questions to both take turns in time."""
+    chance = random.Random(1)  # noqa: S311 - any order will do
+    kernel: list[float] = []
+    speaker: list[float] = []
+    missed = 0
+    for _ in range(QUESTIONS // 100):
+        kernel += _microseconds(asker, [SUBNET[2].packed] * 100)[0]
+        times, lost = _microseconds(asker, chance.choices(vips(SERVICES), k=100))
+        speaker += times
+        missed += lost
+    yield _line(f"the kernel{how}", sorted(kernel), 0)
+    yield _line(f"the speaker, {SERVICES} addresses{how}", sorted(speaker), missed)
+    ratio = statistics.median(speaker) / statistics.median(kernel)
+    yield {"figure": f"speaker against kernel, p50{how}", "ratio": round(ratio, 2), "to_reach": 3}
 
 
 def _quiet(asker: Asker) -> bool:

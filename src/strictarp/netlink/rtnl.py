@@ -19,6 +19,7 @@ PROTOCOL_KERNEL, PROTOCOL_RA = 2, 9
 ADDRESS_TENTATIVE, ADDRESS_DAD_FAILED, ADDRESS_TEMPORARY = 0x40, 0x08, 0x01
 NUD_INCOMPLETE, NUD_REACHABLE, NUD_STALE, NUD_DELAY, NUD_PROBE, NUD_FAILED = 1, 2, 4, 8, 0x10, 0x20
 NUD_NOARP, NUD_PERMANENT = 0x40, 0x80
+_LINK_LOCAL = b"\xfe\x80" + bytes(14)
 
 
 class Link(msgspec.Struct, frozen=True, gc=False):
@@ -126,3 +127,16 @@ def covers(network: bytes, prefix: int, address: bytes) -> bool:
         return False
     shift = 8 * len(network) - prefix
     return int.from_bytes(network, "big") >> shift == int.from_bytes(address, "big") >> shift
+
+
+def is_prefix_on_link(route: Route) -> bool:
+    """An IPv6 prefix that a router's advertisement calls on-link: the addresses of a host that has them by
+    DHCPv6 do not tell it, they have a prefix of 128 (RFC 8415 18.2.10.1). Made by the kernel, or by a daemon
+    in its place.
+    """
+    if route.width != 16 or not 0 < route.prefix < 128 or route.table != TABLE_MAIN:
+        return False
+    if route.kind != ROUTE_UNICAST or route.protocol not in (PROTOCOL_KERNEL, PROTOCOL_RA):
+        return False
+    local = covers(_LINK_LOCAL, 10, route.destination)
+    return not local and len(route.hops) == 1 and bool(route.hops[0].index) and not route.hops[0].gateway

@@ -24,6 +24,7 @@ from strictarp.netlink.rtnl import (
     SCOPE_GLOBAL,
     AddressEvent,
     LinkEvent,
+    is_prefix_on_link,
 )
 from strictarp.netlink.rtnl_encode import encode_del_link, encode_new_link
 from strictarp.netlink.rtnl_parse import parse_event
@@ -36,6 +37,7 @@ from strictarp.netlink.socket import (
     Transport,
 )
 from strictarp.proxy import nft_apply
+from strictarp.proxy.asking import needs_prefixes
 from strictarp.proxy.flows import FEW
 from strictarp.proxy.kernel_messages import (
     AddressOperation,
@@ -222,9 +224,11 @@ class LinuxKernel:
     async def host_links(self) -> HostLinks:
         """Links and addresses now. Raises KernelRefused, OSError."""
         try:
-            return HostLinks(tuple(await look.links(self._route)), tuple(await look.addresses(self._route)))
+            links, addresses = await look.links(self._route), await look.addresses(self._route)
+            routes = await look.routes(self._route, 16) if needs_prefixes(links, addresses) else ()
         except (Refusal, DumpInterrupted, MalformedMessage) as error:
             raise KernelRefused(f"looking at links and addresses: {error}") from None
+        return HostLinks(tuple(links), tuple(addresses), tuple(filter(is_prefix_on_link, routes)))
 
     async def holds(self, key: Key) -> bool:
         """Whether a virtual server is there. Raises KernelRefused, OSError."""

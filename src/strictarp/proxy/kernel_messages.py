@@ -28,7 +28,7 @@ from strictarp.proxy.operations import (
     UnbindAddress,
     describe_operation,
 )
-from strictarp.proxy.seam import SchedulerMissing, Vanished
+from strictarp.proxy.seam import Impossible, SchedulerMissing, Vanished
 
 IpvsOperation: TypeAlias = AddServer | SetServer | RemoveServer | AddReal | SetReal | RemoveReal
 AddressOperation: TypeAlias = BindAddress | UnbindAddress
@@ -76,6 +76,18 @@ def follow_up(operation: IpvsOperation, refusal: Refusal | None) -> IpvsOperatio
 
 
 _GONE = frozenset({errno.ESRCH, errno.ENOENT})
+_SERVER_KINDS: dict[int, type[str]] = {
+    errno.ESRCH: Vanished,
+    errno.ENOENT: SchedulerMissing,
+    errno.EINVAL: Impossible,
+}
+_REAL_KINDS: dict[int, type[str]] = {
+    errno.ESRCH: Vanished,
+    errno.ENOENT: Vanished,
+    errno.EINVAL: Impossible,
+    errno.ERANGE: Impossible,
+}
+"""ip_vs_new_dest: EINVAL for what is neither unicast nor local, such as a subnet's broadcast address."""
 
 
 def ipvs_outcome(operation: IpvsOperation, refusal: Refusal | None) -> str | None:
@@ -84,16 +96,14 @@ def ipvs_outcome(operation: IpvsOperation, refusal: Refusal | None) -> str | Non
         return None
     match operation:
         case AddServer(server) | SetServer(server):
-            kinds: dict[int, type[str]] = {errno.ESRCH: Vanished, errno.ENOENT: SchedulerMissing}
-            return kinds.get(refusal.errno, str)(explain_service(server, refusal))
+            return _SERVER_KINDS.get(refusal.errno, str)(explain_service(server, refusal))
         case RemoveServer():
             if refusal.errno in _GONE:
                 return None
         case RemoveReal(key, real):
             return None if refusal.errno in _GONE else explain_dest(key, real, refusal)
         case AddReal(key, real) | SetReal(key, real):
-            reason = explain_dest(key, real, refusal)
-            return Vanished(reason) if refusal.errno in _GONE else reason
+            return _REAL_KINDS.get(refusal.errno, str)(explain_dest(key, real, refusal))
     return f"{describe_operation(operation)}: {refusal}"
 
 

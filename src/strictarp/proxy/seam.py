@@ -13,7 +13,7 @@ import msgspec
 from strictarp.netlink.conntrack import Flow
 from strictarp.netlink.ipvs import Key, RealServerState, Timeouts, VirtualServer
 from strictarp.netlink.nftables import Chain
-from strictarp.netlink.rtnl import Address, Link
+from strictarp.netlink.rtnl import Address, Link, Route
 from strictarp.proxy.operations import Operation
 
 DEVICE = "kube-ipvs0"
@@ -43,6 +43,10 @@ class Vanished(str):
     """Why something was refused: what it stands on, and the mirror holds, is not in the kernel any more."""
 
 
+class Impossible(str):
+    """Why something was refused for what it says itself: no repetition helps, only another object."""
+
+
 class HeldServer(msgspec.Struct, frozen=True):
     """A virtual server as the kernel holds it, with its real servers."""
 
@@ -58,10 +62,14 @@ class KernelView(msgspec.Struct, frozen=True):
 
 
 class HostLinks(msgspec.Struct, frozen=True):
-    """All links and addresses of the namespace, kube-ipvs0 and lo among them."""
+    """All links and addresses of the namespace, kube-ipvs0 and lo among them.
+
+    on_link: routes to IPv6 prefixes that routers call on-link; none where no address has a prefix of 128.
+    """
 
     links: tuple[Link, ...]
     addresses: tuple[Address, ...]
+    on_link: tuple[Route, ...] = ()
 
 
 class Kernel(Protocol):

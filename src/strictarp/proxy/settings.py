@@ -19,7 +19,7 @@ KIND = "ProxySettings"
 class Liveness(msgspec.Struct, frozen=True):
     """Weight 0 for endpoints on nodes that fell silent.
 
-    silence: how many hello intervals of the peer make silence. asks: ARP requests a silent node gets.
+    silence: how many hello intervals of the peer make silence. asks: questions a silent node's kernel gets.
     ask_interval: seconds between them; one interval after the last the node is given up.
     """
 

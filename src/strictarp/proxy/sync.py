@@ -17,7 +17,7 @@ from strictarp.proxy.metrics import Metrics
 from strictarp.proxy.nft_listing import BadListing, parse_listings
 from strictarp.proxy.nftables import FAMILIES, INTERVALS, TABLE
 from strictarp.proxy.operations import BindAddress, ChangeSets, Element, Operation, describe_operation
-from strictarp.proxy.seam import Kernel, KernelRefused, Vanished
+from strictarp.proxy.seam import Impossible, Kernel, KernelRefused, Vanished
 from strictarp.proxy.state import Touched
 from strictarp.proxy.store import FIRST
 
@@ -29,6 +29,7 @@ PART = 1024
 """Operations that are encoded, sent and noted at a time."""
 WATCH_SECONDS = 2.0
 """IPVS tells nobody when it is flushed: so often one virtual server is asked for."""
+_MOST_REASONS, _MOST_TOLD = 5, 1000
 _OUTSIDE = (KernelRefused, BadListing, OSError, TimeoutError)
 
 
@@ -44,7 +45,8 @@ class Syncer:
     `on_drift`: called with how many differences, made by others, a full look repaired. `on_warning`: called
     with a Service and what of it cannot be served. Both may be set before the first turn.
 
-    `failing`: why the last turn did not do everything. `settled` is set when a first turn did everything.
+    `failing`: why the last turn did not do everything; Impossible when it did all that can be done. `settled`
+    is set when a first turn did all that can be done.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Syncer:
         self._caution = Caution(DOUBT_SECONDS)
         self._flows = Round()
         self._flows_fail = ""
+        self._told: set[str] = set()
         self._vanished = False
         self._looked = False
         self._rules: tuple[str, ...] | None = None
@@ -100,7 +103,8 @@ class Syncer:
     @property
     def waiting_since(self) -> float | None:
         """When the oldest change came that no finished turn has taken in, or the kernel began to refuse what
-        a look wanted to repair; None without either.
+        a look wanted to repair; None without either. What is impossible counts as done: else one Service's
+        endpoint would make the node look ill for all.
         """
         return self._working_on or self._queued_at
 
@@ -132,6 +136,8 @@ class Syncer:
         self._queued_at = None
         worked = await self._turn(started)
         if not self.failing:
+            self._told.clear()
+        if not self.failing or isinstance(self.failing, Impossible):
             self.settled.set()
             self._working_on = None
         else:
@@ -401,7 +407,7 @@ class Syncer:
         if log.isEnabledFor(logging.DEBUG):
             for operation in operations:
                 log.debug(describe_operation(operation))
-        for reason in reasons[:5]:
+        for reason in sorted(reasons, key=lambda each: isinstance(each, Impossible))[:_MOST_REASONS]:
             self._fail(reason)
         return not reasons
 
@@ -436,6 +442,11 @@ class Syncer:
         self._metrics.ended(ended, self._clock() - started)
 
     def _fail(self, reason: str) -> None:
-        if reason != self.failing:
+        """Tell a reason once, as long as it lasts. What may still help comes before what is impossible."""
+        if reason not in self._told:
             log.error("not everything could be programmed", extra={"fields": {"reason": reason}})
-        self.failing = reason
+            if len(self._told) >= _MOST_TOLD:
+                self._told.clear()
+            self._told.add(reason)
+        if not self.failing or not isinstance(reason, Impossible):
+            self.failing = reason
