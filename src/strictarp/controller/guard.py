@@ -49,9 +49,8 @@ def losses(
 ) -> tuple[str, ...]:
     """What these pools would take from Services, as faults of those pools.
 
-    Counted are addresses with the mark of a pool, and those of a pool that was in force before; while none is
-    known to have been (None), all. A Service that asks for another address or pool itself loses nothing by
-    surprise.
+    Counted are addresses with the mark of a pool, and those of a pool that was in force before; None: none is
+    known to have been. A Service that asks for another address or pool itself loses nothing by surprise.
     """
     found = []
     for service in services:
@@ -64,7 +63,7 @@ def losses(
         gone = [ip for ip in current(service) if not _covered(pools, request, ip)]
         if not gone or request.ips:
             continue
-        source = _source(service, gone[0], pools, before)
+        source = _source(service, gone[0], before or ())
         if source and request.pool in ("", source):
             told = " and ".join(map(ip_text, gone))
             found.append(
@@ -74,25 +73,13 @@ def losses(
     return tuple(sorted(found))
 
 
-def _source(
-    service: Service, gone: Ip, pools: tuple[Pool, ...], before: tuple[Pool, ...] | None
-) -> str | None:
-    """The pool that a Service has its address from: by its mark, or what was in force; else the nearest."""
+def _source(service: Service, gone: Ip, before: tuple[Pool, ...]) -> str | None:
+    """The pool that a Service has its address from: by its mark, else by what was in force."""
     annotations = service.metadata.annotations or {}
     if mark := annotations.get(FROM_POOL) or annotations.get(FROM_POOL_BEFORE):
         return mark
-    if before is not None:
-        owner = pool_of(before, gone)
-        return owner.name if owner is not None else None
-    items = [(_distance(each, gone), pool.name) for pool in pools for each in pool.ranges]
-    return min(items)[1] if items else None
-
-
-def _distance(item: Range, ip: Ip) -> int:
-    """How far an address is from an item; one of the other family is farther than any."""
-    if item.version != ip[0]:
-        return 1 << 129
-    return max(item.first - ip[1], ip[1] - item.last, 0)
+    owner = pool_of(before, gone)
+    return owner.name if owner is not None else None
 
 
 def _covered(pools: tuple[Pool, ...], request: Request, ip: Ip) -> bool:
