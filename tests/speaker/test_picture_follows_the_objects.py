@@ -140,6 +140,7 @@ def test_a_live_address_is_announced_until_its_service_has_another(pools: tuple)
     made.put_facts(facts(pools=pools))
     made.judge()
     assert made.verdicts["default/web"].order == before
+    assert ETH0.meets([each for each in made.ranges if each.holds((4, int.from_bytes(VIP)))])
     made.put_service("default/web", service("web", "192.0.2.101"))
     made.judge()
     assert made.verdicts["default/web"].why is Why.NOT_IN_POOL
