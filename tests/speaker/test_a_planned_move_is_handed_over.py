@@ -145,7 +145,7 @@ def test_who_took_an_ip_and_is_stopped_before_a_hello_tells_is_waited_for_as_any
 
 def test_an_heir_that_has_not_taken_the_ip_is_not_waited_for() -> None:
     table = Table().settled()
-    first, second, third = table.first()
+    first, second, _ = table.first()
     table.feed(first, MoveRequested(VIP, second))
     table.after(2 * WAY - 1)
     table.cut.add((first, second))  # no RELEASE gets there
