@@ -16,7 +16,10 @@ DEATH = 3.5 * H + 3 * 0.04
 
 
 def member(number: int) -> Member:
-    return Member(f"node{number}", bytes([192, 0, 2, 10 + number]))
+    """node1 has IPv4, node2 IPv6, node3 both, and so on."""
+    four = bytes([192, 0, 2, 10 + number]) if number % 3 != 2 else b""
+    six = bytes.fromhex("20010db8") + bytes([*[0] * 11, number]) if number % 3 != 1 else b""
+    return Member(f"node{number}", four, six)
 
 
 def beat(number: int, seq: int, incarnation: int = 1) -> Beat:
@@ -24,7 +27,10 @@ def beat(number: int, seq: int, incarnation: int = 1) -> Beat:
 
 
 class Segment:
-    """Peers 1 to `count` and a clock of its own. `speaking` and `answering` name who does."""
+    """Peers 1 to `count` and a clock of its own. `speaking` and `answering` name who does.
+
+    `unreachable`: whom this node has no address to ask from.
+    """
 
     def __init__(self, count: int, limits: Liveness = LIMITS) -> None:
         self.nodes = Nodes(limits)
@@ -35,6 +41,7 @@ class Segment:
         self.incarnation = dict.fromkeys(range(1, count + 1), 1)
         self.speaking = set(range(1, count + 1))
         self.answering = set(self.speaking)
+        self.unreachable: set[int] = set()
         self.asked: list[Ask] = []
 
     def run(self, seconds: float, tick: float = 0.02) -> None:
@@ -49,9 +56,13 @@ class Segment:
             if self.timer is not None and self.timer <= self.now:
                 self.timer = None
                 for ask in self.nodes.expire(self.now):
+                    number = int(ask.member.name[4:])
+                    if number in self.unreachable:
+                        self.nodes.not_asked(ask, self.now)
+                        continue
                     self.asked.append(ask)
-                    if ask.address[3] - 10 in self.answering:
-                        self.nodes.answered(ask.address, self.now)
+                    if number in self.answering:
+                        assert self.nodes.answered(ask.member.addresses[-1], self.now)
                 self.follow()
 
     def follow(self) -> None:
@@ -73,7 +84,38 @@ def test_a_silent_node_whose_kernel_is_silent_too_is_dead_within_half_a_second()
     assert segment.nodes.dead == frozenset()
     segment.run(DEATH - 3.5 * H + 0.1)
     assert segment.nodes.dead == {"node2"}
-    assert segment.asked[:3] == [Ask(7, member(2).address)] * 3
+    assert segment.asked[:3] == [Ask(7, member(2))] * 3
+
+
+def test_either_address_of_a_node_is_awaited_and_shows_that_its_kernel_lives() -> None:
+    nodes = Nodes(LIMITS)
+    nodes.know({number: member(number) for number in (1, 2, 3)})
+    for number in (1, 2, 3):
+        nodes.hear(beat(number, 1), 7, 0.0)
+        nodes.hear(beat(number, 2), 7, 0.0)
+    nodes.expire(1.0)
+    one, two, three = (member(number) for number in (1, 2, 3))
+    assert nodes.asking() == {one.address, two.address6, three.address, three.address6}
+    assert not nodes.answered(b"", 1.0)
+    for address in (one.address, two.address6, three.address6):
+        assert nodes.answered(address, 1.0)
+        assert not nodes.answered(address, 1.0), "nothing is awaited any more"
+    assert nodes.asking() == frozenset()
+
+
+def test_a_node_that_cannot_be_asked_is_not_judged_and_is_when_it_can() -> None:
+    segment = Segment(3)
+    segment.run(1.0)
+    segment.unreachable = {2}
+    segment.lose(2)
+    segment.run(20.0)
+    assert (segment.nodes.dead, segment.asked) == (frozenset(), [])
+    segment.unreachable = set()
+    segment.run(PATIENT_ASK + 0.2)
+    assert segment.nodes.dead == {"node2"}
+    segment.unreachable = {2}
+    segment.run(PATIENT_ASK + 0.2)
+    assert segment.nodes.dead == frozenset()
 
 
 def test_switched_off_nobody_is_asked_nor_given_up() -> None:
@@ -202,7 +244,10 @@ def test_a_longer_interval_that_a_node_tells_is_waited_for() -> None:
 @given(
     st.integers(1, 5),
     st.lists(
-        st.tuples(st.sampled_from(["lose", "speak", "answer", "run", "late"]), st.integers(1, 5)), max_size=20
+        st.tuples(
+            st.sampled_from(["lose", "speak", "answer", "run", "late", "cut", "join"]), st.integers(1, 5)
+        ),
+        max_size=20,
     ),
 )
 def test_guards_hold_in_any_history(count: int, history: list[tuple[str, int]]) -> None:
@@ -218,9 +263,14 @@ def test_guards_hold_in_any_history(count: int, history: list[tuple[str, int]]) 
                 segment.lose(number)
             elif what == "speak":
                 segment.speaking.add(number)
-            else:
+            elif what == "answer":
                 segment.answering.add(number)
+            elif what == "join":
+                segment.unreachable.discard(number)
+            elif f"node{number}" not in segment.nodes.dead:
+                segment.unreachable.add(number)
         assert len(segment.nodes.dead) <= max(1, count // 2)
+        assert not segment.nodes.dead & {f"node{number}" for number in segment.unreachable}
     segment.speaking = set(range(1, count + 1))
     segment.run(0.3)
     assert segment.nodes.dead == frozenset()

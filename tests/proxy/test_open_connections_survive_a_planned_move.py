@@ -44,19 +44,20 @@ def _accept(listener: socket.socket) -> None:
 
 
 class World:
-    """A client, two nodes that serve the same VIPs by IPVS, and one endpoint of each family."""
+    """A client, two nodes that serve the same VIPs by IPVS, and an endpoint of each family that they have."""
 
-    def __init__(self, stack: contextlib.ExitStack) -> None:
+    def __init__(self, stack: contextlib.ExitStack, widths: tuple[int, ...]) -> None:
+        self.vips = {width: VIPS[width] for width in widths}
         for module in ("ip_vs_rr", "nft_masq", "nft_chain_nat", "nft_dup_ipv4", "nft_dup_ipv6"):
             subprocess.run(["modprobe", module], check=False)
-        self.wire = stack.enter_context(segment.build(["client", "old", "new", "pod"]))
-        segment.add_ipv6(self.wire)
+        self.wire = stack.enter_context(segment.build(["client", "old", "new", "pod"], widths))
         self.kernels = {}
         for name in ("old", "new"):
             with entered(self.wire.hosts[name]):
                 self.kernels[name] = LinuxKernel(nftables.change_elements)
             stack.callback(self.kernels[name].close)
-        for width, kind in ((4, socket.AF_INET), (16, socket.AF_INET6)):
+        for width in widths:
+            kind = socket.AF_INET if width == 4 else socket.AF_INET6
             with entered(self.wire.hosts["pod"]):
                 listener = socket.create_server((self.address("pod", width), 8080), family=kind)
             stack.enter_context(listener)
@@ -64,6 +65,10 @@ class World:
 
     def address(self, name: str, width: int) -> str:
         return self.wire.address(name) if width == 4 else self.wire.address6(name)
+
+    def member(self, name: str) -> Member:
+        found = {width: _packed(self.address(name, width)) for width in self.vips}
+        return Member(name, found.get(4, b""), found.get(16, b""))
 
     async def program(self, name: str) -> None:
         kernel = self.kernels[name]
@@ -73,7 +78,7 @@ class World:
             namespaces.run(self.wire.hosts[name], ["sysctl", "-qw", *(f"net.{value}=1" for value in values)])
             await kernel.load_rules(nftables.whole_table(Config(), (), []))
             operations: list[Operation] = []
-            for width, vip in VIPS.items():
+            for width, vip in self.vips.items():
                 server = VirtualServer(6, _packed(vip), 80)
                 real = RealServer(_packed(self.address("pod", width)), 8080)
                 sets = (("vips", vip), ("loadBalancer", f"{vip} . tcp . 80"))
@@ -83,7 +88,8 @@ class World:
 
     def toward(self, name: str) -> None:
         lines = (
-            f"route replace {vip}/{8 * width} via {self.address(name, width)}" for width, vip in VIPS.items()
+            f"route replace {vip}/{8 * width} via {self.address(name, width)}"
+            for width, vip in self.vips.items()
         )
         namespaces.ip(self.wire.hosts["client"], *lines)
 
@@ -94,10 +100,11 @@ class World:
         return made, made.recv(100).decode().strip()
 
 
-@pytest.fixture
-def nodes() -> Iterator[World]:
+@pytest.fixture(params=[(4, 16), (16,)], ids=["both", "IPv6"])
+def nodes(request: pytest.FixtureRequest) -> Iterator[World]:
+    """With both families, and with IPv6 only."""
     with contextlib.ExitStack() as stack:
-        yield World(stack)
+        yield World(stack, request.param)
 
 
 async def test_open_connections_go_on_and_new_ones_are_the_new_owners(nodes: World) -> None:
@@ -106,16 +113,16 @@ async def test_open_connections_go_on_and_new_ones_are_the_new_owners(nodes: Wor
     nodes.toward("old")
     with contextlib.ExitStack() as stack:
         opened = {}
-        for width, vip in VIPS.items():
+        for width, vip in nodes.vips.items():
             opened[width], node = nodes.connect(vip)
             stack.enter_context(opened[width])
             assert node == nodes.address("old", width)
-        old = Member("old", *(_packed(nodes.address("old", width)) for width in VIPS))
-        moved = {_packed(vip): Moved(_packed(vip), 2, old, 7, 60.0) for vip in VIPS.values()}
+        old = nodes.member("old")
+        moved = {_packed(vip): Moved(_packed(vip), 2, old, 7, 60.0) for vip in nodes.vips.values()}
         with entered(nodes.wire.hosts["new"]):
             await nodes.kernels["new"].load_rules(moves.script(moved, {7: "eth0"}, 0.0))
         nodes.toward("new")
-        for width, vip in VIPS.items():
+        for width, vip in nodes.vips.items():
             for number in range(20):
                 opened[width].sendall(b"%d" % number)
                 assert opened[width].recv(10) == b"%d" % number

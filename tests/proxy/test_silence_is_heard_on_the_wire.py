@@ -1,8 +1,11 @@
-"""Hellos and ARP on a real segment: node1 listens, node2 and node3 speak until they do not."""
+"""Hellos, ARP and NDP on a real segment: node1 listens, node2 and node3 speak until they do not."""
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator
+from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 
@@ -15,9 +18,9 @@ from strictarp.hello.ids import node_id
 from strictarp.hello.messages import Challenge, Hello, Message, Release, State
 from strictarp.lab import namespaces
 from strictarp.lab.namespaces import entered
-from strictarp.netlink import look
-from strictarp.netlink.socket import NETLINK_ROUTE, Netlink
+from strictarp.proxy import liveness, nftables
 from strictarp.proxy.hearing import Hearing
+from strictarp.proxy.kernel import LinuxKernel
 from strictarp.proxy.liveness import Member
 from strictarp.proxy.seam import HostLinks
 from strictarp.proxy.settings import Liveness
@@ -26,21 +29,27 @@ from support import segment
 pytestmark = pytest.mark.netns
 CLUSTER, KEYS = 77, Keys(b"k" * 32)
 HELLO_MS = 100
-MEMBERS = {node_id(f"node{n}"): Member(f"node{n}", bytes([192, 0, 2, 10 + n])) for n in (2, 3)}
+NAMES = ("node1", "node2", "node3")
+IPV4, IPV6 = {"node2": 4, "node3": 4}, {"node2": 16, "node3": 16}
+MIXED = {"node2": 16, "node3": 4}
 
 
 async def host_links(space: namespaces.Namespace) -> HostLinks:
     with entered(space):
-        route = Netlink(NETLINK_ROUTE)
-    async with route:
-        return HostLinks(tuple(await look.links(route)), tuple(await look.addresses(route)))
+        kernel = LinuxKernel(nftables.change_elements)
+    with contextlib.closing(kernel):
+        return await kernel.host_links()
 
 
 class World:
-    """`dead` follows what the listener says. Each speaker is a task that can be cancelled."""
+    """`dead` follows what the listener says. Each speaker is a task that can be cancelled.
 
-    def __init__(self, wire: segment.Segment) -> None:
+    `widths`: of the one address that the API tells of each of the others.
+    """
+
+    def __init__(self, wire: segment.Segment, widths: dict[str, int]) -> None:
         self.wire = wire
+        self.members = {node_id(name): self._member(name, width) for name, width in widths.items()}
         self.dead: frozenset[str] = frozenset()
         self.changed = asyncio.Event()
         self.speakers: dict[str, asyncio.Task[None]] = {}
@@ -49,6 +58,11 @@ class World:
         self.hearing = Hearing(
             Liveness(), self._tell, lambda frame, link: self.spoken.append((frame.message, link))
         )
+
+    def _member(self, name: str, width: int) -> Member:
+        if width == 4:
+            return Member(name, ip_address(self.wire.address(name)).packed)
+        return Member(name, address6=ip_address(self.wire.address6(name)).packed)
 
     def _tell(self, dead: frozenset[str]) -> None:
         self.dead = dead
@@ -62,7 +76,7 @@ class World:
                 if any(link.name == "eth0" and link.carrier == carrier for link in host.links):
                     break
                 await asyncio.sleep(0.01)
-        self.hearing.learn(MEMBERS, host, cluster=CLUSTER, keys=KEYS)
+        self.hearing.learn(self.members, host, cluster=CLUSTER, keys=KEYS)
 
     def speak(self, name: str, incarnation: int = 1) -> None:
         self.speakers[name] = asyncio.create_task(self._speak(name, incarnation))
@@ -93,9 +107,11 @@ class World:
 
 
 @pytest.fixture
-async def world() -> AsyncIterator[World]:
-    with segment.build(["node1", "node2", "node3"]) as wire, entered(wire.hosts["node1"]):
-        made = World(wire)
+async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
+    """Nodes of the families that somebody needs."""
+    widths: dict[str, int] = getattr(request, "param", IPV4)
+    with segment.build(NAMES, set(widths.values())) as wire, entered(wire.hosts["node1"]):
+        made = World(wire, widths)
         await made.learn()
         made.speak("node2")
         made.speak("node3")
@@ -106,6 +122,7 @@ async def world() -> AsyncIterator[World]:
             made.silence(name)
 
 
+@pytest.mark.parametrize("world", [IPV4, IPV6], ids=["IPv4", "IPv6"], indirect=True)
 async def test_a_node_off_the_wire_is_dead_within_a_second_and_back_when_it_speaks(world: World) -> None:
     world.silence("node2")
     world.unplug("node2")
@@ -121,6 +138,44 @@ async def test_a_node_whose_kernel_still_answers_is_kept(world: World) -> None:
     assert world.dead == frozenset()
 
 
+def advertised(space: namespaces.Namespace) -> int:
+    """How many neighbour advertisements the kernel of a namespace has sent."""
+    with entered(space):
+        lines = Path("/proc/thread-self/net/snmp6").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Icmp6OutNeighborAdvertisements "))
+
+
+@pytest.mark.parametrize("world", [IPV6], ids=["IPv6"], indirect=True)
+async def test_a_node_without_ipv4_whose_kernel_advertises_is_kept(world: World) -> None:
+    before = advertised(world.wire.hosts["node2"])
+    world.silence("node2")
+    await asyncio.sleep(1.0)
+    assert advertised(world.wire.hosts["node2"]) > before
+    assert world.dead == frozenset()
+
+
+@pytest.mark.parametrize("world", [MIXED], ids=["mixed"], indirect=True)
+async def test_without_an_ipv6_address_of_our_own_a_node_is_not_judged_until_there_is_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(liveness, "PATIENT_ASK", 0.3)
+    own = world.wire.address6("node1")
+    namespaces.ip(world.wire.hosts["node1"], f"addr del {own}/64 dev eth0")
+    await world.learn()
+    world.silence("node2")
+    world.unplug("node2")
+    await asyncio.sleep(0.9)
+    assert world.dead == frozenset()
+    by_dhcp = (f"addr add {own}/128 dev eth0 nodad", "route add 2001:db8::/64 dev eth0 proto ra")
+    namespaces.ip(world.wire.hosts["node1"], *by_dhcp)
+    await world.learn()
+    await world.until({"node2"}, 1.0)
+    namespaces.ip(world.wire.hosts["node1"], f"addr del {own}/128 dev eth0")
+    await world.learn()
+    await world.until(set(), 1.0)
+
+
+@pytest.mark.parametrize("world", [MIXED], ids=["mixed"], indirect=True)
 async def test_only_one_of_two_peers_is_given_up(world: World) -> None:
     for name in ("node2", "node3"):
         world.silence(name)
@@ -171,7 +226,22 @@ async def test_releases_of_present_incarnations_are_heard_and_other_frames_not(w
     ((message, index),) = world.spoken
     assert message == Release(2, 1, 1, 1)
     assert world.hearing.unreadable == before
-    assert world.hearing.reachable(node_id("node2"), index, bytes(4)) == MEMBERS[node_id("node2")]
-    assert world.hearing.reachable(node_id("node2"), index, bytes(16)) is None
     assert world.hearing.reachable(node_id("node9"), index, bytes(4)) is None
     assert world.hearing.reachable(node_id("node2"), index + 100, bytes(4)) is None
+
+
+@pytest.mark.parametrize("world", [MIXED], ids=["mixed"], indirect=True)
+async def test_a_node_without_an_address_of_the_ips_family_is_no_next_hop_which_is_told_once(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "strictarp.proxy.hearing")
+    index = next(
+        link.index for link in (await host_links(world.wire.hosts["node1"])).links if link.name == "eth0"
+    )
+    for _ in range(3):
+        for name, width in MIXED.items():
+            number = node_id(name)
+            assert world.hearing.reachable(number, index, bytes(width)) == world.members[number]
+            assert world.hearing.reachable(number, index, bytes(20 - width)) is None
+    told = [record.__dict__["fields"] for record in caplog.records]
+    assert [(each["node"], each["family"]) for each in told] == [("node2", "IPv4"), ("node3", "IPv6")]

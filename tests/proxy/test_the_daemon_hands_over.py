@@ -1,4 +1,4 @@
-"""The whole daemon hears speakers of another node: an IP that comes is passed on, and no longer than told."""
+"""The whole daemon hears another node: IPs that come are passed on, no longer than told; and its silence."""
 
 import asyncio
 import base64
@@ -16,25 +16,30 @@ from strictarp.hello.auth import Keys
 from strictarp.hello.frames import ETHERTYPE, GROUP_MAC, Sender
 from strictarp.hello.ids import cluster_id, node_id, vip_id
 from strictarp.hello.messages import Accept, Hello, Message, Offer, Release, Spent, State
-from strictarp.kube.objects import NAMESPACES, NODES, SECRETS
+from strictarp.kube.objects import ENDPOINTSLICES, NAMESPACES, NODES, SECRETS
 from strictarp.lab import namespaces
 from strictarp.lab.namespaces import entered
 from strictarp.netlink import look
 from strictarp.netlink.socket import NETLINK_ROUTE, Netlink
-from strictarp.proxy import given
+from strictarp.proxy import given, liveness
 from support.daemon_node import Node, build
+from support.proxy_objects import slice_body
 from support.speaker_daemon import NS, make
 
 pytestmark = pytest.mark.netns
 VIP = "203.0.113.140"
+IPV4, IPV6 = "198.51.100.66", "2001:db8::66"
+OWN = {IPV4: "198.51.100.65", IPV6: "2001:db8::65"}
 KEY = b"k" * 32
 
 
 class Speaker:
     """node2 on a wire to node1: sends as its speaker, or as its proxy, does."""
 
-    def __init__(self, space: namespaces.Namespace, mac: bytes, raw: RawSocket, cluster: int) -> None:
-        self.space, self.mac, self.raw, self.cluster = space, mac, raw, cluster
+    def __init__(
+        self, space: namespaces.Namespace, address: str, mac: bytes, raw: RawSocket, cluster: int
+    ) -> None:
+        self.space, self.address, self.mac, self.raw, self.cluster = space, address, mac, raw, cluster
         self.seq = 0
 
     def say(self, message: Message, incarnation: int = 1, to: bytes = GROUP_MAC) -> None:
@@ -50,6 +55,10 @@ class Speaker:
         return found
 
 
+def _adding(address: str) -> str:
+    return f"addr add {address}/64 dev eth0 nodad" if ":" in address else f"addr add {address}/28 dev eth0"
+
+
 @pytest.fixture
 async def node(tmp_path: Path) -> AsyncIterator[Node]:
     async with build(tmp_path) as made:
@@ -57,12 +66,14 @@ async def node(tmp_path: Path) -> AsyncIterator[Node]:
 
 
 @pytest.fixture
-async def speaker(node: Node) -> AsyncIterator[Speaker]:
+async def speaker(request: pytest.FixtureRequest, node: Node) -> AsyncIterator[Speaker]:
+    """Of a node with an InternalIP of one family."""
+    address: str = getattr(request, "param", IPV4)
     here, other = namespaces.current(), namespaces.create("node2")
     namespaces.veth((here, "eth0"), (other, "eth0"))
-    namespaces.ip(here, "addr add 198.51.100.65/28 dev eth0")
-    namespaces.ip(other, "addr add 198.51.100.66/28 dev eth0")
-    status = {"addresses": [{"type": "InternalIP", "address": "198.51.100.66"}]}
+    for space, each in ((here, OWN[address]), (other, address)):
+        namespaces.ip(space, _adding(each))
+    status = {"addresses": [{"type": "InternalIP", "address": address}]}
     await node.client.create(NODES, {"metadata": {"name": "node2"}, "status": status})
     await node.client.merge_patch(NODES, "node2", {"status": status}, subresource="status")
     await make(node.client, NAMESPACES, NS, "")
@@ -74,7 +85,7 @@ async def speaker(node: Node) -> AsyncIterator[Speaker]:
         assert link is not None
         raw = RawSocket(link.index, ETHERTYPE, bpf.ethertype(ETHERTYPE))
     with contextlib.closing(raw):
-        yield Speaker(other, link.mac, raw, cluster_id(uid or ""))
+        yield Speaker(other, address, link.mac, raw, cluster_id(uid or ""))
     other.close()
 
 
@@ -134,3 +145,25 @@ async def test_an_ip_that_went_is_told_as_soon_as_nothing_of_it_is_open(
         if told:
             break
     assert told[0] == Spent(number, 5, 9)
+
+
+@pytest.mark.parametrize("speaker", [IPV4, IPV6], ids=["IPv4", "IPv6"], indirect=True)
+async def test_endpoints_on_a_node_have_weight_0_while_its_speaker_and_its_kernel_are_silent(
+    node: Node, speaker: Speaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(liveness, "PATIENT_ASK", 0.2)
+    there, here = "198.51.100.18", "198.51.100.19"
+    piece = slice_body("web", [(there, "node2"), (here, "node1")])
+    await node.client.merge_patch(ENDPOINTSLICES, "web-1", {"endpoints": piece["endpoints"]}, "default")
+    await node.start()
+    await node.until(VIP, 80, {there: 1, here: 1})
+    namespaces.ip(speaker.space, "addr flush dev eth0")
+    for _ in range(20):  # until the daemon knows all that it needs to hear it
+        speaker.say(Hello(State.SEASONED, False, 100, 0, 0, 0))
+        speaker.say(Hello(State.SEASONED, False, 100, 0, 0, 0))
+        await asyncio.sleep(0.8)
+        if node.reals(VIP, 80) == {there: 0, here: 1}:
+            break
+    await node.until(VIP, 80, {there: 0, here: 1})
+    namespaces.ip(speaker.space, _adding(speaker.address))
+    await node.until(VIP, 80, {there: 1, here: 1})

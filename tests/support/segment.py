@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -65,8 +65,11 @@ def write_sysctls(space: Namespace, values: dict[str, int]) -> None:
 
 
 @contextlib.contextmanager
-def build(names: Sequence[str]) -> Iterator[Segment]:
-    """A switch and hosts `names` with addresses 192.0.2.11, .12, ... in 192.0.2.0/24."""
+def build(names: Sequence[str], families: Collection[int] = (4,)) -> Iterator[Segment]:
+    """A switch and hosts `names` with addresses 192.0.2.11, .12, ... in 192.0.2.0/24.
+
+    families: widths of the addresses that hosts have; those of 16 as `add_ipv6` gives them.
+    """
     with contextlib.ExitStack() as stack:
         switch = namespaces.create("switch")
         stack.callback(switch.close)
@@ -80,7 +83,10 @@ def build(names: Sequence[str]) -> Iterator[Segment]:
             segment.hosts[name] = space
             namespaces.veth((switch, f"p-{name}"), (space, "eth0"), mac_b=segment.mac(name))
             namespaces.ip(switch, f"link set p-{name} master br0")
-            namespaces.ip(space, f"addr add {segment.address(name)}/24 dev eth0")
+            if 4 in families:
+                namespaces.ip(space, f"addr add {segment.address(name)}/24 dev eth0")
+        if 16 in families:
+            add_ipv6(segment)
         yield segment
 
 

@@ -6,8 +6,6 @@ packed bytes, 4 or 16. The codec is in `rtnl_encode` and `rtnl_parse`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import msgspec
 
 GROUP_LINK, GROUP_NEIGHBOUR, GROUP_IPV4_ADDRESS, GROUP_IPV4_ROUTE = 1, 3, 5, 7
@@ -21,6 +19,8 @@ PROTOCOL_KERNEL, PROTOCOL_RA = 2, 9
 ADDRESS_TENTATIVE, ADDRESS_DAD_FAILED, ADDRESS_TEMPORARY = 0x40, 0x08, 0x01
 NUD_INCOMPLETE, NUD_REACHABLE, NUD_STALE, NUD_DELAY, NUD_PROBE, NUD_FAILED = 1, 2, 4, 8, 0x10, 0x20
 NUD_NOARP, NUD_PERMANENT = 0x40, 0x80
+_ON_EVERY_LINK = ((b"\xfe\x80" + bytes(14), 10), (b"\xff" + bytes(15), 8))
+"""IPv6's link-local addresses and groups."""
 
 
 class Link(msgspec.Struct, frozen=True, gc=False):
@@ -122,23 +122,22 @@ class NeighbourEvent(msgspec.Struct, frozen=True, gc=False):
 Event = LinkEvent | AddressEvent | RouteEvent | NeighbourEvent
 
 
-def default_route(routes: Iterable[Route], width: int = 4) -> Route | None:
-    """The default route of the main table with the lowest metric, None without one."""
-    candidates = [
-        route
-        for route in routes
-        if route.width == width
-        and route.prefix == 0
-        and route.table == TABLE_MAIN
-        and route.kind == ROUTE_UNICAST
-        and route.hops
-    ]
-    return min(candidates, key=lambda route: route.metric, default=None)
-
-
 def covers(network: bytes, prefix: int, address: bytes) -> bool:
     """`address` is in `network`/`prefix` (same family)."""
     if len(network) != len(address):
         return False
     shift = 8 * len(network) - prefix
     return int.from_bytes(network, "big") >> shift == int.from_bytes(address, "big") >> shift
+
+
+def is_prefix_on_link(route: Route) -> bool:
+    """An IPv6 prefix that a router's advertisement calls on-link: the addresses of a host that has them by
+    DHCPv6 do not tell it, they have a prefix of 128 (RFC 8415 18.2.10.1). Made by the kernel, or by a daemon
+    in its place, in the main table or that of a VRF.
+    """
+    if route.width != 16 or not 0 < route.prefix < 128 or route.table == TABLE_LOCAL:
+        return False
+    if route.kind != ROUTE_UNICAST or route.protocol not in (PROTOCOL_KERNEL, PROTOCOL_RA):
+        return False
+    shared = any(covers(each, prefix, route.destination) for each, prefix in _ON_EVERY_LINK)
+    return not shared and len(route.hops) == 1 and bool(route.hops[0].index) and not route.hops[0].gateway

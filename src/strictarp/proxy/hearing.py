@@ -1,7 +1,7 @@
-"""Listens to the speakers and asks by ARP on the node's links, for `liveness` and `moves`. Thin.
+"""Listens to the speakers and asks kernels on the node's links, for `liveness` and `moves`. Thin.
 
-Nothing is polled: the kernel filters frames, one timer waits for the first silence, and the sockets for ARP
-answers exist only while somebody is asked.
+Nothing is polled: the kernel filters frames, one timer waits for the first silence, and the sockets for
+answers (ARP, NDP) exist only while somebody is asked.
 """
 
 from __future__ import annotations
@@ -10,11 +10,9 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
-import msgspec
-
-from strictarp.arp import bpf, frames
+from strictarp.arp import bpf
 from strictarp.arp.rawsocket import RawSocket
 from strictarp.hello.auth import Keys
 from strictarp.hello.frames import (
@@ -28,11 +26,11 @@ from strictarp.hello.frames import (
     encode,
 )
 from strictarp.hello.messages import ENCODERS, HELLO_TYPE, Accept, Message, Offer, Release, Spent
-from strictarp.netlink.rtnl import SCOPE_GLOBAL, covers
+from strictarp.proxy import asking
+from strictarp.proxy.asking import Place
 from strictarp.proxy.liveness import Ask, Member, Nodes
 from strictarp.proxy.seam import HostLinks
 from strictarp.proxy.settings import Liveness as Limits
-from strictarp.proxy.status import answering_links
 
 log = logging.getLogger(__name__)
 
@@ -47,37 +45,6 @@ SPOKEN: bpf.Program = (
     bpf.Instruction(_RETURN, 0, 0, bpf.WHOLE_FRAME),
 )
 """HELLO, OFFER, ACCEPT, RELEASE and SPENT frames for this host, and no other of the speakers' frames."""
-
-
-class Place(msgspec.Struct, frozen=True, gc=False):
-    """This node on a link."""
-
-    link: int
-    mac: bytes
-    addresses: tuple[tuple[bytes, int], ...]
-
-    def source_for(self, target: bytes) -> bytes | None:
-        """Our own address in the subnet of `target`, None when it is not on this link."""
-        return next((own for own, prefix in self.addresses if covers(own, prefix, target)), None)
-
-
-def places(host: HostLinks, members: Iterable[Member]) -> dict[int, Place]:
-    """Links on whose subnets other nodes have their InternalIP, by index. Pure.
-
-    Elsewhere ARP could not tell whether a silent node lives: with strictARP its kernel is silent there.
-    """
-    targets = [member.address for member in members]
-    found = {}
-    for link in answering_links(host.links):
-        own = tuple(
-            (entry.address, entry.prefix)
-            for entry in host.addresses
-            if entry.index == link.index and entry.scope == SCOPE_GLOBAL
-        )
-        place = Place(link.index, link.mac, own)
-        if link.carrier and len(link.mac) == 6 and any(place.source_for(target) for target in targets):
-            found[link.index] = place
-    return found
 
 
 class Hearing:
@@ -103,16 +70,17 @@ class Hearing:
         self._members: Mapping[int, Member] = {}
         self._places: dict[int, Place] = {}
         self._hellos: dict[int, RawSocket] = {}
-        self._answers: dict[int, RawSocket] = {}
+        self._answers: dict[int, dict[int, RawSocket]] = {each: {} for each in asking.ETHERTYPES}
         self._awaited: frozenset[bytes] = frozenset()
         self._timer: asyncio.TimerHandle | None = None
         self._incarnation = secrets.randbits(64)
         self._said = 0
+        self._left_out: set[tuple[str, int]] = set()
 
     def close(self) -> None:
         """Close all sockets and stop the timer."""
-        self._close_all(self._hellos)
-        self._close_all(self._answers)
+        for sockets in self._all_sockets():
+            self._close_all(sockets)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -125,15 +93,18 @@ class Hearing:
         self._members = members
         self._keys = keys
         self._cluster = cluster or 0
-        wanted = places(host, members.values()) if keys is not None and cluster is not None else {}
+        wanted = asking.places(host, members.values()) if keys is not None and cluster is not None else {}
         before, after = ({i: place.mac for i, place in some.items()} for some in (self._places, wanted))
         for index in [i for i, s in self._hellos.items() if after.get(i) != before.get(i) or s.broken]:
-            self._close(self._hellos, index)
-            self._close(self._answers, index)
+            for sockets in self._all_sockets():
+                self._close(sockets, index)
         self._places = wanted
         for index in wanted.keys() - self._hellos.keys():
             self._open(self._hellos, index, ETHERTYPE, SPOKEN, self._on_spoken)
         self._after()
+
+    def _all_sockets(self) -> tuple[dict[int, RawSocket], ...]:
+        return self._hellos, *self._answers.values()
 
     def _open(
         self,
@@ -184,10 +155,26 @@ class Hearing:
 
     def reachable(self, node: int, link: int, destination: bytes) -> Member | None:
         """A node that can be the next hop to `destination` on a link; None when no address of that family
-        there is in a subnet of this node.
+        there is in a subnet of this node, which is told once.
         """
         member, place = self._members.get(node), self._places.get(link)
-        return member if member and place and place.source_for(member.next_hop(destination)) else None
+        if member is None or place is None:
+            return None
+        if place.source_for(member.next_hop(destination)) is None:
+            self._leave_out(member.name, len(destination))
+            return None
+        return member
+
+    def _leave_out(self, name: str, width: int) -> None:
+        if (name, width) in self._left_out:
+            return
+        self._left_out.add((name, width))
+        family = "IPv4" if width == 4 else "IPv6"
+        reason = f"it has no {family} InternalIP in a subnet of this node there"
+        log.warning(
+            "connections of IPs that come from a node are not passed on",
+            extra={"fields": {"node": name, "family": family, "reason": reason}},
+        )
 
     def say(self, message: Message, own: int, *, link: int, to: bytes) -> None:
         """Send a message as node `own` to a host on a link, if it is heard. It may be lost.
@@ -202,17 +189,14 @@ class Hearing:
         socket.send(encode(message, sender, self._keys, seq=self._said, source=place.mac, to=to))
 
     def _on_answer(self, _index: int, frame: bytes) -> bool:
-        """Any ARP packet of the node's kernel shows that it lives: answers, and its own questions."""
-        try:
-            arp = frames.decode(frame)
-        except frames.MalformedFrame:
-            return False
-        return arp.sender_ip in self._awaited and self._nodes.answered(arp.sender_ip, time.monotonic())
+        now = time.monotonic()
+        return any(self._nodes.answered(each, now) for each in asking.alive(frame))
 
     def _expire(self) -> None:
         """Read what waits, then let time have passed: a busy loop must not take its own delay for silence."""
         self._timer = None
-        for sockets, on_frame in ((self._hellos, self._on_spoken), (self._answers, self._on_answer)):
+        for sockets in self._all_sockets():
+            on_frame = self._on_spoken if sockets is self._hellos else self._on_answer
             for index, socket in sockets.items():
                 while (frame := socket.receive()) is not None:
                     on_frame(index, frame)
@@ -220,15 +204,16 @@ class Hearing:
         self._after()
         for ask in asks:
             self._ask(ask)
+        self._after()
 
     def _ask(self, ask: Ask) -> None:
         place = self._places.get(ask.link)
-        own = place.source_for(ask.address) if place else None
-        socket = self._answers.get(ask.link)
-        if place is None or own is None or socket is None:
-            self._nodes.answered(ask.address, time.monotonic())  # who cannot be asked is not given up
+        question = asking.question(place, ask.member) if place else None
+        socket = self._answers[question.ethertype].get(ask.link) if question else None
+        if question is None or socket is None:
+            self._nodes.not_asked(ask, time.monotonic())
         else:
-            socket.send(frames.request(place.mac, own, ask.address))
+            socket.send(question.frame)
 
     def _after(self) -> None:
         """Follow what the machine says now: answers to await, the timer, and who is dead."""
@@ -246,17 +231,19 @@ class Hearing:
             self._on_change(self._told)
 
     def _await(self, awaited: frozenset[bytes]) -> None:
-        """ARP sockets for answers of these addresses, none for nobody."""
+        """Sockets for answers of these addresses, none for nobody."""
         self._awaited = awaited
-        if not awaited:
-            self._close_all(self._answers)
-            return
-        program = bpf.arp_about(bpf.aggregate(awaited))
-        for index in self._hellos:
-            if index in self._answers:
-                self._answers[index].set_filter(program)
-            else:
-                self._open(self._answers, index, frames.ETHERTYPE_ARP, program, self._on_answer)
+        programs = asking.filters(awaited)
+        for ethertype, sockets in self._answers.items():
+            program = programs.get(ethertype)
+            if program is None:
+                self._close_all(sockets)
+                continue
+            for index in self._hellos:
+                if index in sockets:
+                    sockets[index].set_filter(program)
+                else:
+                    self._open(sockets, index, ethertype, program, self._on_answer)
 
 
 def _loop_time(moment: float) -> float:

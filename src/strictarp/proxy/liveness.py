@@ -1,9 +1,10 @@
-"""Which nodes are dead, after their speakers' hellos and their kernels' ARP answers: a machine without I/O.
+"""Which nodes are dead, after their speakers' hellos and their kernels' answers: a machine without I/O.
 
 A node counts as dead when it was heard on this segment, was silent for several of its own hello intervals,
 and its kernel does not answer for the node's InternalIP either: a speaker that merely stopped costs nothing.
 At most half of the peers, but at least one, are given up at a time; more silence is more likely our own.
-A dead node lives again when it speaks, or when its kernel answers: it is asked on, slowly.
+A dead node lives again when it speaks, or when its kernel answers: it is asked on, slowly. Who cannot be
+asked is not judged.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from strictarp.hello.frames import Beat
 from strictarp.proxy.settings import Liveness as Limits
 
 PATIENT_ASK = 5.0
-"""Seconds between ARP requests to a node that is given up."""
+"""Seconds between questions to a node that is given up."""
 HEARD_BEFORE = 2
 """Hellos after which a node counts as heard before on this segment."""
 _REMEMBERED = 8
@@ -26,14 +27,19 @@ _TOLERANCE = 0.001
 
 
 class Member(msgspec.Struct, frozen=True, gc=False):
-    """A node of the cluster other than ours, which can be asked by ARP on the links that reach it.
+    """A node of the cluster other than ours, which can be asked by ARP or NDP on the links that reach it.
 
-    address: its IPv4 InternalIP. address6: that of IPv6, empty when it has none.
+    address: its IPv4 InternalIP. address6: that of IPv6. Empty where it has none; it has at least one.
     """
 
     name: str
-    address: bytes
+    address: bytes = b""
     address6: bytes = b""
+
+    @property
+    def addresses(self) -> tuple[bytes, ...]:
+        """Those that it has, IPv4 first."""
+        return tuple(each for each in (self.address, self.address6) if each)
 
     def next_hop(self, destination: bytes) -> bytes:
         """Its address in the family of `destination`, empty when it has none."""
@@ -41,14 +47,14 @@ class Member(msgspec.Struct, frozen=True, gc=False):
 
 
 class Ask(msgspec.Struct, frozen=True, gc=False):
-    """Send an ARP request for a node's address on a link."""
+    """Ask a node's kernel on a link whether it lives."""
 
     link: int
-    address: bytes
+    member: Member
 
 
 class _Peer(msgspec.Struct):
-    """incarnations: the present one last; seq: its highest. asked: requests since it fell silent."""
+    """incarnations: the present one last; seq: its highest. asked: how often since it fell silent."""
 
     member: Member
     link: int
@@ -116,11 +122,20 @@ class Nodes:
 
         It is asked again only after it has spoken and fallen silent once more, or slowly.
         """
-        asked = [p for p in self._peers.values() if p.member.address == address and p.asked]
+        asked = [p for p in self._peers.values() if p.asked and address in p.member.addresses]
         for peer in asked:
-            peer.silent_at = now + PATIENT_ASK
-            self._alive(peer)
+            self._spare(peer, now)
         return bool(asked)
+
+    def not_asked(self, ask: Ask, now: float) -> None:
+        """There is no way to ask this node: it is not judged, as if its kernel had answered."""
+        for peer in self._peers.values():
+            if peer.member == ask.member:
+                self._spare(peer, now)
+
+    def _spare(self, peer: _Peer, now: float) -> None:
+        peer.silent_at = now + PATIENT_ASK
+        self._alive(peer)
 
     def _alive(self, peer: _Peer) -> bool:
         """Whether it was in doubt before."""
@@ -149,7 +164,7 @@ class Nodes:
             slow = peer.asked >= self._limits.asks
             peer.asked += 1
             peer.ask_at = now + (PATIENT_ASK if slow else self._limits.ask_interval)
-            asks.append(Ask(peer.link, peer.member.address))
+            asks.append(Ask(peer.link, peer.member))
         return asks
 
     def _due(self, peer: _Peer, now: float) -> bool:
@@ -171,8 +186,10 @@ class Nodes:
         )
 
     def asking(self) -> frozenset[bytes]:
-        """Addresses that answers are awaited from."""
-        return frozenset(peer.member.address for peer in self._peers.values() if peer.asked)
+        """Addresses that answers are awaited from: whichever of a node's, its kernel lives."""
+        return frozenset(
+            address for peer in self._peers.values() if peer.asked for address in peer.member.addresses
+        )
 
     def _may_give_up_one(self) -> bool:
         return len(self.dead) + 1 <= max(1, len(self._peers) // 2)

@@ -13,11 +13,11 @@ import msgspec
 from strictarp.netlink.conntrack import Flow
 from strictarp.netlink.ipvs import Key, RealServerState, Timeouts, VirtualServer
 from strictarp.netlink.nftables import Chain
-from strictarp.netlink.rtnl import Address, Link
+from strictarp.netlink.rtnl import Address, Link, Route
 from strictarp.proxy.operations import Operation
 
 DEVICE = "kube-ipvs0"
-"""The dummy device that VIPs are bound on; CNIs tell IPVS mode by this name."""
+"""The dummy device that VIPs are bound on, unless the settings name another; CNIs tell IPVS mode by it."""
 
 Place: TypeAlias = tuple[bytes, int]
 """Address and port of a real server."""
@@ -62,14 +62,23 @@ class KernelView(msgspec.Struct, frozen=True):
 
 
 class HostLinks(msgspec.Struct, frozen=True):
-    """All links and addresses of the namespace, kube-ipvs0 and lo among them."""
+    """All links and addresses of the namespace, kube-ipvs0 and lo among them.
+
+    on_link: routes to IPv6 prefixes that routers call on-link; none where no address has a prefix of 128.
+    """
 
     links: tuple[Link, ...]
     addresses: tuple[Address, ...]
+    on_link: tuple[Route, ...] = ()
 
 
 class Kernel(Protocol):
-    """See the module. Methods raise KernelRefused, and OSError when a socket breaks."""
+    """See the module. Methods raise KernelRefused, and OSError when a socket breaks.
+
+    device: name of the device that VIPs are bound on; kube-ipvs0 stands for it below.
+    """
+
+    device: str
 
     async def prepare(self, *, make: bool = True) -> None:
         """Make sure that IPVS is there (its module may load) and that kube-ipvs0 exists, DOWN and NOARP.

@@ -6,19 +6,20 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from strictarp.kube.errors import KubeError, NotFound
+from strictarp.kube.errors import Forbidden, KubeError, NotFound
 
 log = logging.getLogger(__name__)
 
 RETRY = 5.0
 """Seconds after a write that failed."""
 ABSENT = 300.0
-"""Seconds after which a kind that the API does not know is tried again."""
+"""Seconds after which a kind that the API does not know, or does not let us write, is tried again."""
 
 
 class Persisting:
-    """kind: for the log. work: writes all there is to write; raises KubeError, and NotFound where the API
-    does not know the kind. on_failure: called for each write that failed.
+    """kind: for the log. work: writes all there is to write; raises KubeError: NotFound where the API does
+    not know the kind, Forbidden where this account may not write it; both last. on_failure: called for each
+    other write that failed.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class Persisting:
             try:
                 await self._work()
                 self._quiet.set()
-            except NotFound as error:
+            except (NotFound, Forbidden) as error:
                 log.warning("no %s kept", self._kind, extra={"fields": {"reason": str(error)}})
                 self._quiet.set()
                 wait = ABSENT
