@@ -12,7 +12,7 @@ import msgspec
 
 from strictarp.arp.announcing import solicit
 from strictarp.arp.explaining import assumed_asker
-from strictarp.arp.facts import Device, Host, dotted
+from strictarp.arp.facts import VIP_DEVICE, Device, Host, dotted
 from strictarp.arp.fates import Fate, fates, named
 from strictarp.arp.losses import Asked, Evidence, Loss, answered, is_enslaved, losses_on
 from strictarp.arp.switching import Scope, switched
@@ -99,7 +99,7 @@ def preflight(
         senders=tuple(
             change for device in covered for change in _sender_changes(host, after, device.name, vips)
         ),
-        ineffective=() if scope is Scope.VIPS else tuple(_ineffective(after, covered)),
+        ineffective=() if scope is Scope.VIPS else tuple(_ineffective(after, covered, chosen, vips)),
         unnoticed=len(
             {address for device in devices for address in _unnoticed(host, after, device.name, vips)}
         ),
@@ -186,7 +186,9 @@ def _sender(host: Host, device: str, target: int, source: int) -> str:
     return dotted(sent.sender_ip) if sent.sender_ip else "0.0.0.0, as in a probe"
 
 
-def _ineffective(after: Host, covered: Sequence[Device]) -> Iterator[str]:
+def _ineffective(
+    after: Host, covered: Sequence[Device], uplinks: Collection[str], vips: Sequence[Fate]
+) -> Iterator[str]:
     for device in covered:
         verdict = strictarp_in_force(
             after.own("arp_ignore", "all"),
@@ -196,3 +198,17 @@ def _ineffective(after: Host, covered: Sequence[Device]) -> Iterator[str]:
         )
         if not verdict:
             yield f"{device.name}: {verdict.reason}"
+        elif device.name in uplinks and (borrowed := _borrowed(after, device.name, vips)):
+            yield (
+                f"{device.name}: it has no address to name, so the kernel borrows {dotted(borrowed)} from "
+                f"{VIP_DEVICE} as the sender of its requests; give it one"
+            )
+
+
+def _borrowed(after: Host, device: str, vips: Sequence[Fate]) -> int:
+    """A Service IP that requests out of the device name although strictARP is in force by numbers, or 0."""
+    for fate in vips:
+        sent = solicit(after, device, assumed_asker(after, device, fate[0]), fate[0])
+        if sent is not None and sent.sender_ip in after.vips:
+            return sent.sender_ip
+    return 0
