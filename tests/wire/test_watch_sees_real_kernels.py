@@ -247,7 +247,7 @@ def test_a_taken_port_ends_the_watch_with_a_message(
 
     with namespaces.entered(segment.hosts["client"]), socket.create_server(("127.0.0.1", 9378)):
         began = time.monotonic()
-        assert main(["watch", VIP, "--for", "20", "--prometheus", "127.0.0.1:9378"]) == 1
+        assert main(["watch", VIP, "--for", "20", "--prometheus", "127.0.0.1:9378"]) == 3
     assert time.monotonic() - began < 10
     assert "choose another port" in capfd.readouterr().err
 
