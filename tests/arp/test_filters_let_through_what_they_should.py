@@ -61,6 +61,13 @@ def test_frames_to_others_and_from_ourselves_are_kept_out(kind: int) -> None:
     assert bpf_machine.run(bpf.arp(everybodys=True), frame, kind) == frames.SNAP_LENGTH
 
 
+def test_frames_of_a_vlan_on_top_and_of_a_bond_below_are_kept_out() -> None:
+    frame = frames.probe(MAC, bytes([192, 0, 2, 100]))
+    for program in (bpf.arp(), bpf.arp_about((Range(0, 0xFFFFFFFF),))):
+        assert bpf_machine.run(bpf.on_link(7, program), frame, interface=7) == frames.SNAP_LENGTH
+        assert bpf_machine.run(bpf.on_link(7, program), frame, interface=8) == 0
+
+
 def test_only_the_ether_type_that_was_asked_for_passes() -> None:
     hello = b"\xff" * 6 + MAC + b"\x88\xb5" + bytes(46)
     arp = frames.probe(MAC, bytes([192, 0, 2, 100]))
@@ -77,9 +84,10 @@ def test_truncated_frames_never_pass_a_filter_over_ranges(data: bytes) -> None:
 
 def test_too_many_ranges_are_refused() -> None:
     ranges = tuple(Range(2 * number, 2 * number) for number in range(1000))
-    with pytest.raises(ValueError, match="4096 fit"):
+    with pytest.raises(ValueError, match="4093 fit"):
         bpf.arp_about(ranges)
-    assert len(bpf.arp_about(ranges[: bpf.MAX_RANGES])) < bpf.MAX_INSTRUCTIONS
+    fitting = bpf.on_link(7, bpf.arp_about(ranges[: bpf.MAX_RANGES]))
+    assert len(fitting) < bpf.MAX_INSTRUCTIONS
 
 
 def test_a_program_is_an_array_of_sock_filter() -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from strictarp.controller.configuring import Configuration, Rules, configure
 from strictarp.controller.guard import Surroundings, losses, overlaps, read_ranges
-from strictarp.controller.reporting import state_of
+from strictarp.controller.reporting import ADVERTISEMENTS, POOLS, state_of
 from strictarp.errors import UserError
 from strictarp.kube.custom import ConfigurationStateStatus
 from strictarp.kube.objects import Node
@@ -89,7 +89,7 @@ def test_a_range_that_cannot_be_read_is_a_usage_error_that_names_its_option() ->
 
 
 def test_the_configuration_state_is_metallbs_and_its_time_is_that_of_the_change() -> None:
-    good = state_of(ConfigurationStateStatus(), (), "t1")
+    good = state_of(ConfigurationStateStatus(), {POOLS: ()}, "t1")
     assert msgspec.to_builtins(good) == {
         "result": "Valid",
         "conditions": (
@@ -102,10 +102,24 @@ def test_the_configuration_state_is_metallbs_and_its_time_is_that_of_the_change(
             },
         ),
     }
-    assert state_of(good, (), "t2") == good
-    bad = state_of(good, ("one", "two"), "t3")
+    assert state_of(good, {POOLS: ()}, "t2") == good
+    bad = state_of(good, {POOLS: ("one", "two"), ADVERTISEMENTS: ()}, "t3")
     assert (bad.result, bad.error_summary) == ("Invalid", "one\ntwo")
-    assert bad.conditions is not None
-    assert [(each.status, each.reason, each.last_transition_time) for each in bad.conditions] == [
-        ("False", "ConfigurationError", "t3")
+    worse = state_of(bad, {POOLS: (), ADVERTISEMENTS: ("three",)}, "t4")
+    assert (worse.result, worse.error_summary) == ("Invalid", "three")
+    told = [
+        [(each.type, each.status, each.reason, each.last_transition_time) for each in found.conditions or ()]
+        for found in (bad, worse)
     ]
+    assert told == [
+        [(POOLS, "False", "ConfigurationError", "t3"), (ADVERTISEMENTS, "True", "Reconciled", "t3")],
+        [(POOLS, "True", "Reconciled", "t4"), (ADVERTISEMENTS, "False", "ConfigurationError", "t4")],
+    ]
+
+
+def test_of_many_errors_the_configuration_state_tells_as_many_as_the_api_takes() -> None:
+    many = state_of(ConfigurationStateStatus(), {POOLS: ("x" * 2000,) * 300}, "t1")
+    (condition,) = many.conditions or ()
+    assert condition.message == many.error_summary
+    assert many.error_summary.endswith("\nand 250 more")
+    assert len(many.error_summary) < 32_768

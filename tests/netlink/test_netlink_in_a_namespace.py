@@ -105,8 +105,7 @@ async def test_links_routes_and_neighbours_are_seen_as_ip_shows_them(namespace: 
         assert held[bytes([192, 0, 2, 11])].prefix == 24
         assert held[bytes([198, 51, 100, 1])].peer == bytes([198, 51, 100, 2])
         routes = await look.routes(route, 4)
-        default = rtnl.default_route(routes)
-        assert default is not None
+        (default,) = [route for route in routes if route.prefix == 0]
         assert default.hops == (rtnl.Hop(eth0.index, bytes([192, 0, 2, 1])),)
         assert default.metric == 50
         (spread,) = [r for r in routes if r.destination == bytes([203, 0, 113, 0])]

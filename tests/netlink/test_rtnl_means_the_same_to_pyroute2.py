@@ -251,19 +251,6 @@ def test_a_port_that_leaves_its_bridge_has_not_left_the_host() -> None:
     assert isinstance(parse_event(_written(message, 17)), rtnl.LinkEvent)
 
 
-def test_the_default_route_with_the_lowest_metric_counts() -> None:
-    def route(metric: int, table: int = 254, prefix: int = 0, kind: int = 1) -> rtnl.Route:
-        return rtnl.Route(
-            4, b"" if not prefix else bytes(4), prefix, (rtnl.Hop(metric),), table, kind, metric
-        )
-
-    best = route(50)
-    others = [route(100), route(1, table=1000), route(2, prefix=8), route(3, kind=6)]
-    assert rtnl.default_route([*others, best]) == best
-    assert rtnl.default_route(others[1:]) is None
-    assert rtnl.default_route([best], width=16) is None
-
-
 @given(ipv4, st.integers(0, 32), ipv4)
 def test_a_prefix_covers_what_ipaddress_says(network: bytes, prefix: int, address: bytes) -> None:
     from ipaddress import ip_network

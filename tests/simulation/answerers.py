@@ -68,7 +68,8 @@ class Answerers:
                 continue
             if not self.picture.common_hearer(proc, other):
                 continue
-            calm = now - self.picture.bad_since_or_until(proc, other, now)
+            lost = self.lost.get(frozenset((proc.label, other.label)), [-(10**12)])[-1]
+            calm = now - max(lost, self.picture.bad_since_or_until(proc, other, now))
             if calm > self.bounds.silence:
                 words = f"{proc.label} becomes owner while {other.label} is"
                 self.found.append(Violation("I1", now, vip, words))

@@ -144,8 +144,9 @@ class Coverage:
                 self.found.append(Violation("I2", now, vip, words))
 
     def _bound(self, vip: bytes, hearer: int, start: int) -> int:
-        """T + P + 2 D, and S for each position that differs or is taken by a node that has just gone; more
-        where an owner must first find out that it is isolated, all are joining, or frames are lost.
+        """T + P + 2 D, and S for each position that differs, or is taken by a node that has just gone, or by
+        one that yielded the IP or gave it away lately and so lets the others go first; more where an owner
+        must first find out that it is isolated, all are joining, or frames are lost.
         """
         bounds, picture = self.bounds, self.picture
         able = self._able(vip, hearer)
@@ -163,7 +164,8 @@ class Coverage:
                 for proc in picture.procs.values()
                 if proc not in able and proc.last_hello > start - bounds.silence
             ]
-            bound += bounds.slot * len(lately)
+            behind = [proc for proc in able if proc.behind_until.get(vip, 0) > start]
+            bound += bounds.slot * (len(lately) + len(behind))
         if picture.conditions.deaf:
             bound += bounds.isolation
         if picture.conditions.lossy or picture.lossy_until > start - bounds.silence:

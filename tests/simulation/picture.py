@@ -36,6 +36,7 @@ class Proc:
         self.label = member.label
         self.lease = clock.span(settings.silence) + _ROUNDING
         self.stall = clock.span(settings.stall) + _ROUNDING
+        self.penalty = clock.span(settings.penalty) + _ROUNDING
         self.alive = False
         self.born(0)
 
@@ -54,6 +55,8 @@ class Proc:
         self.frozen_at = -1
         self.frozen_amid = False
         self.owned: dict[bytes, int] = {}
+        self.behind_until: dict[bytes, int] = {}
+        """VIP → until when it lets all others go first."""
         self.view: View | None = None
         self.heard: set[str] = set()
 
@@ -142,6 +145,8 @@ class Picture:
                 elif info.kind is Kind.PEER_HEARD:
                     # By its id while the API has not told the name yet.
                     proc.heard.add(self.by_name[proc.member.cluster, info.node])
+                elif info.kind in (Kind.YIELDED, Kind.RELEASED, Kind.HANDED_OVER):
+                    proc.behind_until[info.address] = now + proc.penalty
             case _:
                 pass
 

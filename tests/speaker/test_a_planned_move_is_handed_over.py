@@ -104,6 +104,51 @@ def test_a_release_that_is_lost_is_said_again() -> None:
     assert len(table.messages(Release, first, since=before)) >= 2
 
 
+def test_a_bystander_that_misses_the_release_leaves_room_for_its_repetition() -> None:
+    table = Table().settled()
+    first, second, third = table.first()
+    table.feed(first, MoveRequested(VIP, second))
+    table.after(SETTINGS.penalty + SECOND)
+    before = table.now
+    table.loses[first] = Release
+    table.feed(second, MoveRequested(VIP, third))
+    table.after(2 * WAY - 1)
+    table.cut.add((second, third))
+    table.after(30 * MS)
+    table.cut.clear()
+    table.after(20 * MS)
+    assert not table.messages(Claim, since=before)
+    assert table.owners() == [third]
+
+
+def test_what_goes_without_any_release_heard_is_claimed_all_the_same() -> None:
+    table = Table().settled()
+    first, second, third = table.first()
+    table.loses |= {second: Release, third: Release}
+    table.feed(first, MoveRequested(VIP, second))
+    table.after(300 * MS)
+    assert len(table.owners()) == 1
+    assert table.owners() != [first]
+
+
+def test_an_offer_is_taken_by_who_has_seen_higher_epochs_of_claims_that_came_to_nothing() -> None:
+    table = Table().settled()
+    first, second, third = table.first()
+    # The third hears neither owner nor gateway: it claims without end, each time with a higher epoch.
+    table.cut |= {(name, third) for name in (first, second, "gateway")} | {(third, first)}
+    table.after(3 * SECOND)
+    assert len({message.entries[0].epoch for message in table.messages(Claim, third)}) > 3
+    table.cut.clear()
+    table.cut |= {(third, first), (third, second)}
+    table.after(SECOND)
+    before = table.now
+    table.feed(first, MoveRequested(VIP, second))
+    table.after(20 * MS)
+    _handed_over(table, before)
+    assert table.owners() == [second]
+    assert table.machines[second].owned[VIP] > table.messages(Offer, first, since=before)[0].epoch
+
+
 def test_a_release_that_comes_too_late_leads_to_an_ordinary_claim() -> None:
     table = Table().settled()
     first, second, third = table.first()

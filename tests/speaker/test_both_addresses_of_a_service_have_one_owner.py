@@ -206,8 +206,10 @@ def test_a_prefix_that_a_router_calls_on_link_is_a_subnet_though_the_address_is_
     network = ip_address("2001:db8::").packed
     assert subnets(route("2001:db8::")) == [(network, 64)]
     assert subnets(route("2001:db8::", protocol=9)) == [(network, 64)]
+    assert subnets(route("2001:db8::", table=10)) == [(network, 64)], "that of a VRF"
     for other in (
         route("fe80::"),
+        route("ff00::", 8, table=10),
         route("2001:db8::", gateway="fe80::1"),
         route("2001:db8::", protocol=3),
         route("2001:db8::", table=255),

@@ -16,6 +16,16 @@ def test_what_is_written_is_what_is_read() -> None:
     assert (presence.node, presence.macs, presence.subnets) == ("node1", (ETH0.mac,), ETH0.subnets)
 
 
+def test_the_last_of_many_vlans_counts_too() -> None:
+    """A link that the others do not see would make the node a candidate in its own eyes alone."""
+    known = [
+        Place(index, f"bond0.{index}", ETH0.mac, True, ((bytes([10, index >> 8, index & 255, 11]), 24),))
+        for index in range(1, 501)
+    ]
+    links = lease_body("node1", known, "now")["metadata"]["annotations"]["strictarp.io/links"]
+    assert read_presence(lease("node1", links=links)).subnets == tuple(place.subnets[0] for place in known)
+
+
 @pytest.mark.parametrize(
     "links", [None, "", "[]", '{"eth0": 5}', '{"eth0": {"mac": "x"}}', '{"e": {"mac": "", "addresses": 3}}']
 )

@@ -55,8 +55,8 @@ class Table:
     """Machines by name. They start together; `after` lets time pass.
 
     cut: (from, to) between which nothing passes. stopped: processes that are stopped; frames wait for them.
-    deaf_to_hellos: (from, to) between which only ARP passes. kernels: nodes whose kernel answers for VIPs.
-    beside: VIP → the first address of its Service.
+    deaf_to_hellos: (from, to) between which only ARP passes. loses: node → what it never hears.
+    kernels: nodes whose kernel answers for VIPs. beside: VIP → the first address of its Service.
     """
 
     def __init__(
@@ -84,6 +84,7 @@ class Table:
         self.sent: list[bytes] = []
         self.cut: set[tuple[str, str]] = set()
         self.deaf_to_hellos: set[tuple[str, str]] = set()
+        self.loses: dict[str, type[Message]] = {}
         self.stopped: set[str] = set()
         self.dead: set[str] = set()
         self.kernels: set[str] = set()
@@ -278,8 +279,13 @@ class Table:
             targets += ["gateway"] * (data[:6] == GATEWAY_MAC) + ["client"] * (data[:6] == CLIENT_MAC)
         ours = data[12:14] == frames.ETHERTYPE.to_bytes(2, "big")
         for target in targets:
-            if (source, target) not in self.cut and not (ours and (source, target) in self.deaf_to_hellos):
+            if (source, target) in self.cut or (ours and (source, target) in self.deaf_to_hellos):
+                continue
+            if not (ours and target in self.loses and self._is_lost(target, data)):
                 self.clock.at(self.now + WAY, self._arrive, target, data)
+
+    def _is_lost(self, target: str, data: bytes) -> bool:
+        return isinstance(frames.decode(data, CLUSTER, KEYS).message, self.loses[target])
 
     def _arrive(self, name: str, data: bytes) -> None:
         if name not in self.machines:

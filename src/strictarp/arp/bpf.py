@@ -16,8 +16,8 @@ import msgspec
 from strictarp.arp.frames import ETHERTYPE_ARP, SNAP_LENGTH
 from strictarp.arp.ndp_frames import ADVERTISEMENT, ETHERTYPE_IPV6, SOLICITATION
 
-MAX_INSTRUCTIONS = 4096
-"""BPF_MAXINSNS."""
+MAX_INSTRUCTIONS = 4096 - 3
+"""BPF_MAXINSNS, less those of `on_link`."""
 WHOLE_FRAME = 0x40000
 MAX_RANGES = 64
 """Each range costs a frame of no interest two instructions for its target and two for its sender."""
@@ -27,6 +27,8 @@ _JUMP_EQUAL, _JUMP_GREATER, _JUMP_GREATER_EQUAL = 0x15, 0x25, 0x35
 _RETURN = 0x06
 _PACKET_TYPE = 0xFFFFF000 + 4
 """SKF_AD_OFF + SKF_AD_PKTTYPE."""
+_INTERFACE = 0xFFFFF000 + 8
+"""SKF_AD_OFF + SKF_AD_IFINDEX."""
 _PACKET_MULTICAST = 2
 """PACKET_HOST 0, PACKET_BROADCAST 1, PACKET_MULTICAST 2 are for us; OTHERHOST, OUTGOING and more are not."""
 _ETHERTYPE, _SENDER, _TARGET = 12, 28, 38
@@ -158,6 +160,20 @@ def _keep_if(each: Prefix, offset: int) -> list[Instruction]:
             steps.insert(0, Instruction(_AND, 0, 0, part))
         steps.insert(0, Instruction(_LOAD_WORD, 0, 0, offset + 4 * word))
     return steps
+
+
+def on_link(index: int, program: Program) -> Program:
+    """The same, and only what belongs to this link, to which the socket is bound.
+
+    The kernel also gives it what belongs to a VLAN on top of the link, the tag taken off, and to a port what
+    belongs to its bond (net/core/dev.c __netif_receive_skb_core: the original device's ptype_specific).
+    """
+    return (
+        Instruction(_LOAD_WORD, 0, 0, _INTERFACE),
+        Instruction(_JUMP_EQUAL, 1, 0, index),
+        Instruction(_RETURN, 0, 0, 0),
+        *program,
+    )
 
 
 def nothing() -> Program:

@@ -42,7 +42,8 @@ def attach_filter(sock: socket.socket, program: bpf.Program) -> None:
 
 
 class RawSocket:
-    """Whole frames of one EtherType on one link, to and from the wire, without blocking.
+    """Whole frames of one EtherType on one link, to and from the wire, without blocking. Not those of a VLAN
+    on top of the link.
 
     Counters: `received` and `sent` frames; `unsent`, what the kernel did not take. `broken` is true once the
     link went down or away under the socket.
@@ -64,7 +65,7 @@ class RawSocket:
         # Protocol 0 hears nothing: there is no moment between the socket and its filter.
         self._socket = socket.socket(socket.AF_PACKET, kind, 0)
         try:
-            attach_filter(self._socket, program)
+            self.set_filter(program)
             self._socket.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
             self._enlarge()
             for group in groups:
@@ -109,7 +110,7 @@ class RawSocket:
 
     def set_filter(self, program: bpf.Program) -> None:
         """Replace the filter at once; frames already queued passed the old one. Raises OSError."""
-        attach_filter(self._socket, program)
+        attach_filter(self._socket, bpf.on_link(self.index, program))
 
     def receive(self) -> bytes | None:
         """The next frame, None when there is none (now, or ever again: `broken`)."""

@@ -6,8 +6,6 @@ packed bytes, 4 or 16. The codec is in `rtnl_encode` and `rtnl_parse`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import msgspec
 
 GROUP_LINK, GROUP_NEIGHBOUR, GROUP_IPV4_ADDRESS, GROUP_IPV4_ROUTE = 1, 3, 5, 7
@@ -121,20 +119,6 @@ class NeighbourEvent(msgspec.Struct, frozen=True, gc=False):
 
 
 Event = LinkEvent | AddressEvent | RouteEvent | NeighbourEvent
-
-
-def default_route(routes: Iterable[Route], width: int = 4) -> Route | None:
-    """The default route of the main table with the lowest metric, None without one."""
-    candidates = [
-        route
-        for route in routes
-        if route.width == width
-        and route.prefix == 0
-        and route.table == TABLE_MAIN
-        and route.kind == ROUTE_UNICAST
-        and route.hops
-    ]
-    return min(candidates, key=lambda route: route.metric, default=None)
 
 
 def covers(network: bytes, prefix: int, address: bytes) -> bool:

@@ -116,28 +116,33 @@ def withdraw_if_needless(core: Core, slot: Slot) -> None:
 
 
 def hear_offer(core: Core, peer: Peer, message: Offer) -> None:
-    """Take what a peer offers, if it is this node's to take; the answer decides nothing yet."""
+    """Take what a peer offers, if it is this node's to take; the answer decides nothing yet.
+
+    It names a higher epoch than the offer where this node has seen that one: of a claim that came to nothing
+    and that the owner did not hear, for example.
+    """
     slot = core.slots.get(message.vip)
-    if slot is None or not _can_take(core, slot, peer, message):
+    if slot is None or not _can_take(core, slot, peer):
         return
     until = core.now + core.settings.accept
+    epoch = max(message.epoch, slot.highest + 1)
     before = slot.took
-    if before is not None and before.is_of(peer.key, message.epoch, message.nonce):
+    if before is not None and before.is_of(peer.key, message.nonce):
         # Said again, or read late by a process that was stopped: others may claim by now what was released.
-        until = before.until
-        if core.now > until:
+        until, epoch = before.until, before.epoch
+        if core.now > until or slot.highest >= epoch:
             return
     slot.phase = Phase.ACCEPTED
-    slot.accepted = slot.took = Accepted(peer.key, message.epoch, message.nonce, until)
+    slot.accepted = slot.took = Accepted(peer.key, epoch, message.nonce, until)
     core.waiting.discard(slot.vip)
     core.agenda.set(Timer.SLOT, slot.vip, until + 1)
-    core.say(Accept(message.vip, message.epoch, message.nonce), to=peer.mac)
+    core.say(Accept(message.vip, epoch, message.nonce), to=peer.mac)
 
 
-def _can_take(core: Core, slot: Slot, peer: Peer, message: Offer) -> bool:
+def _can_take(core: Core, slot: Slot, peer: Peer) -> bool:
     if not (core.seasoned and core.drain_until is None and core.lease_holds and slot.view.eligible):
         return False
-    if slot.phase not in (Phase.FREE, Phase.FOREIGN, Phase.ACCEPTED) or slot.highest >= message.epoch:
+    if slot.phase not in (Phase.FREE, Phase.FOREIGN, Phase.ACCEPTED):
         return False
     if slot.accepted is not None and slot.accepted.giver != peer.key:
         return False
@@ -168,12 +173,13 @@ def hear_accept(core: Core, peer: Peer, message: Accept) -> None:
     offering = slot.offering if slot is not None else None
     if slot is None or offering is None or not offering.targets:
         return
-    if (message.epoch, message.nonce) != (offering.epoch, offering.nonce) or peer.node != offering.targets[0]:
+    if message.nonce != offering.nonce or peer.node != offering.targets[0] or message.epoch < offering.epoch:
         return
     if core.now - offering.since > core.settings.accept - 2 * core.settings.delay:
         # Read late by a process that was stopped: the target's time runs out before a RELEASE gets there.
         _offer_anew(core, slot, offering)
         return
+    offering.epoch = message.epoch
     stop_and_release(core, slot, offering, peer)
 
 
@@ -257,8 +263,8 @@ def _may_take_now(core: Core, slot: Slot, peer: Peer, message: Release) -> bool:
         and core.lease_holds
         and core.drain_until is None
         and slot.view.eligible
-        and accepted.is_of(peer.key, message.epoch, message.nonce)
-        and slot.highest < accepted.epoch
+        and accepted.is_of(peer.key, message.nonce)
+        and slot.highest < accepted.epoch == message.epoch
     )
 
 

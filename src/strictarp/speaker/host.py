@@ -27,6 +27,10 @@ SETTLE = 0.02
 """Seconds after an event in which further ones join it: a link comes with a handful of them."""
 
 
+LOOK_AGAIN = 1.0
+"""Seconds after a look that failed, as in a flood of VIPs: the events that follow may be none that matter."""
+
+
 class HostUnreadable(Exception):
     """The kernel did not tell its links; the message says why."""
 
@@ -41,6 +45,9 @@ class Host:
         except OSError as error:
             raise UserError(f"netlink: {error.strerror}; the speaker cannot see this node's links") from error
 
+        self._again: float | None = None
+        """When a look is to be made that has failed, by the loop's clock."""
+
     def close(self) -> None:
         """Let go of the sockets."""
         self._events.close()
@@ -48,19 +55,29 @@ class Host:
 
     async def look(self) -> tuple[Place, ...]:
         """All places as they are now. Raises HostUnreadable."""
+        self._again = asyncio.get_running_loop().time() + LOOK_AGAIN
         try:
-            return places(
+            found = places(
                 await look.links(self._route),
                 await look.addresses(self._route),
                 [*await look.routes(self._route, 4), *await look.routes(self._route, 16)],
             )
         except (Refusal, DumpInterrupted, MalformedMessage, TimeoutError, OSError) as error:
             raise HostUnreadable(str(error)) from error
+        self._again = None
+        return found
 
     async def changes(self) -> AsyncIterator[None]:
-        """An item whenever links, addresses on them, or default routes may have changed."""
+        """An item whenever links, addresses on them, or default routes may have changed, and when a look that
+        has failed is to be made again.
+        """
         while True:
-            if any(_matters(message) for message in await self._events.wait()):
+            try:
+                async with asyncio.timeout_at(self._again):
+                    matters = any(_matters(message) for message in await self._events.wait())
+            except TimeoutError:
+                matters = True
+            if matters:
                 await asyncio.sleep(SETTLE)
                 yield
 

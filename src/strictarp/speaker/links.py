@@ -20,20 +20,23 @@ from strictarp.netlink.rtnl import (
     ROUTE_UNICAST,
     SCOPE_GLOBAL,
     SCOPE_LINK,
+    TABLE_LOCAL,
     TABLE_MAIN,
     Address,
     Link,
     Route,
     covers,
-    default_route,
 )
 
-_MASTERS_THAT_TAKE_FRAMES = ("bridge", "bond", "team")
-"""A port's frames belong to its master. A VRF only routes: its members speak for themselves."""
+_ROUTING_MASTER = "vrf"
+"""Its members speak for themselves. Any other master takes its ports' frames: bridge, bond, team, a datapath
+of Open vSwitch, and a virtual card that has its faster half for a port, whose kind has no name.
+"""
 
 _UNSETTLED = ADDRESS_TENTATIVE | ADDRESS_DAD_FAILED
 
-_LINK_LOCAL = b"\xfe\x80" + bytes(14)
+_ON_EVERY_LINK = ((b"\xfe\x80" + bytes(14), 10), (b"\xff" + bytes(15), 8))
+"""Link-local addresses and groups."""
 
 Subnet = tuple[bytes, int]
 """An own address, or the network, packed, and its prefix length."""
@@ -114,27 +117,40 @@ def _is_subnet(each: Address) -> bool:
 def is_prefix_on_link(route: Route) -> bool:
     """An IPv6 prefix that a router's advertisement calls on-link: the addresses of a host that has them by
     DHCPv6 do not tell it, they have a prefix of 128 (RFC 8415 18.2.10.1). Made by the kernel, or by a daemon
-    in its place.
+    in its place, in the main table or that of a VRF.
     """
-    if route.width != 16 or not 0 < route.prefix < 128 or route.table != TABLE_MAIN:
+    if route.width != 16 or not 0 < route.prefix < 128 or route.table == TABLE_LOCAL:
         return False
     if route.kind != ROUTE_UNICAST or route.protocol not in (PROTOCOL_KERNEL, PROTOCOL_RA):
         return False
-    local = covers(_LINK_LOCAL, 10, route.destination)
-    return not local and len(route.hops) == 1 and bool(route.hops[0].index) and not route.hops[0].gateway
+    shared = any(covers(each, prefix, route.destination) for each, prefix in _ON_EVERY_LINK)
+    return not shared and len(route.hops) == 1 and bool(route.hops[0].index) and not route.hops[0].gateway
 
 
 def _gateways(routes: Iterable[Route], width: int) -> dict[int, bytes]:
-    """Link → the default gateway of a family on it."""
-    route = default_route(routes, width)
-    return {hop.index: hop.gateway for hop in route.hops if len(hop.gateway) == width} if route else {}
+    """Link → the gateway of its best default route of a family; of the main table, if it has one there.
+
+    Not only of the node's best one: a VRF has a table of its own, and so has what a rule sends back by
+    another link.
+    """
+    defaults = [
+        route
+        for route in routes
+        if route.width == width and route.prefix == 0 and route.kind == ROUTE_UNICAST and not route.tos
+    ]
+    found: dict[int, bytes] = {}
+    for route in sorted(defaults, key=lambda route: (route.table != TABLE_MAIN, route.metric)):
+        for hop in route.hops:
+            if len(hop.gateway) == width:
+                found.setdefault(hop.index, hop.gateway)
+    return found
 
 
 def _speaks(link: Link, by_index: Mapping[int, Link]) -> bool:
     if link.flags & (IFF_LOOPBACK | IFF_NOARP) or len(link.mac) != 6:
         return False
     master = by_index.get(link.master) if link.master else None
-    return master is None or master.kind not in _MASTERS_THAT_TAKE_FRAMES
+    return master is None or master.kind == _ROUTING_MASTER
 
 
 def place_of(known: Iterable[Place], address: bytes, allowed: Collection[str] = ()) -> Place | None:

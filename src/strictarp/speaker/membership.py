@@ -26,7 +26,7 @@ EXPIRE = 40.0
 """Seconds without a renewal after which a node has no speaker."""
 FRESH = 2.5 * RENEW
 """Seconds since the own renewal was last seen, within which the watch is believed to be current."""
-_MOST_LINKS = 64
+_MOST_LINKS = 1024
 
 
 class LinkFacts(msgspec.Struct, frozen=True):

@@ -60,7 +60,9 @@ class Picture:
             self._dirty.add(owner)
 
     def put_facts(self, facts: Facts) -> None:
-        """What holds for all Services."""
+        """What holds for all Services. An advertisement that has got faults stays as it was without them."""
+        known = advertising.in_force(facts.advertising, self._facts.advertising)
+        facts = msgspec.structs.replace(facts, advertising=known)
         if facts != self._facts:
             self._facts = facts
             self._dirty |= self._services.keys()
@@ -75,8 +77,9 @@ class Picture:
             self._dirty.discard(key)
             service = self._services.get(key)
             slices = tuple(self._slices.get(key, {}).values())
-            verdict = evaluate(service, slices, self._facts) if service is not None else None
-            if verdict != self.verdicts.get(key):
+            before = self.verdicts.get(key)
+            verdict = evaluate(service, slices, self._facts, before) if service is not None else None
+            if verdict != before:
                 self._replace(key, verdict)
                 changed = True
         return changed

@@ -90,9 +90,9 @@ class Segment:
         self._ranges: tuple[bpf.Range, ...] = ()
         self._prefixes: tuple[bpf.Prefix, ...] = ()
         self._view: View | None = None
-        self._open()
+        self._told: LinkChanged | None = None
         self.feed(GatewayKnown(place.gateway, place.gateway6))
-        self.feed(LinkChanged(place.mac, place.up, place.own6))
+        self._open()
 
     # --- life ---------------------------------------------------------------------------------------------
 
@@ -107,6 +107,10 @@ class Segment:
     def _open(self) -> None:
         """Sockets for hellos, ARP and NDP; when the link does not let us, again in a second."""
         self._retry = None
+        self._try_to_open()
+        self._tell_link()
+
+    def _try_to_open(self) -> None:
         try:
             self._hellos = RawSocket(
                 self.place.index, ETHERTYPE, bpf.ethertype(ETHERTYPE), groups=(GROUP_MAC,)
@@ -126,6 +130,19 @@ class Segment:
             socket.watch(self._loop, partial(self._on_question, socket))
         self._join_groups()
 
+    def _mend(self) -> None:
+        """Open sockets anew that died with the link: another may have its index by now, and look alike."""
+        if self.place.up and self._retry is None and any(socket.broken for socket in self._sockets):
+            self._close_sockets()
+            self._open()
+
+    def _tell_link(self) -> None:
+        """Without sockets nothing passes: a hello that is not sent must not count as said."""
+        now = LinkChanged(self.place.mac, self.place.up and bool(self._sockets), self.place.own6)
+        if now != self._told:
+            self._told = now
+            self.feed(now)
+
     def _close_sockets(self) -> None:
         for socket in self._sockets:
             self.counts["lost"] += socket.dropped
@@ -143,15 +160,14 @@ class Segment:
     def move(self, place: Place) -> None:
         """The same link, as it is now: another MAC, carrier, subnets or gateway."""
         before, self.place = self.place, place
-        broken = any(socket.broken for socket in self._sockets)
-        if place.up and (broken or not before.up) and self._retry is None:
-            self._close_sockets()
-            self._open()
         if (place.gateway, place.gateway6) != (before.gateway, before.gateway6):
             self._refilter()
             self.feed(GatewayKnown(place.gateway, place.gateway6))
-        if (place.mac, place.up, place.own6) != (before.mac, before.up, before.own6):
-            self.feed(LinkChanged(place.mac, place.up, place.own6))
+        if place.up and not before.up and self._retry is None:
+            self._close_sockets()
+            self._open()
+        self._mend()
+        self._tell_link()
 
     def show(self, view: View) -> None:
         """What the API says now."""
@@ -237,6 +253,7 @@ class Segment:
                 if data is None:
                     break
                 take(data)
+        self._mend()
         self.feed(TimerDue())
 
     # --- what goes out ------------------------------------------------------------------------------------

@@ -81,9 +81,9 @@ class Accepted:
         self.nonce = nonce
         self.until = until
 
-    def is_of(self, giver: Key, epoch: int, nonce: int) -> bool:
+    def is_of(self, giver: Key, nonce: int) -> bool:
         """Whether it is this offer that was accepted."""
-        return (self.giver, self.epoch, self.nonce) == (giver, epoch, nonce)
+        return (self.giver, self.nonce) == (giver, nonce)
 
 
 class Releasing:

@@ -10,6 +10,7 @@ from strictarp.hello import ids
 from strictarp.hello.messages import MAX_HELLO_ENTRIES, MAX_SYNC_ENTRIES, Entry, Hello, Sync, SyncRequest
 from strictarp.speaker.core import Core
 from strictarp.speaker.peers import Collected, Peer
+from strictarp.speaker.slots import Phase
 
 TELLINGS = 5
 """Hellos that tell each change."""
@@ -54,6 +55,10 @@ def _replace(core: Core, peer: Peer, owned: dict[int, int]) -> None:
         slot = core.slots.get(vip)
         if slot is not None:
             slot.saw_epoch(owned[vip])
+    for vip in left:
+        slot = core.slots.get(vip)
+        if slot is not None and slot.phase is Phase.FOREIGN:
+            slot.defer(core.now + _missed_release(core))
     core.look(left)
     core.look(came)
     if peer.synced:
@@ -63,6 +68,13 @@ def _replace(core: Core, peer: Peer, owned: dict[int, int]) -> None:
             core.look(core.waiting)
     else:
         core.unsynced.add(peer)
+
+
+def _missed_release(core: Core) -> int:
+    """How long an IP that went from a list is left alone: its RELEASE was not heard here, and perhaps not by
+    its successor either. A claim before the last repetition would take it from that one.
+    """
+    return max(core.settings.release_repeat, default=0) + 2 * core.settings.delay
 
 
 def _ask_next(core: Core, peer: Peer) -> None:
