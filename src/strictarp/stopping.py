@@ -1,9 +1,10 @@
-"""How our daemons end: at SIGTERM or SIGINT, or with the error that their work ended with."""
+"""How our programs end: at SIGTERM or SIGINT, or with the error that their work ended with."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
+import threading
 
 
 def stop_at_signals() -> asyncio.Event:
@@ -13,6 +14,13 @@ def stop_at_signals() -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     return stop
+
+
+def cancel_at_sigterm() -> None:
+    """From now on SIGTERM cancels this task, as Ctrl-C does. Outside the main thread nothing changes."""
+    task = asyncio.current_task()
+    if task is not None and threading.current_thread() is threading.main_thread():
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
 
 
 async def until_stopped(work: asyncio.Task[None], stop: asyncio.Event) -> None:

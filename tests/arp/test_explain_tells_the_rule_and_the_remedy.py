@@ -59,6 +59,26 @@ def test_the_cure_is_explained_with_what_would_undo_it() -> None:
     assert "sysctl -w net.ipv4.conf.eth0.arp_ignore=3" in told.changes
 
 
+def test_an_address_with_a_peer_elsewhere_is_told_as_the_interfaces_own() -> None:
+    made = host("addr add 10.9.0.1 peer 10.9.0.2/32 dev eth0", "all.arp_ignore=1", devices=[nic()])
+    told = explain(made, "eth0", int(IPv4Address("10.9.0.1")))
+    assert told.steps[0].rule == "arp-ignore-1"
+    assert "not within a prefix of eth0 (it stands there with a peer" in told.steps[0].why
+
+
+def test_an_address_with_a_peer_is_deleted_with_its_peer() -> None:
+    made = host("addr add 10.9.0.1 peer 10.9.0.2/32 dev eth0", devices=[nic()])
+    told = explain(made, "eth0", int(IPv4Address("10.9.0.1")))
+    assert "ip addr del 10.9.0.1 peer 10.9.0.2/32 dev eth0" in told.changes
+
+
+def test_an_address_that_a_policy_rule_hides_is_told_with_the_rule() -> None:
+    rules = ("rule add pref 50 to 192.0.2.11 prohibit", "rule add pref 60 lookup local", "rule del pref 0")
+    told = explain(node(*rules), "eth0", int(IPv4Address("192.0.2.11")), asker=ASKER)
+    assert "an address of this host (on eth0), but not local for requests on eth0" in told.steps[0].why
+    assert told.changes == ("ip rule del pref 50",)
+
+
 def test_a_host_that_asks_with_our_address_is_not_believed() -> None:
     told = explain(node(), "eth0", int(IPv4Address("192.0.2.11")), asker=VIP_NUMBER)
     assert told.steps[0].rule == "sender-is-ours"
@@ -118,7 +138,7 @@ def test_an_unknown_interface_is_named_with_those_that_exist() -> None:
 @pytest.mark.parametrize("rule", Rule)
 def test_every_rule_has_its_words(rule: Rule) -> None:
     fields = {name for _, name, _, _ in Formatter().parse(wording.SENTENCES[rule]) if name}
-    assert fields <= {"device", "tip", "sip", "vlan", "where", "ignore", "values"}
+    assert fields <= {"device", "tip", "sip", "vlan", "where", "ignore", "values", "lacking", "elsewhere"}
 
 
 @pytest.mark.parametrize("obstacle", Obstacle)

@@ -182,6 +182,15 @@ def test_an_interface_whose_own_value_defeats_strictarp_is_named() -> None:
         assert key in report.ineffective[0]
 
 
+@pytest.mark.parametrize(("scope", "told"), [(Scope.ALL, True), (Scope.UPLINKS, True), (Scope.VIPS, False)])
+def test_an_uplink_without_an_address_borrows_a_service_ip(scope: Scope, told: bool) -> None:
+    made = host(VIP, devices=[IPVS, nic(), nic("cali1", 17)])
+    report = preflight(made, scope, ("eth0",))
+    assert [each.startswith("eth0: ") and "192.0.2.100" in each for each in report.ineffective] == [
+        True
+    ] * told
+
+
 @pytest.mark.parametrize("scope", Scope)
 def test_requests_no_longer_carry_a_service_ip(scope: Scope) -> None:
     report = report_of(host(NODE, VIP, "route add default via 192.0.2.1", devices=[nic(), IPVS]), scope)

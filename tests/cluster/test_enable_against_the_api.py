@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import signal
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -199,6 +201,27 @@ async def test_a_place_that_is_missing_is_named(bench: Bench, missing: object, m
     code, report = await bench.run("enable", "--yes")
     assert (code, report["result"]) == (1, "elsewhere")
     assert message in str(report["state"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_who_is_stopped_in_the_middle_names_the_state(
+    bench: Bench, tmp_path: Path, number: signal.Signals
+) -> None:
+    bench.proxies.stuck = 1
+    file = tmp_path / "kubeconfig"
+    file.write_text(json.dumps(kubeconfig(bench.api.url)))
+    argv = ("-m", "strictarp", "enable", "--yes", "--no-wire", "--kubeconfig", str(file))
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *argv, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    assert process.stdout is not None
+    said = [""]
+    async for line in process.stdout:
+        said.append(line.decode())
+        if said[-1].startswith("follow the rollout"):
+            process.send_signal(number)
+    assert await process.wait() == 1
+    assert said[-1].startswith("stopped in the middle: ConfigMap kube-system/kube-proxy says strictARP: true")
 
 
 async def test_an_api_that_is_not_there_is_exit_3(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

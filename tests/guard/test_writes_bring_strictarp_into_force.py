@@ -95,6 +95,17 @@ def test_scope_vips_is_in_force_by_the_table_alone(host: Host) -> None:
         assert in_force(after, name), in_force(after, name).reason
 
 
+@given(hosts())
+def test_scope_vips_is_in_force_before_the_first_service_ip_is_there(host: Host) -> None:
+    bare = msgspec.structs.replace(
+        host, addresses=tuple(each for each in host.addresses if each.device != VIP_DEVICE)
+    )
+    after = switched(bare, Scope.VIPS, NAMES[:1])
+    told = in_force(after, NAMES[0])
+    assert (told.in_force, "yet" in told.reason) == (True, True)
+    assert in_force(after, NAMES[1]) == in_force(bare, NAMES[1])  # not covered: the numbers count
+
+
 @given(hosts(), st.sampled_from((Scope.ALL, Scope.UPLINKS)))
 def test_stricter_values_are_left_alone(host: Host, scope: Scope) -> None:
     seen = seen_of(host)

@@ -65,6 +65,13 @@ class Address(msgspec.Struct, frozen=True, gc=False):
         return (address ^ self.peer) >> (32 - self.prefix) == 0
 
     @property
+    def text(self) -> str:
+        """As `ip addr add` and `ip addr del` take it; without its peer the latter finds no address."""
+        if self.peer == self.local:
+            return f"{dotted(self.local)}/{self.prefix}"
+        return f"{dotted(self.local)} peer {dotted(self.peer)}/{self.prefix}"
+
+    @property
     def network(self) -> str:
         """The prefix as text, `192.0.2.0/24`."""
         bits = 32 - self.prefix

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
 from strictarp.arp.deciding import decide
 from strictarp.arp.explaining import ASKER_MAC, assumed_asker
 from strictarp.arp.facts import LOOPBACK, UNICAST, VIP_DEVICE, Device, Host, dotted, is_loopback
+from strictarp.arp.fates import Fate, named
 from strictarp.arp.packets import Packet
 
 _LOOPBACK_NET = 0x7F000000
@@ -78,14 +79,18 @@ def sample_of(host: Host, address: int, prefix: int) -> int:
     return next((each for each in inside if each not in host.local_addresses), address)
 
 
-def losses_on(host: Host, after: Host, device: str, asked: Asked) -> Iterator[Loss]:
-    """What requests that arrive on the device lose. Service IPs are judged together, by the lowest one."""
-    vips = sorted(host.vips)
-    asker = assumed_asker(host, device, vips[0] if vips else 0)
-    if vips and _is_lost(host, after, device, vips[0], asker):
+def losses_on(host: Host, after: Host, device: str, asked: Asked, *, vips: Sequence[Fate]) -> Iterator[Loss]:
+    """What requests that arrive on the device lose. Of Service IPs with one fate the first is judged."""
+    lost = [
+        vip
+        for fate in vips
+        if _is_lost(host, after, device, fate[0], assumed_asker(host, device, fate[0]))
+        for vip in fate
+    ]
+    if lost:
         because = f"held by {VIP_DEVICE} on every node: only the announcer may answer"
-        shown = f"{len(vips)} Service IPs" if len(vips) > 1 else dotted(vips[0])
-        yield Loss(device, shown, VIP_DEVICE, Reason.VIP, Evidence.WANTED, because, len(vips))
+        shown = named(lost, len(host.vips))
+        yield Loss(device, shown, VIP_DEVICE, Reason.VIP, Evidence.WANTED, because, len(lost))
     for address, prefix, holder in (*host.targets, *_loopback_net(host, device)):
         target = address if prefix == 32 else _asked_in(device, address, prefix, asked)
         target = target or sample_of(host, address, prefix)

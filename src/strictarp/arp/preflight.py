@@ -12,7 +12,8 @@ import msgspec
 
 from strictarp.arp.announcing import solicit
 from strictarp.arp.explaining import assumed_asker
-from strictarp.arp.facts import Device, Host, dotted
+from strictarp.arp.facts import VIP_DEVICE, Device, Host, dotted
+from strictarp.arp.fates import Fate, fates, named
 from strictarp.arp.losses import Asked, Evidence, Loss, answered, is_enslaved, losses_on
 from strictarp.arp.switching import Scope, switched
 from strictarp.arp.uplinks import uplinks_of
@@ -86,25 +87,32 @@ def preflight(
     after = switched(host, scope, chosen)
     devices = receivers(host)
     covered = devices if scope is Scope.ALL else tuple(each for each in devices if each.name in chosen)
-    losses = [loss for device in devices for loss in losses_on(host, after, device.name, asked or {})]
+    vips = fates(host)
+    losses = [
+        loss for device in devices for loss in losses_on(host, after, device.name, asked or {}, vips=vips)
+    ]
     return Report(
         scope=scope,
         interfaces=tuple(device.name for device in covered),
         losses=tuple(losses),
         fewer=tuple(_fewer(host, after, devices)),
-        senders=tuple(change for device in covered for change in _sender_changes(host, after, device.name)),
-        ineffective=() if scope is Scope.VIPS else tuple(_ineffective(after, covered)),
-        unnoticed=len({address for device in devices for address in _unnoticed(host, after, device.name)}),
+        senders=tuple(
+            change for device in covered for change in _sender_changes(host, after, device.name, vips)
+        ),
+        ineffective=() if scope is Scope.VIPS else tuple(_ineffective(after, covered, chosen, vips)),
+        unnoticed=len(
+            {address for device in devices for address in _unnoticed(host, after, device.name, vips)}
+        ),
         inherited=_inherited(host, after),
     )
 
 
-def _unnoticed(host: Host, after: Host, device: str) -> Iterator[int]:
-    """Service IPs share one fate, and are judged by the first of them in a subnet."""
+def _unnoticed(host: Host, after: Host, device: str, vips: Sequence[Fate]) -> Iterator[int]:
     own = [each for each in host.on_device.get(device, ()) if each.prefix < 32]
-    vips = [vip for vip in sorted(host.vips) if any(each.covers(vip) for each in own)]
-    if vips and _probe_is_lost(host, after, device, vips[0]):
-        yield from vips
+    for fate in vips:
+        on_link = any(each.covers(fate[0]) for each in own)
+        if on_link and _probe_is_lost(host, after, device, fate[0]):
+            yield from fate
     for address, prefix, _ in host.targets:
         on_link = prefix == 32 and any(each.covers(address) for each in own)
         if on_link and _probe_is_lost(host, after, device, address):
@@ -150,16 +158,22 @@ def _shares(host: Host, device: str, holder: str, address: int) -> bool:
     return device == holder or device in lowers or holder in lowers
 
 
-def _sender_changes(host: Host, after: Host, device: str) -> Iterator[SenderChange]:
-    vips = sorted(host.vips)
-    sources = [address for address, prefix, _ in host.targets if prefix == 32]
-    for source in [*sources, *vips[:1]]:
-        target = assumed_asker(host, device, source)
-        before, later = (_sender(each, device, target, source) for each in (host, after))
-        if before != later:
-            of_vips = source in vips[:1]
-            shown = f"{len(vips)} Service IPs" if of_vips and len(vips) > 1 else dotted(source)
-            yield SenderChange(device, shown, before, later, len(vips) if of_vips else 1)
+def _sender_changes(host: Host, after: Host, device: str, vips: Sequence[Fate]) -> Iterator[SenderChange]:
+    for address, prefix, _ in host.targets:
+        if prefix == 32 and (change := _sender_change(host, after, device, address)):
+            yield SenderChange(device, dotted(address), *change)
+    groups: dict[tuple[str, str], list[int]] = {}
+    for fate in vips:
+        if change := _sender_change(host, after, device, fate[0]):
+            groups.setdefault(change, []).extend(fate)
+    for change, changed in groups.items():
+        yield SenderChange(device, named(changed, len(host.vips)), *change, len(changed))
+
+
+def _sender_change(host: Host, after: Host, device: str, source: int) -> tuple[str, str] | None:
+    target = assumed_asker(host, device, source)
+    before, later = (_sender(each, device, target, source) for each in (host, after))
+    return (before, later) if before != later else None
 
 
 def _sender(host: Host, device: str, target: int, source: int) -> str:
@@ -172,7 +186,9 @@ def _sender(host: Host, device: str, target: int, source: int) -> str:
     return dotted(sent.sender_ip) if sent.sender_ip else "0.0.0.0, as in a probe"
 
 
-def _ineffective(after: Host, covered: Sequence[Device]) -> Iterator[str]:
+def _ineffective(
+    after: Host, covered: Sequence[Device], uplinks: Collection[str], vips: Sequence[Fate]
+) -> Iterator[str]:
     for device in covered:
         verdict = strictarp_in_force(
             after.own("arp_ignore", "all"),
@@ -182,3 +198,17 @@ def _ineffective(after: Host, covered: Sequence[Device]) -> Iterator[str]:
         )
         if not verdict:
             yield f"{device.name}: {verdict.reason}"
+        elif device.name in uplinks and (borrowed := _borrowed(after, device.name, vips)):
+            yield (
+                f"{device.name}: it has no address to name, so the kernel borrows {dotted(borrowed)} from "
+                f"{VIP_DEVICE} as the sender of its requests; give it one"
+            )
+
+
+def _borrowed(after: Host, device: str, vips: Sequence[Fate]) -> int:
+    """A Service IP that requests out of the device name although strictARP is in force by numbers, or 0."""
+    for fate in vips:
+        sent = solicit(after, device, assumed_asker(after, device, fate[0]), fate[0])
+        if sent is not None and sent.sender_ip in after.vips:
+            return sent.sender_ip
+    return 0

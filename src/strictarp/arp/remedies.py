@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from strictarp.arp.facts import LOCAL, Address, Device, Hop, Host, Route, dotted
+from strictarp.arp.facts import DEFAULT_RULES, LOCAL, Address, Device, Hop, Host, Route, dotted
 from strictarp.arp.nft import Ruleset
 from strictarp.arp.packets import Packet
 from strictarp.arp.receiving import receive
@@ -65,6 +65,7 @@ def _candidates(host: Host, nic: str, packet: Packet) -> Iterator[Remedy]:
     yield from _without_address(host, packet.target_ip)
     yield from _without_proxy(host, packet.target_ip)
     yield from _without_tables(host)
+    yield from _without_rules(host)
 
 
 def with_conf(host: Host, device: str, key: str, number: int) -> Remedy:
@@ -112,7 +113,7 @@ def _without_address(host: Host, address: int) -> Iterator[Remedy]:
         if not (route.kind == LOCAL and route.prefix == 32 and route.destination == address)
     )
     kept = tuple(each for each in host.addresses if each.local != address)
-    commands = tuple(f"ip addr del {dotted(address)}/{each.prefix} dev {each.device}" for each in holders)
+    commands = tuple(f"ip addr del {each.text} dev {each.device}" for each in holders)
     yield Remedy(commands, msgspec.structs.replace(host, addresses=kept, routes=routes))
 
 
@@ -131,6 +132,17 @@ def _without_tables(host: Host) -> Iterator[Remedy]:
         kept = Ruleset(tuple(each for each in host.nft.tables if each != table))
         command = f"nft delete table {table.family} {table.name}"
         yield Remedy((command,), msgspec.structs.replace(host, nft=kept))
+
+
+def _without_rules(host: Host) -> Iterator[Remedy]:
+    """Policy rules that somebody added, one by one; `ip rule del` needs a priority that is no other's."""
+    priorities = [each.priority for each in host.rules]
+    for rule in host.rules:
+        added = rule not in DEFAULT_RULES and not rule.l3mdev  # VRFs need that one
+        if added and priorities.count(rule.priority) == 1:
+            kept = tuple(each for each in host.rules if each != rule)
+            command = f"ip rule del pref {rule.priority}"
+            yield Remedy((command,), msgspec.structs.replace(host, rules=kept, unmerged=True))
 
 
 def _switched(host: Host, device: Device) -> Remedy:

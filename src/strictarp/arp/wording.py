@@ -30,9 +30,7 @@ SENTENCES: Mapping[Rule, str] = {
     Rule.TARGET_LOOPBACK: "{tip} is a loopback address, and route_localnet is off on {device}.",
     Rule.GRATUITOUS_DROPPED: "Sender and target are the same, and drop_gratuitous_arp is on ({values}).",
     Rule.REPLY: "It is a reply: replies are never answered.",
-    Rule.PROBE_NOT_LOCAL: (
-        "{tip} is not local here; to a probe (sender 0.0.0.0) only local addresses are answered."
-    ),
+    Rule.PROBE_NOT_LOCAL: ("{elsewhere}; to a probe (sender 0.0.0.0) only local addresses are answered."),
     Rule.SENDER_MARTIAN: "{sip} cannot be anybody's address (multicast or broadcast).",
     Rule.SENDER_LOOPBACK: "{sip} is a loopback address, and route_localnet is off on {device}.",
     Rule.SENDER_IS_OURS: (
@@ -49,15 +47,12 @@ SENTENCES: Mapping[Rule, str] = {
     ),
     Rule.TARGET_ZERO: "0.0.0.0 is nobody's address.",
     Rule.TARGET_BROADCAST: "{tip} is a broadcast address, which nobody answers for.",
-    Rule.NO_ROUTE: "{tip} is not local here, and there is no route to it that could be proxied.",
-    Rule.NOT_FORWARDING: "{tip} is not local here, and {device} does not forward: nothing is proxied.",
-    Rule.SAME_INTERFACE: "{tip} is not local here, and its route leaves by {device} itself.",
-    Rule.NOT_PROXIED: (
-        "{tip} is not local here, and neither proxy_arp on {device} nor a proxy neighbour covers it."
-    ),
+    Rule.NO_ROUTE: "{elsewhere}, and there is no route to it that could be proxied.",
+    Rule.NOT_FORWARDING: "{elsewhere}, and {device} does not forward: nothing is proxied.",
+    Rule.SAME_INTERFACE: "{elsewhere}, and its route leaves by {device} itself.",
+    Rule.NOT_PROXIED: ("{elsewhere}, and neither proxy_arp on {device} nor a proxy neighbour covers it."),
     Rule.IGNORE_NOT_ON_DEVICE: (
-        "{tip} is local{where}, but not an address of {device}, and at arp_ignore=1 only those are "
-        "answered ({values})."
+        "{tip} is local{where}, but {lacking}, and at arp_ignore=1 only those are answered ({values})."
     ),
     Rule.IGNORE_OTHER_SUBNET: (
         "{tip} is local{where}, but not an address of {device} in one subnet with {sip}, and at "
@@ -118,6 +113,8 @@ def _words(host: Host, packet: Packet, decision: Decision) -> Mapping[str, str]:
         "sha": mac_text(packet.sender_mac),
         "vlan": str(packet.vlan),
         "where": whereabouts(host, packet.target_ip),
+        "lacking": _lacking(host, packet.target_ip, decision.device),
+        "elsewhere": _elsewhere(host, packet.target_ip, decision.device),
         "ignore": f"arp_ignore={host.conf('arp_ignore', decision.device)}",
         "values": values(host, key, decision.device),
     }
@@ -132,6 +129,22 @@ def whereabouts(host: Host, address: int) -> str:
         name if host.by_name[name].up else f"{name}, which is down; that does not matter" for name in holders
     ]
     return f" (on {' and '.join(named)})"
+
+
+def _lacking(host: Host, address: int, device: str) -> str:
+    """A peer may leave an address of the device itself without a prefix that covers it."""
+    if any(each.local == address for each in host.on_device.get(device, ())):
+        return f"not within a prefix of {device} (it stands there with a peer that is elsewhere)"
+    return f"not an address of {device}"
+
+
+def _elsewhere(host: Host, address: int, device: str) -> str:
+    if address not in host.local_addresses:
+        return f"{dotted(address)} is not local here"
+    return (
+        f"{dotted(address)} is an address of this host{whereabouts(host, address)}, but not local for "
+        f"requests on {device} (a policy rule, a VRF, or no local route)"
+    )
 
 
 def values(host: Host, key: str, device: str) -> str:

@@ -32,6 +32,7 @@ from strictarp.kube.client import Client
 from strictarp.kube.config import ClientConfig
 from strictarp.kube.errors import KubeError
 from strictarp.kube.objects import NODES
+from strictarp.stopping import cancel_at_sigterm
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -66,13 +67,14 @@ Confirm = Callable[[Ask], bool]
 def run(order: Order, *, tell: Tell, confirm: Confirm) -> Report:
     """Look, ask `confirm` if there is something to change, do it. Raises UserError without a way to the API.
 
-    Everything else ends in a report that names the state of the cluster: also Ctrl-C in the middle.
+    Everything else ends in a report that names the state of the cluster: also Ctrl-C and SIGTERM in the
+    middle.
     """
     kept: list[Progress] = []
     client_config = find(order.access)
     try:
         return asyncio.run(_run(order, client_config, tell, confirm, kept))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         if not kept:
             raise
         return finished(kept[-1])
@@ -121,6 +123,7 @@ async def _carry_out(
             facts=view.facts, edit=view.edit, nodes=view.nodes, vips=view.vips, declined=declined
         )
     else:
+        cancel_at_sigterm()  # not before: somebody may be asked a question, and it has to end that
         kept.append(Progress(view.facts))
         progress = await switch.carry_out(kept[0], kept.append)
         report = finished(

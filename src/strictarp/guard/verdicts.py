@@ -11,6 +11,7 @@ from strictarp.arp.announcing import solicit
 from strictarp.arp.deciding import decide
 from strictarp.arp.explaining import ASKER_MAC, assumed_asker
 from strictarp.arp.facts import Host, dotted
+from strictarp.arp.nft import Match
 from strictarp.arp.packets import Packet
 from strictarp.guard.keys import ALL
 from strictarp.sysctl.effective import Announce, Verdict, announce_level, strictarp_in_force
@@ -26,15 +27,17 @@ def sampled(vips: Sequence[int], most: int = SAMPLE) -> Sequence[int]:
 
 
 def in_force(host: Host, device: str, *, most: int = SAMPLE) -> Verdict:
-    """By the model, for up to `most` Service IPs. Without any, what the sysctls would do to one.
+    """By the model, for up to `most` Service IPs. Without any, what the sysctls or our table would do to one.
 
-    "all" stands for an interface with no values of its own.
+    "all" stands for an interface with no values of its own. The host's nftables are our tables alone.
     """
     if device == ALL:
         return by_sysctls(host, ALL)
     if device not in host.by_name:
         return Verdict(False, f"{device} is not there")
     vips = host.vips
+    if not vips and _waits(host, device):
+        return Verdict(True, "no Service IP is bound yet; nftables keeps each off as soon as it is")
     if not vips:
         return by_sysctls(host, device)
     asked = sampled(sorted(vips), most)
@@ -44,6 +47,18 @@ def in_force(host: Host, device: str, *, most: int = SAMPLE) -> Verdict:
             return Verdict(False, said)
     some = f" ({len(asked)} of them tried)" if len(asked) < len(vips) else ""
     return Verdict(True, f"{len(vips)} Service IPs{some}: not answered, and not used as sender")
+
+
+def _waits(host: Host, device: str) -> bool:
+    """A table of scope `vips` covers the interface, and has no Service IP to drop requests for yet."""
+    return any(
+        isinstance(step, Match) and step.field == "iifname" and device in step.words
+        for table in host.nft.tables
+        for chain in table.chains
+        if chain.hook == "input"
+        for rule in chain.rules
+        for step in rule
+    )
 
 
 def by_sysctls(host: Host, device: str) -> Verdict:

@@ -214,7 +214,7 @@ class _Judge:
                 f"the address stands on {device} itself, where strictARP does not silence it: left there by "
                 "an announcer, or held by another one (kube-vip, keepalived, PureLB)"
             )
-            mend = f"ip addr del {case.found.ip}/{own.prefix} dev {device}"
+            mend = f"ip addr del {own.text} dev {device}"
             return _culprit(case, Fault.ADDRESS_ON_NIC, why, _on(case, mend), sure=True)
         where = f"on {answer.holders[0].device}" if answer.holders else "by a route"
         why = (

@@ -51,7 +51,7 @@ def _on_interface(view: NodeView, scene: Scene) -> Iterator[Sighting]:
             on(view, device),
             f"{enumerated(each.local for each in addresses)} is bound on {device}, and nothing that binds "
             f"addresses ({', '.join(BINDERS)}) runs on this node",
-            "; ".join(f"ip addr del {dotted(each.local)}/{each.prefix} dev {device}" for each in addresses),
+            "; ".join(f"ip addr del {each.text} dev {device}" for each in addresses),
             tuple(vip_subject(each.local) for each in addresses),
         )
 
@@ -194,7 +194,7 @@ def _on_port(view: NodeView, scene: Scene) -> Iterator[Sighting]:
         if not is_enslaved(host, device):
             continue
         master = host.by_name[device.master]
-        address = f"{dotted(each.local)}/{each.prefix}"
+        address = each.text
         yield Sighting(
             on(view, device.name),
             f"it is a port of the {master.kind} {master.name} and holds {address}: requests arrive at "
