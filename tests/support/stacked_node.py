@@ -150,10 +150,10 @@ class Node:
     async def settled(self, links: Mapping[str, str]) -> None:
         """Wait until each VIP of these links is answered for by that MAC, on its segment alone, and no other.
 
-        Raises AssertionError with what is there after 15 s.
+        Raises AssertionError with what is there after 30 s.
         """
         wanted = wanted_answers(links)
-        end = time.monotonic() + 15
+        end = time.monotonic() + 30
         while (found := await self.answers()) != wanted:
             assert time.monotonic() < end, f"answered: {found}, wanted: {wanted}"
 
