@@ -63,7 +63,9 @@ def main(given: int, reports: int, config: str, settings: str) -> None:
     setattr(  # noqa: B010 - mypy forbids it the other way
         process,
         "LinuxKernel",
-        lambda render: LinuxKernel(render, generic=generic, route=route, device_kind="bridge"),
+        lambda render, *, device: LinuxKernel(
+            render, generic=generic, route=route, device_kind="bridge", device=device
+        ),
     )
 
     def proxy(*parts: Any) -> Proxy:  # noqa: ANN401 - as the process passes them

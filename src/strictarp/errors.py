@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+EX_USAGE = 64
+"""Exit code of a usage error, of every command (sysexits)."""
+
 
 class UserError(Exception):
     """Something the user can mend. The message names the object and field and says how.

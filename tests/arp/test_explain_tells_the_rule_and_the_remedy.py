@@ -33,6 +33,12 @@ KINDS = frozenset({"bridge", "macvlan", "vlan", "bond", "vrf", "ipvlan"})
 hosts = st.integers(0, 1 << 32).map(lambda seed: make(Random(seed), KINDS, frames=3))
 
 
+_NESTED_COMMAND = "ip netns exec x " * 2000 + "true"
+NESTED = json.dumps(
+    {"id": "nested", "case": {"devs": [], "cmds": [_NESTED_COMMAND], "pkt": {"in": "lo", "tip": "192.0.2.1"}}}
+)
+
+
 def node(*lines: str) -> Host:
     return host(NODE, VIP, *lines, devices=[nic(), IPVS])
 
@@ -201,10 +207,41 @@ def test_the_command_judges_cases_line_by_line(tmp_path: Path, capsys: pytest.Ca
     odd = {"id": "B", "case": {**case["case"], "cmds": ["ebtables -L"]}}  # type: ignore[dict-item]
     path.write_text(f"{json.dumps(case)}\n\n{json.dumps(odd)}\nno json\n", encoding="utf-8")
     code, out, err = run(capsys, "explain", "--cases", str(path))
-    first, second = (json.loads(line) for line in out.splitlines())
+    first, second, third = (json.loads(line) for line in out.splitlines())
     assert first == {"id": "A", "answered": [["e0", "10.0.0.1"]]}
     assert (second["id"], "ebtables" in second["unsupported"]) == ("B", True)
+    assert (third["id"], "malformed" in third["unsupported"]) == (None, True)
     assert (code, "line 4" in err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("line", "ident", "reason"),
+    [
+        ('{"id": 7, "case": {"devs": []}}', 7, "`pkt` is missing"),
+        ('{"id": "deep", "case": ' + "[" * 100_000, None, "`$.case`"),
+        (NESTED, "nested", "too deeply"),
+        ("[" * 100_000, None, "expected"),
+        ("null", None, "Expected"),
+    ],
+)
+def test_every_line_of_cases_gets_a_line(
+    line: str, ident: object, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "cases.jsonl"
+    path.write_text(line, encoding="utf-8")
+    code, out, _ = run(capsys, "explain", "--cases", str(path))
+    told = json.loads(out)
+    assert (told["id"], reason.lower() in told["unsupported"].lower()) == (ident, True)
+    assert code == (0 if ident is not None else 1)
+
+
+def test_a_line_separator_within_a_string_ends_no_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "cases.jsonl"
+    path.write_text('{"id": "a\u2028b\x85", "case": {"devs": []}}\r\n', encoding="utf-8")
+    code, out, _ = run(capsys, "explain", "--cases", str(path))
+    assert (code, json.loads(out)["id"]) == (0, "a\u2028b\x85")
 
 
 @pytest.mark.parametrize(

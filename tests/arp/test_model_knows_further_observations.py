@@ -447,3 +447,30 @@ def test_the_model_knows_it(name: str) -> None:
     result = cases.judge(json.dumps({"id": name, "case": case}))
     assert result.unsupported == ""
     assert [list(pair) for pair in result.answered or []] == expected
+
+
+@pytest.mark.parametrize(
+    ("dev", "reason"),
+    [
+        ({"name": "e0", "master": "br9"}, "'br9'"),
+        ({"name": "e0.5", "kind": "vlan", "id": 5, "link": "e9"}, "'e9'"),
+        ({"name": "e5", "master": "team0"}, "'team'"),
+    ],
+)
+def test_a_device_in_or_on_what_is_not_known_is_unsupported(dev: dict[str, Any], reason: str) -> None:
+    team = {"name": "team0", "kind": "team", "mac": "02:00:00:00:00:13"}
+    pkt = {"in": dev["name"], "sip": "10.0.0.100", "tip": "10.0.0.1"}
+    devs = [team, dev, E1] if dev["name"] == "e0" else [team, E0, dev]
+    case = {"devs": devs, "addrs": [NODE], "pkt": pkt}
+    assert reason in cases.judge(json.dumps({"id": "X", "case": case})).unsupported
+
+
+def test_what_is_of_ipv6_decides_nothing_about_arp() -> None:
+    case = {
+        "devs": [E0],
+        "addrs": [NODE, ["e0", "2001:db8::1/64", "nodad"]],
+        "routes": ["2001:db8:2::/64 via 2001:db8::2", "local 2001:db8:3::/64 dev lo"],
+        "cmds": ["ip -6 rule add to 2001:db8:4::/64 table 100", "ip rule add from 2001:db8:5::/64 table 100"],
+        "pkt": {"in": "e0", "sip": "10.0.0.100", "tip": "10.0.0.1"},
+    }
+    assert cases.judge(json.dumps({"id": "X", "case": case})).answered == [("e0", "10.0.0.1")]

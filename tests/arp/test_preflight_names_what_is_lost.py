@@ -182,8 +182,9 @@ def test_an_interface_whose_own_value_defeats_strictarp_is_named() -> None:
         assert key in report.ineffective[0]
 
 
-def test_requests_no_longer_carry_a_service_ip() -> None:
-    report = report_of(host(NODE, VIP, devices=[nic(), IPVS]))
+@pytest.mark.parametrize("scope", Scope)
+def test_requests_no_longer_carry_a_service_ip(scope: Scope) -> None:
+    report = report_of(host(NODE, VIP, "route add default via 192.0.2.1", devices=[nic(), IPVS]), scope)
     assert [(each.source, each.after) for each in report.senders] == [("192.0.2.100", "192.0.2.11")]
 
 

@@ -204,9 +204,28 @@ async def test_a_place_that_is_missing_is_named(bench: Bench, missing: object, m
 async def test_an_api_that_is_not_there_is_exit_3(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "kubeconfig"
     file.write_text(json.dumps(kubeconfig("http://127.0.0.1:1")))
-    code = await asyncio.to_thread(main, ["enable", "--yes", "--kubeconfig", str(file)])
-    assert code == 3
-    assert capfd.readouterr().err.startswith("error: http://127.0.0.1:1: GET /api/v1/nodes")
+    report = tmp_path / "report.json"
+    argv = ["enable", "--yes", "--kubeconfig", str(file), "--json", str(report)]
+    assert await asyncio.to_thread(main, argv) == 3
+    said = capfd.readouterr().err
+    assert said.startswith("cannot look: http://127.0.0.1:1: GET /api/v1/nodes")
+    assert said.endswith("; nothing was changed\n")
+    assert json.loads(report.read_text())["result"] == "cannot look"
+
+
+@pytest.mark.parametrize(
+    ("config", "code", "outcome"),
+    [("a: [", 1, "refused"), ("kind: KubeProxyConfiguration\nmode: iptables\n", 4, "not applicable")],
+)
+@pytest.mark.parametrize("command", ["enable", "disable"])
+async def test_a_configuration_that_cannot_be_edited_is_a_report_with_the_state(
+    bench: Bench, command: str, config: str, code: int, outcome: str
+) -> None:
+    patch = {"data": {"config.conf": config}}
+    await bench.api.client.merge_patch(CONFIGMAPS, "kube-proxy", patch, "kube-system")
+    done, report = await bench.run(command, "--yes")
+    assert (done, report["result"], report["changed"]) == (code, outcome, False)
+    assert str(report["state"]).endswith("; nothing was changed")
 
 
 def test_a_wrong_option_is_exit_64() -> None:

@@ -74,7 +74,9 @@ def test_without_a_failure_it_is_done_and_a_second_run_changes_nothing(wanted: b
     second = run(cluster)
     assert result(second) == "unchanged"
     assert second.done == (Step.PROVE, Step.WIRE)
-    assert sentence(second, SEEN).endswith("already; nothing was changed")
+    told = sentence(second, SEEN)
+    assert "on 3 of 3 nodes already; " in told
+    assert told.endswith("; nothing was changed")
 
 
 @pytest.mark.parametrize("count", range(7))

@@ -141,6 +141,11 @@ def test_no_address_is_given_twice_unless_it_is_shared_by_the_rules(
             assert len({(share.key, share.backend) for share in shares}) == 1
             assert len(frozenset.union(*(share.ports for share in shares))) == len(shares)
     assert {ip: set(keys) for ip, keys in used.items()} == {ip: set(keys) for ip, keys in state.users.items()}
+    under = {
+        (held.sharing.key, ip) for held in state.holdings.values() for ip in held.ips if held.sharing.key
+    }
+    assert {(name, ip) for name, ips in state.shared.items() for ip in ips} == under
+    assert all(state.shared.values())
     flat = {(version, n) for version in (4, 6) for a, b in state.runs[version] for n in range(a, b + 1)}
     assert flat == set(used)
 
@@ -294,3 +299,50 @@ def test_that_nothing_is_free_costs_the_same_in_any_pool() -> None:
         return _lines_run(lambda: allocate(full, pools, new))
 
     assert cost("2001:db8::/64", 6) == cost("192.0.2.0/24", 4) == cost("192.0.2.1/32", 4)
+
+
+def test_who_joins_a_shared_address_pays_once_for_each_who_has_it() -> None:
+    def cost(sharers: int) -> int:
+        state = State()
+        *_, last = requests = [
+            Request(f"ns/{n}", "default", (4,), sharing=Sharing("k", "", frozenset({("TCP", n)})))
+            for n in range(sharers + 1)
+        ]
+        pools = sound_pools(pool_object("p", "192.0.2.1/32"))
+        for request in requests[:-1]:
+            state, _ = allocate(state, pools, request)
+        assert len(state.users[v4(1)]) == sharers
+        return _lines_run(lambda: allocate(state, pools, last))
+
+    assert cost(120) < 2.2 * cost(60)
+
+
+def test_what_the_pools_forbid_is_told_before_what_others_have() -> None:
+    state, _ = allocate(State(), POOLS, Request("ns/a", "default", (4,), ips=(v4(8),)))
+    both = Request("ns/b", "default", (4, 6), ips=(v4(8), (6, 1)))
+    _, refused = allocate(state, POOLS, both)
+    assert isinstance(refused, Refused)
+    assert refused.reason.startswith("::1 lies in no IPAddressPool")
+
+
+@pytest.mark.parametrize("order", ["ab", "ba"])
+def test_who_is_in_the_way_is_told_alike_whoever_came_first(order: str) -> None:
+    state = State()
+    for port, name in enumerate(order):
+        sharing = Sharing("k", "", frozenset({("TCP", port)}))
+        request = Request(f"ns/{name}", "default", (4,), ips=(v4(8),), sharing=sharing)
+        state, _ = allocate(state, POOLS, request)
+    _, refused = allocate(state, POOLS, Request("ns/c", "default", (4,), ips=(v4(8),)))
+    assert isinstance(refused, Refused)
+    assert "in use by Service ns/a," in refused.reason
+
+
+def test_of_many_pools_a_refusal_names_a_few() -> None:
+    many = sound_pools(
+        *(pool_object(f"p{n:03}", *(f"10.{n}.{m}.0/24" for m in range(50))) for n in range(100))
+    )
+    _, refused = allocate(State(), many, Request("ns/a", "default", (4,), ips=(v4(8),)))
+    assert isinstance(refused, Refused)
+    assert refused.reason.startswith("192.0.2.8 lies in no IPAddressPool; the pools are: p000 (10.0.0.0/24, ")
+    assert refused.reason.endswith("and 42 more); and 92 more")
+    assert len(refused.reason) < 1500

@@ -11,7 +11,13 @@ import pytest
 from strictarp.controller import elector
 from strictarp.controller.configuring import Rules
 from strictarp.controller.daemon import Controller, Options
-from strictarp.kube.custom import ADDRESSCONFLICTS, CONFIGURATIONSTATES, IPADDRESSPOOLS, IPAddressPoolStatus
+from strictarp.kube.custom import (
+    ADDRESSCONFLICTS,
+    CONFIGURATIONSTATES,
+    IPADDRESSPOOLS,
+    L2ADVERTISEMENTS,
+    IPAddressPoolStatus,
+)
 from strictarp.kube.objects import EVENTS, LEASES, NODES, SECRETS, SERVICES, Service
 from strictarp.lab.apiserver.targets import parse_path
 from support.api import Api, running_api, until
@@ -388,6 +394,15 @@ async def test_overlaps_and_faults_are_reported_on_the_pool_and_in_the_configura
     state = (await bench.client.get(CONFIGURATIONSTATES, "controller", NS)).status
     assert state.result == "Invalid"
     assert state.error_summary.startswith("IPAddressPool lab: spec.addresses: ")
+    await bench.client.delete(IPADDRESSPOOLS, "bad", NS)
+    twice = {"metadata": {"name": "ad", "namespace": NS}, "spec": {"ipAddressPools": ["lab", "lab"]}}
+    await bench.client.create(L2ADVERTISEMENTS, twice)
+    await bench.quiet()
+    state = (await bench.client.get(CONFIGURATIONSTATES, "controller", NS)).status
+    assert (state.result, state.error_summary) == (
+        "Invalid",
+        "L2Advertisement ad: spec.ipAddressPools: 'lab' is listed twice; list it once",
+    )
 
 
 async def test_an_address_found_taken_is_replaced_by_another(bench: Bench) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from strictarp.controller.configuring import Configuration, Rules, configure
 from strictarp.controller.guard import Surroundings, losses, overlaps, read_ranges
-from strictarp.controller.reporting import state_of
+from strictarp.controller.reporting import ADVERTISEMENTS, POOLS, state_of
 from strictarp.errors import UserError
 from strictarp.kube.custom import ConfigurationStateStatus
 from strictarp.kube.objects import Node
@@ -49,7 +49,23 @@ def test_an_edit_that_takes_an_address_in_use_is_refused_where_that_is_the_polic
     ],
 )
 def test_who_loses_nothing_or_asks_for_it_stands_in_no_edits_way(service: object) -> None:
-    assert losses(sound_pools(SHRUNK), [service], "") == ()  # type: ignore[list-item]
+    other = sound_pools(pool_object("other", "198.51.100.0/24"))
+    assert losses(sound_pools(SHRUNK), [service], "", other) == ()  # type: ignore[list-item]
+
+
+def test_an_address_without_a_mark_is_in_use_where_a_pool_in_force_held_it() -> None:
+    far = pool_object("far", "198.51.100.0/24")
+    pools = sound_pools(SHRUNK, far)
+    known = sound_pools(LAB)
+    (told,) = losses(pools, [lb("web", has=["192.0.2.101"])], "", known)
+    assert told.startswith("IPAddressPool lab: spec: no longer gives 192.0.2.101 to Service default/web, ")
+    assert losses(pools, [lb("web", has=["192.0.2.101"])], "") == ()
+
+
+def test_the_mark_of_older_releases_counts() -> None:
+    old = {"metallb.universe.tf/ip-allocated-from-pool": "gone"}
+    (told,) = losses(sound_pools(SHRUNK), [lb("web", has=["192.0.2.101"], annotations=old)], "")
+    assert told.startswith("IPAddressPool gone: ")
 
 
 def test_a_pool_that_is_closed_to_its_service_or_renamed_is_told_apart() -> None:
@@ -89,7 +105,7 @@ def test_a_range_that_cannot_be_read_is_a_usage_error_that_names_its_option() ->
 
 
 def test_the_configuration_state_is_metallbs_and_its_time_is_that_of_the_change() -> None:
-    good = state_of(ConfigurationStateStatus(), (), "t1")
+    good = state_of(ConfigurationStateStatus(), {POOLS: ()}, "t1")
     assert msgspec.to_builtins(good) == {
         "result": "Valid",
         "conditions": (
@@ -102,10 +118,24 @@ def test_the_configuration_state_is_metallbs_and_its_time_is_that_of_the_change(
             },
         ),
     }
-    assert state_of(good, (), "t2") == good
-    bad = state_of(good, ("one", "two"), "t3")
+    assert state_of(good, {POOLS: ()}, "t2") == good
+    bad = state_of(good, {POOLS: ("one", "two"), ADVERTISEMENTS: ()}, "t3")
     assert (bad.result, bad.error_summary) == ("Invalid", "one\ntwo")
-    assert bad.conditions is not None
-    assert [(each.status, each.reason, each.last_transition_time) for each in bad.conditions] == [
-        ("False", "ConfigurationError", "t3")
+    worse = state_of(bad, {POOLS: (), ADVERTISEMENTS: ("three",)}, "t4")
+    assert (worse.result, worse.error_summary) == ("Invalid", "three")
+    told = [
+        [(each.type, each.status, each.reason, each.last_transition_time) for each in found.conditions or ()]
+        for found in (bad, worse)
     ]
+    assert told == [
+        [(POOLS, "False", "ConfigurationError", "t3"), (ADVERTISEMENTS, "True", "Reconciled", "t3")],
+        [(POOLS, "True", "Reconciled", "t4"), (ADVERTISEMENTS, "False", "ConfigurationError", "t4")],
+    ]
+
+
+def test_of_many_errors_the_configuration_state_tells_as_many_as_the_api_takes() -> None:
+    many = state_of(ConfigurationStateStatus(), {POOLS: ("x" * 2000,) * 300}, "t1")
+    (condition,) = many.conditions or ()
+    assert condition.message == many.error_summary
+    assert many.error_summary.endswith("\nand 250 more")
+    assert len(many.error_summary) < 32_768

@@ -96,6 +96,13 @@ class TestProxyMode:
         assert codes(evidence(objects(signs=seen, version="v1.36.2+k"))) == ["SA003"]
         assert codes(evidence(objects(signs=seen, version="odd"))) == []
 
+    def test_in_k3s_the_proxy_is_as_old_as_the_kubelet(self) -> None:
+        args = {"k3s.io/node-args": '["server","--kube-proxy-arg=proxy-mode=ipvs"]'}
+        for version, found in (("v1.34.1+k3s1", []), ("v1.35.0+k3s1", ["SA003"])):
+            nodes = (NodeSigns("n1", annotations=args, kubelet_version=version),)
+            seen = evidence(objects(signs=Signs(nodes), version="v1.36.2"))
+            assert [code for code in codes(seen) if code == "SA003"] == found
+
     def test_our_own_proxy_is_not_deprecated(self) -> None:
         seen = signs(None, workloads=[OUR_PROXY])
         for code in ("SA003", "SA004", "SA005"):

@@ -325,6 +325,25 @@ async def test_reports_of_nodes_that_are_missing_are_exit_3(bench: Bench, tmp_pa
     assert told["node node2"] == told["node node3"] == "there is no report of it"
 
 
+@pytest.mark.parametrize(
+    ("path", "fault"),
+    [
+        ("/api/v1/nodes", {"kind": "status", "status": 500}),
+        ("/api/v1/nodes", {"kind": "garbage"}),
+        ("/apis/apps/v1/daemonsets", {"kind": "truncate"}),
+        ("/api/v1/services", {"kind": "garbage"}),
+    ],
+)
+async def test_an_api_that_is_ill_is_told_and_is_no_traceback(
+    bench: Bench, path: str, fault: dict[str, object]
+) -> None:
+    await bench.api.fault(path=path, verb="list", count=100, **fault)
+    code, report = await bench.run()
+    assert code == 3
+    told = {each["what"] for each in report["notLookedAt"]}
+    assert told & {"cluster", path.rpartition("/")[2]}
+
+
 async def test_what_is_gathered_is_judged_as_the_command_does(bench: Bench) -> None:
     view, blind = await gathering.gather(bench.api.client, lambda _: None)
     assert view is not None

@@ -46,6 +46,13 @@ def test_a_folder_means_its_yaml_and_json_files(tmp_path: Path) -> None:
     assert of_type(objects, Namespace)[0].metadata.creation_timestamp == "2024-01-01T00:00:00Z"
 
 
+@pytest.mark.parametrize("between", ["", "\n", "\n---\n"])
+def test_a_file_of_json_may_hold_several_documents(tmp_path: Path, between: str) -> None:
+    (tmp_path / "all.json").write_text(between.join(map(json.dumps, (SERVICE, POOL))) + "\n")
+    objects, _ = decode(read_documents([tmp_path]), RESOURCES)
+    assert [type(each) for each in objects] == [IPAddressPool, Service]
+
+
 def test_the_same_object_twice_counts_once_and_two_that_differ_are_set_aside() -> None:
     other = {**POOL, "spec": {"addresses": ["198.51.100.0/24"]}}
     objects, unreadable = decode([SERVICE, SERVICE, POOL, other, POOL], RESOURCES)

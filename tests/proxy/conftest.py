@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from support import more_traffic
 from support.traffic import World, start
 
 
@@ -13,3 +14,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     made = start(tmp_path_factory.mktemp("world"))
     yield made
     made.end()
+
+
+@pytest.fixture(scope="session")
+def kinds(world: World) -> World:
+    """The same node with more kinds of Services."""
+    more_traffic.add(world)
+    return world

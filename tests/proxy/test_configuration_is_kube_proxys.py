@@ -209,6 +209,22 @@ def test_strictarp_adds_its_two_sysctls_and_nothing_else() -> None:
     assert plain["net.ipv4.vs.conntrack"] == "1"
 
 
+@pytest.mark.parametrize(
+    ("scope", "places"),
+    [("{scope: uplinks, uplinks: [eth1, eth0.100]}", ["eth0/100", "eth1"]), ("{scope: vips}", [])],
+)
+def test_a_lesser_scope_of_strictarp_wants_the_sysctls_of_that_scope(scope: str, places: list[str]) -> None:
+    text = "apiVersion: strictarp.io/v1alpha1\nkind: ProxySettings\nstrictARP: "
+    guard = settings.load(text + scope, "s").guard
+    strict = wanted_sysctls(Config(strict_arp=True), guard)
+    assert sorted(strict.keys() - wanted_sysctls(Config(), guard).keys()) == sorted(
+        f"net.ipv4.conf.{place}.{key}" for place in places for key in ("arp_ignore", "arp_announce")
+    )
+    for odd in ("['']", "[a/b]", "[5]"):
+        with pytest.raises(UserError, match=r"^strictARP\.uplinks\[0\]: "):
+            settings.load(f"{text}{{uplinks: {odd}}}", "s")
+
+
 def test_connection_tracking_is_sized_by_the_number_of_cpus() -> None:
     assert conntrack_size(Config().conntrack, 2) == {"net.netfilter.nf_conntrack_max": "131072"}
     assert conntrack_size(Config().conntrack, 8) == {"net.netfilter.nf_conntrack_max": "262144"}
@@ -239,6 +255,20 @@ def test_times_of_connection_tracking_are_set_unless_they_are_0() -> None:
 )
 def test_reused_client_ports_need_help_on_old_kernels_only(release: str, changed: bool) -> None:
     assert bool(kernel_sysctls(release)) == changed
+
+
+def test_what_has_no_effect_is_known_by_name() -> None:
+    made = config.load(
+        HEAD + "clientConnection: {qps: 2.5}\nconfigSyncPeriod: 5000h\nshowHiddenMetricsForVersion: '1.34'\n"
+        "logging: {flushFrequency: 5s, vmodule: [], colour: red}\nwinkernel: {networkName: l2, speed: 1}\n",
+        "f",
+    )
+    assert [warning.split(": ")[1] for warning in made.warnings] == ["logging.colour", "winkernel.speed"]
+
+
+def test_an_empty_document_beside_the_configuration_is_none_and_a_second_one_is_refused() -> None:
+    assert config.load(f"---\n---\n{HEAD}---\n", "f") == Config()
+    assert faults(f"---\n{HEAD}") == ["(document): one document is expected, not several"]
 
 
 def test_a_name_given_twice_is_warned_of_and_the_last_one_counts() -> None:
@@ -281,6 +311,23 @@ def test_feature_gates_are_switches_and_those_of_others_are_ignored() -> None:
         ("{detectLocalMode: InterfaceNamePrefix}", "detectLocal.interfaceNamePrefix"),
         ("oomScoreAdj: -1001", "oomScoreAdj"),
         ("healthzBindAddress: 0.0.0.0:0", "healthzBindAddress"),
+        ("bindAddress: fe80::1%eth0", "bindAddress"),
+        ("clientConnection: {qps: fast}", "clientConnection.qps"),
+        ("clientConnection: {qps: true}", "clientConnection.qps"),
+        ("clientConnection: {contentType: 5}", "clientConnection.contentType"),
+        ("clientConnection: {acceptContentTypes: [a]}", "clientConnection.acceptContentTypes"),
+        ("featureGates: {not-a-gate: true}", "featureGates.not-a-gate"),
+        ("iptables: {localhostNodePorts: 1}", "iptables.localhostNodePorts"),
+        ("nftables: {masqueradeBit: 32}", "nftables.masqueradeBit"),
+        ("nftables: {masqueradeAll: often}", "nftables.masqueradeAll"),
+        ("logging: none", "logging"),
+        ("logging: {format: xml}", "logging.format"),
+        ("logging: {verbosity: -1}", "logging.verbosity"),
+        ("showHiddenMetricsForVersion: old", "showHiddenMetricsForVersion"),
+        ("udpIdleTimeout: 250", "udpIdleTimeout"),
+        ("windowsRunAsService: 0", "windowsRunAsService"),
+        ("winkernel: {enableDSR: maybe}", "winkernel.enableDSR"),
+        ("configSyncPeriod: 9999999h", "configSyncPeriod"),
     ],
 )
 def test_each_rule_of_validation_names_its_field(text: str, path: str) -> None:

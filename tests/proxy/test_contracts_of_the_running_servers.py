@@ -91,6 +91,9 @@ async def test_metrics_have_kube_proxys_names_and_types(node: Node) -> None:
     found = {family.name: family.type for family in text_string_to_metric_families(text)}
     assert {name: found.get(f"kubeproxy_{name}") for name in NAMES} == NAMES
     assert {"rest_client_requests", "kubernetes_build_info", "process_cpu_seconds"} <= found.keys()
+    assert 'kubernetes_feature_enabled{name="ServiceTrafficDistribution",stage=""} 1.0' in text
+    assert 'rest_client_request_duration_seconds_count{host="127.0.0.1:6443",verb="GET"}' in text
+    assert 'rest_client_requests_total{code="200",host="127.0.0.1:6443",method="GET"}' in text
 
 
 async def test_a_node_that_goes_is_told_on_healthz_alone(node: Node) -> None:

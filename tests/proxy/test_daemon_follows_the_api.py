@@ -10,7 +10,7 @@ import aiohttp
 import msgspec
 import pytest
 
-from strictarp.kube.objects import ENDPOINTSLICES, SERVICES, EndpointSlice, Service
+from strictarp.kube.objects import ENDPOINTSLICES, NODES, SERVICES, EndpointSlice, Service
 from strictarp.lab import namespaces
 from strictarp.proxy import nftables
 from strictarp.proxy.config import Config
@@ -81,6 +81,29 @@ async def test_a_new_address_of_the_node_serves_node_ports_at_once(node: Node) -
     await node.until("192.0.2.99", 30080, {"198.51.100.18": 1})
     namespaces.ip(namespaces.current(), "addr del 192.0.2.99/32 dev lo")
     await node.until("192.0.2.99", 30080, None)
+
+
+async def test_an_address_that_becomes_another_nodes_is_no_longer_bound(node: Node) -> None:
+    await node.client.merge_patch(SERVICES, "web", {"spec": {"externalIPs": ["192.0.2.12"]}}, "default")
+    await node.start()
+    await node.until("192.0.2.12", 80, {"198.51.100.18": 1})
+    await _until_bound("203.0.113.140", "192.0.2.12")
+    await node.client.create(NODES, {"metadata": {"name": "node2"}})
+    addresses = [{"type": "InternalIP", "address": "192.0.2.12"}]
+    status = {"status": {"addresses": addresses}}
+    await node.client.merge_patch(NODES, "node2", status, subresource="status")
+    await _until_bound("203.0.113.140")
+    assert node.reals("192.0.2.12", 80) == {"198.51.100.18": 1}
+    await node.client.delete(NODES, "node2")
+    await _until_bound("203.0.113.140", "192.0.2.12")
+
+
+async def _until_bound(*addresses: str) -> None:
+    for _ in range(200):
+        if _addresses() == set(addresses):
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"{_addresses()} are bound, not {addresses}")
 
 
 async def test_a_restart_changes_nothing_that_is_still_wanted(node: Node) -> None:
@@ -179,7 +202,7 @@ async def test_health_and_metrics_speak_as_kube_proxy_does(node: Node) -> None:
     assert 'kubeproxy_proxy_healthz_total{code="200"} 1.0' in text
     assert 'kubeproxy_proxy_livez_total{code="200"} 1.0' in text
     assert 'kubeproxy_sync_proxy_rules_no_local_endpoints_total{traffic_policy="external"} 0.0' in text
-    assert 'rest_client_requests_total{code="200",method="GET"}' in text
+    assert 'rest_client_requests_total{code="200",host="127.0.0.1:6443",method="GET"}' in text
     assert "Starting" in await node.events()
 
 

@@ -6,7 +6,6 @@ import pytest
 
 from strictarp.kube.objects import ENDPOINTSLICES
 from strictarp.lab.namespaces import entered
-from support import more_traffic
 from support.forked import until
 from support.more_traffic import (
     EXTERNAL,
@@ -46,12 +45,6 @@ from support.traffic import (
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(240)]
 GOING = {"ready": False, "serving": True, "terminating": True}
-
-
-@pytest.fixture(scope="module")
-def kinds(world: World) -> World:
-    more_traffic.add(world)
-    return world
 
 
 def test_affinity_sticks_through_every_way_in_and_without_it_connections_spread(kinds: World) -> None:

@@ -196,6 +196,26 @@ async def test_timeouts_are_set(kernel: LinuxKernel) -> None:
 
 
 @pytest.mark.netns
+async def test_vips_are_bound_on_the_device_that_is_named() -> None:
+    namespace = namespaces.create("own-device")
+    with namespaces.entered(namespace):
+        theirs = LinuxKernel(_render, generic=FakeIpvs(), device_kind="bridge")
+        await theirs.prepare()
+        await _all_done(theirs, BindAddress(VIP4))
+        ours = LinuxKernel(_render, generic=FakeIpvs(), device_kind="bridge", device="vips0")
+        await ours.prepare()
+        assert await ours.addresses() == frozenset()
+        await _all_done(ours, BindAddress(VIP6))
+        assert (await ours.view()).bound == {VIP6}
+        await ours.remove_device()
+        assert {link.name for link in (await theirs.host_links()).links} == {"lo", "kube-ipvs0"}
+        assert await theirs.addresses() == {VIP4}
+        theirs.close()
+        ours.close()
+    namespace.close()
+
+
+@pytest.mark.netns
 async def test_a_kernel_without_ipvs_is_told_with_its_module() -> None:
     class WithoutIpvs(FakeIpvs):
         async def query(self, message: bytes) -> list[Message]:

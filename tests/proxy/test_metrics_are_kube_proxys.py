@@ -34,7 +34,9 @@ EXPECTED = {
     ("kubeproxy_conntrack_reconciler_deleted_entries_total", "counter", ()),
     ("kubeproxy_proxy_healthz_total", "counter", ("code",)),
     ("kubeproxy_proxy_livez_total", "counter", ("code",)),
-    ("rest_client_requests_total", "counter", ("code", "method")),
+    ("rest_client_requests_total", "counter", ("code", "host", "method")),
+    ("rest_client_request_duration_seconds", "histogram", ("host", "verb")),
+    ("kubernetes_feature_enabled", "gauge", ("name", "stage")),
     ("kubernetes_build_info", "gauge", ("git_version",)),
 }
 
@@ -55,6 +57,7 @@ def test_every_metric_of_kube_proxy_in_ipvs_mode_is_there_with_type_and_labels()
     made.asked("healthz", 200)
     made.asked("livez", 503)
     made.answers = lambda: {("GET", "200"): 3}
+    made.requested("GET", 0.1)
     assert set(_families(made.registry)) >= EXPECTED
     assert not any(
         "iptables_rules" in name or "iptables_last" in name for name, _, _ in _families(made.registry)

@@ -233,3 +233,37 @@ def test_the_command_prints_a_plan_for_odd_objects(
     made = json.loads(capsys.readouterr().out)
     assert backends(made, "203.0.113.99") == {"198.51.100.99": 1}
     assert [warning.split(": ")[1] for warning in made["warnings"]] == ["mode", "spec.ports[0].port"]
+
+
+def test_what_is_said_of_an_entry_names_its_place_in_the_object_although_others_were_refused() -> None:
+    odd = odd_service(ports=[{"port": "x"}, {"port": 70000}, {"name": "http", "port": 80, "nodePort": -1}])
+    odd["status"] = {"loadBalancer": {"ingress": [{"ip": 5}, {"ip": "nowhere"}]}}
+    piece = slice_body("odd", ["198.51.100.1", "198.51.100.2"])
+    piece["endpoints"] = [{"addresses": 5}, {"addresses": ["nowhere"]}, {"addresses": ["198.51.100.3"]}]
+    piece["ports"] = [{"port": "x"}, {"name": "http", "port": 0}, {"name": "http", "port": 8080}]
+    made = planned(odd, piece)
+    assert sorted(fields(made)) == [
+        "endpoints[0].addresses",
+        "endpoints[1].addresses[0]",
+        "ports[0].port",
+        "ports[1].port",
+        "spec.ports[0].port",
+        "spec.ports[1].port",
+        "spec.ports[2].nodePort",
+        "status.loadBalancer.ingress[0].ip",
+        "status.loadBalancer.ingress[1].ip",
+    ]
+    (server,) = made["virtualServers"]
+    assert [real["address"] for real in server["realServers"]] == ["198.51.100.3"]
+
+
+@pytest.mark.parametrize("metadata", [{}, {"name": ""}, {"name": None}, None])
+def test_an_object_without_a_name_is_told_as_one(metadata: object) -> None:
+    bodies = [{**body, "metadata": metadata} for body in GOOD]
+    made = planned(*bodies, {"apiVersion": "v1", "kind": "Node", "metadata": metadata})
+    assert [warning.split(": ")[0] for warning in made["warnings"]] == [
+        "Service default/?",
+        "EndpointSlice default/?",
+        "Node ?",
+    ]
+    assert all(WARNING.match(warning) for warning in made["warnings"])

@@ -5,15 +5,19 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address
 from types import FrameType
 
+import msgspec
 import pytest
 
 from strictarp.kube.objects import EndpointSlice, Service
 from strictarp.lab import namespaces
 from strictarp.netlink.socket import NETLINK_ROUTE, Netlink
 from strictarp.proxy import nftables
+from strictarp.proxy.config import Config
+from strictarp.proxy.engine import Engine
 from strictarp.proxy.kernel import LinuxKernel
 from strictarp.proxy.operations import AddReal, RemoveReal, SetReal
 from strictarp.proxy.seam import Kernel
+from strictarp.proxy.situation import NodeFacts, situation
 from support.fake_ipvs import FakeIpvs
 from support.model_kernel import ModelKernel
 from support.proxy_objects import endpoint_slice, service
@@ -114,3 +118,15 @@ async def test_a_change_takes_four_messages_and_no_process_unless_a_set_changes(
         assert counter.now()[1:] == (after[1], after[2] + 1)
         kernel.close()
     space.close()
+
+
+def test_an_address_of_another_node_costs_the_services_that_have_it_too() -> None:
+    facts = situation(Config(), NodeFacts("node1", (bytes([192, 0, 2, 11]),)))
+    engine = Engine(Config(), facts, 900.0)
+    for number in range(20):
+        each = service(f"s{number}", f"203.0.113.{number + 1}", externalIPs=[f"192.0.2.{number + 100}"])
+        engine.store.service(each.key, each)
+    engine.plan()
+    for others in ({bytes([192, 0, 2, 105]): "node2", bytes([192, 0, 2, 12]): "node3"}, {}):
+        engine.see(msgspec.structs.replace(facts, others=others))
+        assert engine.store.take(100) == ["default/s5"]

@@ -61,3 +61,26 @@ def test_the_file_says_how_strictarp_is_kept_and_options_come_first() -> None:
         with command.make_context("proxy", ["--config", "f", *argv]) as ctx:
             guard = guard_settings(ctx, made, Scope(ctx.params["scope"]), ctx.params["state"])
         assert guard == msgspec.structs.replace(made.guard, scope=scope)
+
+
+def test_the_device_of_vips_may_have_another_name() -> None:
+    assert (
+        load(HEAD, "f").vip_device == load(HEAD + "vipDevice: {name: ''}\n", "f").vip_device == "kube-ipvs0"
+    )
+    assert load(HEAD + "vipDevice: {name: vips0}\n", "f").vip_device == "vips0"
+    for odd in ("lo", "..", "a b", "a/b", "x" * 16):
+        with pytest.raises(UserError, match=r"^vipDevice\.name: "):
+            load(HEAD + f"vipDevice: {{name: {odd!r}}}\n", "f")
+
+
+def test_scope_vips_goes_with_kube_ipvs0_alone_wherever_it_comes_from() -> None:
+    with pytest.raises(UserError, match=r"^vipDevice\.name: "):
+        load(HEAD + "vipDevice: {name: vips0}\nstrictARP: {scope: vips}\n", "f")
+    assert load(HEAD + "strictARP: {scope: vips}\n", "f").guard.scope is Scope.VIPS
+    made = load(HEAD + "vipDevice: {name: vips0}\n", "f")
+    argv = ["--config", "f", "--strictarp-scope", "vips"]
+    with (
+        command.make_context("proxy", argv) as ctx,
+        pytest.raises(UserError, match=r"^vipDevice\.name: "),
+    ):
+        guard_settings(ctx, made, Scope.VIPS, ctx.params["state"])

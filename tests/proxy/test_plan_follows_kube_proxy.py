@@ -197,6 +197,25 @@ def test_the_older_of_two_services_has_the_address_and_port() -> None:
     assert warning.startswith("Service default/a: spec.ports: TCP 192.0.2.100:80")
 
 
+@pytest.mark.parametrize(
+    ("older", "younger"),
+    [
+        ("2024-01-01T00:00:00Z", "2024-01-01T00:00:00.5Z"),
+        ("2024-01-01T01:30:00+02:00", "2024-01-01T00:00:00Z"),
+        ("2024-01-01T00:00:00Z", "2024-01-01T00:00:01"),
+        ("2024-01-01T00:00:00Z", ""),
+        ("2024-01-01T00:00:00Z", "yesterday"),
+        ("2024-01-01T00:00:00Z", "2024-01-01T01:00:00+01:00"),  # the same: by name
+    ],
+)
+def test_ages_are_compared_as_times_not_as_texts(older: str, younger: str) -> None:
+    made = plan(
+        service("b", "203.0.113.10", externalIPs=["192.0.2.100"], created=younger),
+        service("a", "203.0.113.11", externalIPs=["192.0.2.100"], created=older),
+    )
+    assert [warning.split(":")[0] for warning in made["warnings"]] == ["Service default/b"]
+
+
 def test_endpoints_on_a_dead_node_get_weight_0_but_never_the_last_ones() -> None:
     made = plan(balancer(), endpoint_slice("web", ENDS), dead=("node2",))
     assert backends(made, "192.0.2.100") == {"198.51.100.1": 1, "198.51.100.2": 0}
@@ -315,6 +334,50 @@ def test_the_command_reads_folders_several_documents_and_lists(
     assert made.keys() == {
         "virtualServers", "addresses", "sets", "sysctls", "healthCheckNodePorts", "warnings",
     }  # fmt: skip
+
+
+def test_nodes_among_the_objects_tell_which_addresses_are_theirs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = _files(tmp_path)
+    held = [{"type": "InternalIP", "address": "192.0.2.12"}, {"type": "Hostname", "address": "192.0.2.13"}]
+    nodes = [
+        {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "status": {"addresses": addresses}}
+        for name, addresses in (("node1", [{"type": "InternalIP", "address": "192.0.2.14"}]), ("node2", held))
+    ]
+    outside = service_body("web", "203.0.113.10", externalIPs=["192.0.2.12", "192.0.2.13", "192.0.2.14"])
+    (tmp_path / "o.json").write_text(json.dumps({"kind": "List", "items": [outside, *nodes]}))
+    assert main([*argv, "--objects", str(tmp_path / "o.json")]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert made["addresses"] == ["192.0.2.13", "192.0.2.14", "203.0.113.10"]
+    assert ["node node2" in warning for warning in made["warnings"]] == [True]
+
+
+def test_an_object_that_is_given_twice_counts_as_it_is_given_last_and_is_told_when_it_differs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = _files(tmp_path)
+    web, other = service_body("web", "203.0.113.10"), service_body("web", "203.0.113.11")
+    (tmp_path / "again.json").write_text(json.dumps({"kind": "List", "items": [web, web, other]}))
+    assert main([*argv, "--objects", str(tmp_path / "again.json")]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert made["addresses"] == ["203.0.113.11"]
+    assert [warning.split(": ")[:2] for warning in made["warnings"]] == [
+        ["Service default/web", "metadata.name"]
+    ]
+
+
+def test_networks_of_the_other_family_alone_are_warned_of_as_the_daemon_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = [*_files(tmp_path), "--objects", str(tmp_path / "objects")]
+    file = tmp_path / "config"
+    file.write_text(file.read_text() + 'nodePortAddresses: ["2001:db8::/32"]\n')
+    assert main(argv) == 0
+    (warning,) = json.loads(capsys.readouterr().out)["warnings"]
+    assert warning.startswith(f"KubeProxyConfiguration {file}: nodePortAddresses: nothing of IPv4")
+    assert main([*argv, "--node-address", "2001:db8::11"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["warnings"]) == 1
 
 
 def test_refused_input_prints_nothing_but_faults_and_exits_1(

@@ -111,6 +111,17 @@ def test_the_configuration_is_written_with_its_defaults_and_means_the_same(
     assert "--write-config-to" in capsys.readouterr().err
 
 
+def test_the_written_configuration_has_the_name_that_is_in_force(tmp_path: Path) -> None:
+    given, written = tmp_path / "given", tmp_path / "written"
+    given.write_text(KUBEADM.replace('hostnameOverride: ""', "hostnameOverride: node2"))
+    argv = ["proxy", "--config", str(given), "--write-config-to", str(written)]
+    assert main(argv) == 0
+    assert config.load(written.read_text(), "written").hostname_override == "node2"
+    assert main([*argv, "--hostname-override", " Node1 "]) == 0
+    assert config.load(written.read_text(), "written").hostname_override == "node1"
+    assert main([*argv, "--hostname-override", " "]) == 1
+
+
 @pytest.mark.parametrize(
     ("argv", "code", "said"),
     [

@@ -201,6 +201,24 @@ def test_addresses_of_the_node_are_those_of_every_interface_but_its_own_device_a
     facts = node_facts("n", HostLinks(links, tuple(addresses)), msgspec.convert(node, Node), (4, 16))
     assert set(facts.addresses) == {pack(t) for t in ("192.0.2.77", HERE, HERE6, "fe80::1", "172.17.0.1")}
     assert facts.primary == (pack(HERE), pack(HERE6))
+    # VIPs may be bound elsewhere; what a kube-proxy left on its own device is no address of the node either.
+    seen = HostLinks((*links, Link(5, "vips0", 0, bytes(6), kind="dummy")), tuple(addresses))
+    more = msgspec.structs.replace(seen, addresses=(*addresses, Address(5, bytes([192, 0, 2, 200]), 32)))
+    assert node_facts("n", more, msgspec.convert(node, Node), (4, 16), device="vips0") == facts
+
+
+def test_an_address_of_another_node_is_served_but_not_bound() -> None:
+    """Who holds it too no longer reaches that node (kubernetes issues 80738 and 75290)."""
+    objects = balancer(externalIPs=[EXTERNAL]), endpoint_slice("web", ["198.51.100.1"])
+    usual = plan(*objects)
+    made = plan(*objects, others={EXTERNAL: "node2", VIP: "node3"})
+    assert made["virtualServers"] == usual["virtualServers"]
+    assert set(usual["addresses"]) - set(made["addresses"]) == {EXTERNAL, VIP}
+    assert set(usual["sets"]["vips"]) - set(made["sets"]["vips"]) == {EXTERNAL, VIP}
+    assert made["sets"]["externalIP"] == usual["sets"]["externalIP"]
+    (warning,) = made["warnings"]
+    told = f"Service default/web: spec.externalIPs: {EXTERNAL} is an address of node node2"
+    assert warning.startswith(told)
 
 
 # --- load balancers and NodePorts ------------------------------------------------------------------------

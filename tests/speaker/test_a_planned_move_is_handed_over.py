@@ -6,7 +6,9 @@ from strictarp.hello.messages import Accept, Claim, Offer, Release, State
 from strictarp.speaker.actions import Kind
 from strictarp.speaker.events import DrainEnded, DrainRequested, MoveRequested
 from strictarp.speaker.settings import MS, SECOND
-from support.speakers import SETTINGS, VIP, WAY, Table
+from support.speakers import SETTINGS, VIP, WAY, Table, address
+
+SECOND_VIP = address("203.0.113.2")
 
 
 def _handed_over(table: Table, since: int) -> tuple[int, int]:
@@ -107,16 +109,50 @@ def test_a_release_that_is_lost_is_said_again() -> None:
 def test_a_bystander_that_misses_the_release_leaves_room_for_its_repetition() -> None:
     table = Table().settled()
     first, second, third = table.first()
+    table.feed(first, MoveRequested(VIP, second))
+    table.after(SETTINGS.penalty + SECOND)
     before = table.now
-    table.loses[second] = Release
-    table.feed(first, MoveRequested(VIP, third))
+    table.loses[first] = Release
+    table.feed(second, MoveRequested(VIP, third))
     table.after(2 * WAY - 1)
-    table.cut.add((first, third))
+    table.cut.add((second, third))
     table.after(30 * MS)
     table.cut.clear()
     table.after(20 * MS)
     assert not table.messages(Claim, since=before)
     assert table.owners() == [third]
+
+
+def test_who_took_an_ip_and_is_stopped_before_a_hello_tells_is_waited_for_as_any_owner() -> None:
+    table = Table(vips=[VIP, SECOND_VIP]).settled()
+    (owner,) = table.owners()
+    assert table.owners(SECOND_VIP) == [owner]
+    _, heir, third = [owner, *(name for name in table.first() if name != owner)]
+    for vip in (VIP, SECOND_VIP):
+        table.feed(owner, MoveRequested(vip, heir))
+    table.after(10 * MS)
+    assert table.owners() == table.owners(SECOND_VIP) == [heir]
+    assert [len(hello.entries) for hello in table.hellos(heir)][-1] == 1  # the next may follow in 20 ms
+    table.stop(heir)
+    since = table.now
+    table.after(SETTINGS.silence - 20 * MS)
+    assert not table.messages(Claim, since=since)
+    table.after(SETTINGS.claim + 4 * SETTINGS.slot)
+    for vip in (VIP, SECOND_VIP):
+        (successor,) = {*table.owners(vip)} - {heir}
+        assert successor in (owner, third)
+
+
+def test_an_heir_that_has_not_taken_the_ip_is_not_waited_for() -> None:
+    table = Table().settled()
+    first, second, _ = table.first()
+    table.feed(first, MoveRequested(VIP, second))
+    table.after(2 * WAY - 1)
+    table.cut.add((first, second))  # no RELEASE gets there
+    began = table.now
+    table.after(3 * SETTINGS.hello + SETTINGS.claim + SETTINGS.slot)
+    assert len(table.owners()) == 1
+    assert table.now - began < SETTINGS.silence + 2 * SETTINGS.claim
 
 
 def test_what_goes_without_any_release_heard_is_claimed_all_the_same() -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from strictarp.kube.custom import ANNOUNCEDADDRESSES, SERVICEL2STATUSES
-from strictarp.kube.objects import EVENTS, LEASES, SECRETS
+from strictarp.kube.custom import ANNOUNCEDADDRESSES, IPADDRESSPOOLS, SERVICEL2STATUSES
+from strictarp.kube.objects import EVENTS, LEASES, SECRETS, SERVICES
 from strictarp.lab import namespaces
 from strictarp.lab.apiserver.targets import parse_path
 from strictarp.speaker import daemon
@@ -125,6 +125,36 @@ async def survive_malformed_objects(api: Api, speaker: Speaker, work: asyncio.Ta
     assert not work.done(), work
     assert owned_by(speaker) == owned
     assert len(owned) == 2
+
+
+async def test_pools_that_left_an_address_leave_it_announced_until_its_service_has_none(
+    tmp_path: Path,
+) -> None:
+    with build(["node1"]) as wire:
+        with_ipv6(wire)
+        with namespaces.entered(wire.hosts["node1"]):
+            async with running_api(tmp_path) as api:
+                await furnish(api)
+                speaker = Speaker(Options(None, "node1", SETTINGS, metrics_port=0), api.client)
+                work = asyncio.create_task(speaker.run())
+                try:
+                    await announced(api)
+                    owned = owned_by(speaker)
+                    for addresses in (["198.51.100.0/24"], ["192.0.2.100/320"]):
+                        edit = {"spec": {"addresses": addresses}}
+                        await api.client.merge_patch(IPADDRESSPOOLS, "lab", edit, NS)
+                        await asyncio.sleep(0.5)
+                        assert owned_by(speaker) == owned
+                    await api.client.delete(IPADDRESSPOOLS, "lab", NS)
+                    await asyncio.sleep(0.5)
+                    assert owned_by(speaker) == owned
+                    none = {"status": {"loadBalancer": {"ingress": None}}}
+                    await api.client.merge_patch(SERVICES, "web", none, "default", subresource="status")
+                    await asyncio.sleep(0.5)
+                    assert not owned_by(speaker)
+                finally:
+                    work.cancel()
+                    await asyncio.wait({work})
 
 
 async def test_a_speaker_that_is_not_heard_is_told_on_the_node(

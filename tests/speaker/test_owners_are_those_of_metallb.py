@@ -51,7 +51,8 @@ def _advertisement(chance: random.Random, name: str) -> Json:
     if chance.random() < 0.3:
         spec["ipAddressPoolSelectors"] = [_selector(chance)]
     if chance.random() < 0.4:
-        spec["nodeSelectors"] = [_selector(chance) for _ in range(chance.randint(1, 2))]
+        drawn = [_selector(chance) for _ in range(chance.randint(1, 2))]
+        spec["nodeSelectors"] = [each for at, each in enumerate(drawn) if each not in drawn[:at]]
     if chance.random() < 0.2:
         spec["serviceSelectors"] = [_selector(chance)]
     if chance.random() < 0.4:

@@ -1,12 +1,14 @@
 """The incremental picture equals one that is made afresh, whatever the order of changes."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from strictarp.speaker.candidates import Why
 from strictarp.speaker.links import Place
 from strictarp.speaker.membership import Presence
 from strictarp.speaker.picture import Picture, members, vips
-from support.speaker_objects import advertisement, facts, node, service, slice_of
+from support.speaker_objects import advertisement, facts, node, pool, service, slice_of
 
 ETH0 = Place(2, "eth0", bytes.fromhex("020000000001"), True, ((bytes([192, 0, 2, 11]), 24),))
 ETH1 = Place(3, "eth1", bytes.fromhex("020000000002"), True, ((bytes([192, 0, 2, 12]), 24),))
@@ -125,3 +127,41 @@ def test_any_order_of_changes_ends_as_if_made_afresh(script: list[tuple[str, str
         known=known,
     )
     assert made.verdicts == afresh.verdicts
+
+
+@pytest.mark.parametrize(
+    "pools",
+    [(pool("lab", "192.0.2.0/28"),), (pool("lab", "192.0.2.0/2x"),), ()],
+    ids=["shrunk", "unreadable", "deleted"],
+)
+def test_a_live_address_is_announced_until_its_service_has_another(pools: tuple) -> None:
+    made = picture_of(services=[service()], slices=[slice_of()])
+    before = made.verdicts["default/web"].order
+    made.put_facts(facts(pools=pools))
+    made.judge()
+    assert made.verdicts["default/web"].order == before
+    assert ETH0.meets([each for each in made.ranges if each.holds((4, int.from_bytes(VIP)))])
+    made.put_service("default/web", service("web", "192.0.2.101"))
+    made.judge()
+    assert made.verdicts["default/web"].why is Why.NOT_IN_POOL
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"nodeSelectors": [{"matchExpressions": [{"key": "a", "operator": "Within"}]}]},
+        {"ipAddressPoolSelectors": [{"matchLabels": {"no key": "b"}}]},
+        {"ipAddressPools": ["other", "other"]},
+    ],
+    ids=str,
+)
+def test_an_edit_that_cannot_be_meant_leaves_an_advertisement_as_it_was(spec: dict) -> None:
+    made = picture_of(services=[service()], slices=[slice_of()])
+    before = made.verdicts["default/web"]
+    for _ in range(2):  # what is kept once is kept on
+        made.put_facts(facts(advertisements=[advertisement(**spec)]))
+        made.judge()
+        assert made.verdicts["default/web"] == before
+    made.put_facts(facts(advertisements=[advertisement(ipAddressPools=["other"])]))
+    made.judge()
+    assert made.verdicts["default/web"].why is Why.NO_ADVERTISEMENT

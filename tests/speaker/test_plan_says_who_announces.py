@@ -147,3 +147,54 @@ def test_an_owner_that_is_no_pair_is_a_usage_error(tmp_path: Path, owner: str) -
     (tmp_path / "x.yaml").write_text(CONFIG)
     argv = ["speaker", "plan", "--objects", str(tmp_path), "--alive", "node1", "--owner", owner]
     assert CliRunner().invoke(program, argv).exit_code == 2
+
+
+@pytest.mark.parametrize("second", ["203.0.113.7", "198.51.100.7", "nonsense"])
+def test_an_address_of_a_pool_is_listed_though_the_one_beside_it_forbids_the_announcement(
+    tmp_path: Path, second: str
+) -> None:
+    other = CONFIG.replace("name: lab", "name: other").replace("192.0.2.100-192.0.2.119", "198.51.100.0/24")
+    found = plan(
+        tmp_path, CONFIG, other.replace(', "2001:db8::/120"', ""), SLICE, service("192.0.2.100", second)
+    )
+    assert set(found["ips"]) == {"192.0.2.100"} | ({second} if second == "198.51.100.7" else set())
+    for told in found["ips"].values():
+        assert (told["order"], told["owner"], set(told["reasons"])) == ([], None, {"node1", "node2", "node3"})
+
+
+def test_who_may_not_announce_a_shared_address_for_one_service_is_told_its_reason(tmp_path: Path) -> None:
+    local = "type: LoadBalancer, externalTrafficPolicy: Local"
+    other = service("192.0.2.100", spec=local).replace("name: web", "name: zone")
+    others = SLICE.replace("web", "zone").replace("node2", "node3")
+    found = plan(tmp_path, CONFIG, SLICE, others, service("192.0.2.100"), other)["ips"]["192.0.2.100"]
+    assert found["order"] == ["node3"]
+    assert {name for name, why in found["reasons"].items() if "Local" in why} == {"node1", "node2"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        ("ipAddressPools: [lab, lab]", "spec.ipAddressPools"),
+        ("nodeSelectors: [{matchLabels: {a: b}}, {matchLabels: {a: b}}]", "spec.nodeSelectors[1]"),
+        ("ipAddressPoolSelectors: [{}, {}]", "spec.ipAddressPoolSelectors[1]"),
+        ("serviceSelectors: [{}, {}]", "spec.serviceSelectors[1]"),
+        ("preferredNodeSelectors: [{weight: 101, preference: {}}]", "spec.preferredNodeSelectors[0].weight"),
+    ],
+)
+def test_what_metallb_refuses_of_an_advertisement_is_an_error(tmp_path: Path, spec: str, field: str) -> None:
+    found = plan(tmp_path, CONFIG.replace("interfaces: [eth0]", spec), SLICE, code=1)
+    (error,) = found["errors"]
+    assert error.startswith(f"L2Advertisement lab: {field}: ")
+
+
+def test_pools_that_the_controller_refuses_are_errors_too(tmp_path: Path) -> None:
+    twin = CONFIG.split("---", maxsplit=1)[0].replace("name: lab", "name: twin")
+    found = plan(tmp_path, CONFIG, twin, SLICE, service("192.0.2.100"), code=1)
+    assert found["ips"]["192.0.2.100"]["order"]
+    assert all(each.startswith("IPAddressPool twin: spec.addresses: ") for each in found["errors"])
+
+
+def test_a_malformed_service_is_left_out_and_said_so(tmp_path: Path) -> None:
+    (tmp_path / "odd.yaml").write_text(service("192.0.2.100", spec="type: [x]"))
+    result = CliRunner().invoke(program, ["speaker", "plan", "--objects", str(tmp_path), "--alive", "node1"])
+    assert "left out: Service web: spec.type:" in result.stderr

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from strictarp.kube.client import Listing
+from strictarp.kube.config import ClientConfig
 from strictarp.kube.errors import Unreachable
 from strictarp.kube.model import KubeObject, Resource
 from strictarp.kube.wire import Decoder
@@ -21,6 +22,7 @@ class ByteApi:
     """`items`: what the collections hold, under their plural. `asked`: with which selector of labels."""
 
     def __init__(self) -> None:
+        self.config = ClientConfig(server="http://192.0.2.1:6443")
         self.items: dict[str, list[object]] = {}
         self.asked: dict[str, set[str]] = {}
         self.answers: Counter[tuple[str, str]] = Counter()

@@ -17,7 +17,7 @@ from strictarp.netlink.policy import NETLINK_NETFILTER
 from strictarp.netlink.socket import NETLINK_GENERIC, NETLINK_ROUTE, Netlink, Transport
 from strictarp.proxy import nft_apply, nftables
 from strictarp.proxy.kernel import LinuxKernel
-from strictarp.proxy.seam import KernelRefused, KernelView
+from strictarp.proxy.seam import DEVICE, KernelRefused, KernelView
 from support.fake_ipvs import FakeIpvs
 from support.fake_nft import FakeNft
 from support.fake_route import FakeRoute
@@ -196,6 +196,7 @@ class Hands(LinuxKernel):
     """
 
     def __init__(self, machine: Machine, faults: Faults) -> None:
+        self.device = DEVICE
         self._render = nftables.change_elements
         self._device_kind = machine.device_kind
         self._family = 0

@@ -28,7 +28,7 @@ from strictarp.proxy.operations import (
     SetServer,
     UnbindAddress,
 )
-from strictarp.proxy.seam import HeldServer, HostLinks, KernelRefused, KernelView, Place, Vanished
+from strictarp.proxy.seam import DEVICE, HeldServer, HostLinks, KernelRefused, KernelView, Place, Vanished
 
 _SET = re.compile(r"^  set (\w+) \{.*?(?:elements = \{ (.*?) \}; )?\}$", re.MULTILINE)
 
@@ -39,6 +39,8 @@ class ModelKernel:
     `tracked`: connections that the kernel tracks, `flow_questions`: how often it was asked for them.
     `log`: operations carried out. `connections`: (virtual server, place) → connections, to be set by a test.
     """
+
+    device = DEVICE
 
     def __init__(self) -> None:
         self.servers: dict[Key, tuple[VirtualServer, dict[Place, RealServer]]] = {}

@@ -30,6 +30,7 @@ STICKY, STICKY_PORT, OPEN, KEPT, EXTERNAL, UDP_VIP, NEAR = (
 )  # fmt: skip
 KEPT_PORT, UDP_PORT, SCTP_PORT, INNER, FAR = 30114, 30116, 30118, "203.0.113.153", "203.0.113.154"
 SPREAD6, LIMITED6, KEPT6, STICKY6, UDP6 = (f"2001:db8:1::11{number}" for number in range(5))
+SPREAD_CLUSTER_IP6 = "2001:db8:9::20"
 _PORT: dict[str, object] = {"name": "http", "port": 80, "targetPort": 8080}
 _DNS: dict[str, object] = {"name": "dns", "port": 53, "targetPort": 5353, "protocol": "UDP"}
 _DNS_END = {"name": "dns", "port": 5353, "protocol": "UDP"}

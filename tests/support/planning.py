@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from strictarp.kube.objects import EndpointSlice, Service
@@ -22,10 +23,12 @@ def plan(
     addresses: tuple[str, ...] = (HERE,),
     dead: tuple[str, ...] = (),
     zone: str = "",
+    others: Mapping[str, str] | None = None,
 ) -> Document:
-    """The plan of node1 as the document that the command prints."""
+    """The plan of node1 as the document that the command prints. `others`: addresses of other nodes."""
     packed = tuple(ipaddress.ip_address(address).packed for address in addresses)
-    node = NodeFacts("node1", packed, first_of_each_family(packed), zone)
+    elsewhere = {ipaddress.ip_address(ip).packed: name for ip, name in (others or {}).items()}
+    node = NodeFacts("node1", packed, first_of_each_family(packed), zone, others=elsewhere)
     desired, warnings = plan_objects(
         [each for each in objects if isinstance(each, Service)],
         [each for each in objects if isinstance(each, EndpointSlice)],

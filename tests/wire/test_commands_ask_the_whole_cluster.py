@@ -189,15 +189,23 @@ def test_what_does_not_fit_together_is_a_usage_error(argv: list[str]) -> None:
 def test_a_file_that_is_no_facts_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "facts.json"
     file.write_text("{}")
-    assert main(["probe", VIP, "--facts", str(file)]) == 1
+    assert main(["probe", VIP, "--facts", str(file)]) == 3
     assert "strictarp facts --json" in capfd.readouterr().err
 
 
 def test_a_page_that_cannot_be_written_is_told_before_anything_is_asked(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    assert main(["watch", VIP, "--html", "/nonexistent/page.html"]) == 1
+    assert main(["watch", VIP, "--html", "/nonexistent/page.html"]) == 64
     assert "name a file that can be written" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["probe", VIP], ["doctor", "--on-this-node"], ["enable"], ["preflight"]])
+def test_a_report_that_cannot_be_written_is_told_before_anything_is_done(
+    command: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command, "--json", "/nonexistent/report.json"]) == 64
+    assert "cannot be written" in capfd.readouterr().err
 
 
 def test_a_page_is_written_through_links_and_to_what_is_no_plain_file(

@@ -67,6 +67,19 @@ def test_the_same_fault_of_one_host_is_told_once_for_all_addresses() -> None:
     assert "192.0.2.103 and 2 more" in lines[0]
 
 
+def test_the_same_fault_with_another_reason_is_told_by_itself() -> None:
+    findings = [found(ip, mac(1), mac(2)) for ip in (VIP, "192.0.2.101")]
+    reasons = {VIP: "held on kube-ipvs0", "192.0.2.101": "held on lo"}
+    reports = [
+        msgspec.structs.replace(
+            each, culprits=tuple(msgspec.structs.replace(one, why=reasons[each.ip]) for one in each.culprits)
+        )
+        for each in report(findings, KNOWN, VIPS)
+    ]
+    told = "\n".join(blame(reports))
+    assert told.count("held on kube-ipvs0") == told.count("held on lo") == 2
+
+
 def test_an_address_of_this_very_host_is_told() -> None:
     own = msgspec.structs.replace(found(VIP, mac(1)), own_address=True)
     assert "this host has 192.0.2.100 itself" in next(blame(reported(own)))

@@ -39,6 +39,8 @@ from strictarp.sysctl.devconf import DeviceConf
 
 SMALLEST_MTU = 68
 """Below it a device has no IPv4 (net/ipv4/devinet.c inetdev_valid_mtu)."""
+MASTERS = ("bond", "bridge", "vrf")
+"""Kinds of devices that others can be put into."""
 _LOOPBACK_ADDRESS = AddressSpec(0x7F000001, 0x7F000001, 8, SCOPE_HOST)
 
 
@@ -146,7 +148,7 @@ class Builder:
     def _enslaved(self, before: Device, after: Device) -> Device:
         """A bond takes only what is down, and brings it up; what joins or leaves a VRF loses its routes."""
         master = self.device(after.master) if after.master else None
-        if master is not None and master.kind not in ("bond", "bridge", "vrf"):
+        if master is not None and master.kind not in MASTERS:
             raise Refused(f"ip link set {after.name} master {master.name}: it takes none")
         bond = master is not None and master.kind == "bond"
         if bond and before.up:

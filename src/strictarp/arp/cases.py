@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from strictarp.arp.building import Builder
+from strictarp.arp.building import MASTERS, Builder
 from strictarp.arp.commands import run_all, sysctl
 from strictarp.arp.decision import Decision
 from strictarp.arp.facts import Device, Host
@@ -96,7 +96,7 @@ class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Line(msgspec.Struct, frozen=True):
     """A line of a file of cases. `answered` and `observed`: what the kernel did, where it is known."""
 
-    id: str
+    id: str | int
     case: Case
     title: str = ""
     kernel: str = ""
@@ -105,9 +105,9 @@ class Line(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What `explain --cases` prints for a line."""
+    """What `explain --cases` prints for a line. id: None for a line that has none."""
 
-    id: str
+    id: str | int | None
     answered: list[tuple[str, str]] | None = None
     unsupported: str = ""
 
@@ -118,25 +118,37 @@ def parse_line(text: str | bytes) -> Line:
 
 
 def judge(text: str | bytes) -> Result:
-    """The model's answers for a line, or why it has none. Raises as `parse_line` when there is no id."""
+    """The model's answers for a line, or why it has none: also for a line that is no case at all."""
     try:
         line = parse_line(text)
-    except msgspec.ValidationError as error:
-        return Result(msgspec.json.decode(text, type=_Named).id, unsupported=str(error))
+    except (msgspec.DecodeError, RecursionError) as error:
+        return Result(_id_in(text), unsupported=_why_not(error))
     if line.case.pkt is None:
-        return Result(line.id, unsupported="a sequence of steps, not one frame")
+        steps = line.case.steps is not None
+        missing = "a sequence of steps, not one frame" if steps else "no frame: the field `pkt` is missing"
+        return Result(line.id, unsupported=missing)
     try:
         host = host_of(line.case).build()
         answered = _answers(host, line.case.pkt)
         if any(_answers(other, line.case.pkt) != answered for other in other_hops(host)):
             raise Unsupported("a route has several hops, and which of them the kernel takes is chance")
-    except Unsupported as error:
-        return Result(line.id, unsupported=str(error))
+    except (Unsupported, RecursionError) as error:
+        return Result(line.id, unsupported=_why_not(error))
     return Result(line.id, answered)
 
 
 class _Named(msgspec.Struct):
-    id: str
+    id: str | int
+
+
+def _id_in(text: str | bytes) -> str | int | None:
+    with contextlib.suppress(msgspec.DecodeError, RecursionError):
+        return msgspec.json.decode(text, type=_Named).id
+    return None
+
+
+def _why_not(error: Exception) -> str:
+    return "nested too deeply" if isinstance(error, RecursionError) else str(error)
 
 
 def _answers(host: Host, pkt: Pkt) -> list[tuple[str, str]]:
@@ -212,6 +224,8 @@ def host_of(case: Case) -> Builder:
     for dev in case.devs:
         with contextlib.suppress(Refused):
             builder.add_device(_device_of(dev))
+    for dev in case.devs:
+        _check_links(builder, dev)
     run_all(builder, (_addr_line(entry) for entry in case.addrs))
     for key, value in case.sysctl.items():
         sysctl(builder, key, value)
@@ -224,6 +238,16 @@ def host_of(case: Case) -> Builder:
         builder.add_nft(case.nft)
     run_all(builder, case.cmds)
     return builder
+
+
+def _check_links(builder: Builder, dev: Dev) -> None:
+    """What a device is in or on must be there, and be something that takes it. Raises Unsupported."""
+    if dev.link:
+        builder.device(dev.link)
+    if dev.master and (kind := builder.device(dev.master).kind) not in MASTERS:
+        raise Unsupported(
+            f"devs: master of {dev.name}: a device of kind {kind!r} ({', '.join(MASTERS)} are known)"
+        )
 
 
 def _addr_line(entry: list[Any]) -> str:

@@ -6,7 +6,16 @@ from collections.abc import Mapping
 
 from strictarp.arp.building import Builder
 from strictarp.arp.facts import ProxyNeighbour
-from strictarp.arp.iproute import abbreviated, address, parse_address, parse_route, parse_rule, scope, table
+from strictarp.arp.iproute import (
+    abbreviated,
+    about_ipv6,
+    address,
+    parse_address,
+    parse_route,
+    parse_rule,
+    scope,
+    table,
+)
 from strictarp.arp.unsupported import Refused, Unsupported
 
 Words = list[str]
@@ -22,6 +31,8 @@ _VERBS: Mapping[str, str] = {
 def addr(builder: Builder, word: str, words: Words) -> None:
     """`ip addr add|change|replace|del|flush`."""
     verb = abbreviated(word, _VERBS)
+    if about_ipv6(words):
+        return
     if verb == "flush":
         _flush_addresses(builder, words)
         return
@@ -52,6 +63,8 @@ def _flush_addresses(builder: Builder, words: Words) -> None:
 def route(builder: Builder, word: str, words: Words) -> None:
     """`ip route add|append|prepend|change|replace|del|flush`."""
     verb = abbreviated(word, _VERBS)
+    if about_ipv6(words):
+        return
     if verb == "flush":
         _flush_routes(builder, words)
         return
@@ -81,6 +94,8 @@ def _flush_routes(builder: Builder, words: Words) -> None:
 def rule(builder: Builder, word: str, words: Words) -> None:
     """`ip rule add|del|flush`."""
     verb = abbreviated(word, _VERBS)
+    if about_ipv6(words):
+        return
     if verb == "flush":
         builder.flush_rules()
         return
@@ -95,7 +110,7 @@ def rule(builder: Builder, word: str, words: Words) -> None:
 
 def neigh(builder: Builder, word: str, words: Words) -> None:
     """Proxy entries; what is cached of others decides no answer."""
-    if "proxy" not in words:
+    if "proxy" not in words or about_ipv6(words):
         return
     verb = abbreviated(word, _VERBS)
     at = words.index("proxy") + 1

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
-from ipaddress import AddressValueError, IPv4Address
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 import msgspec
 
@@ -89,6 +90,17 @@ def abbreviated(word: str, known: Mapping[str, str]) -> str:
     if word in known:
         return known[word]
     return next((meaning for name, meaning in known.items() if word and name.startswith(word)), word)
+
+
+def about_ipv6(words: list[str]) -> bool:
+    """An IPv6 address stands among the words, other than behind `via` or `inet6`: ARP knows nothing of it."""
+    for before, word in zip(["", *words], words, strict=False):
+        if before in ("via", "inet6") or ":" not in word:
+            continue
+        with contextlib.suppress(AddressValueError):
+            IPv6Address(word.partition("/")[0])
+            return True
+    return False
 
 
 def address(text: str) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 import msgspec
 
-from strictarp.arp.announcing import sender_for
+from strictarp.arp.announcing import solicit
 from strictarp.arp.explaining import assumed_asker
 from strictarp.arp.facts import Device, Host, dotted
 from strictarp.arp.losses import Asked, Evidence, Loss, answered, is_enslaved, losses_on
@@ -155,17 +155,21 @@ def _sender_changes(host: Host, after: Host, device: str) -> Iterator[SenderChan
     sources = [address for address, prefix, _ in host.targets if prefix == 32]
     for source in [*sources, *vips[:1]]:
         target = assumed_asker(host, device, source)
-        before, later = (sender_for(each, device, target, source) for each in (host, after))
+        before, later = (_sender(each, device, target, source) for each in (host, after))
         if before != later:
             of_vips = source in vips[:1]
             shown = f"{len(vips)} Service IPs" if of_vips and len(vips) > 1 else dotted(source)
-            yield SenderChange(
-                device,
-                shown,
-                "their own" if before == source else dotted(before),
-                dotted(later) if later else "0.0.0.0, as in a probe",
-                len(vips) if of_vips else 1,
-            )
+            yield SenderChange(device, shown, before, later, len(vips) if of_vips else 1)
+
+
+def _sender(host: Host, device: str, target: int, source: int) -> str:
+    """In words: who a request that leaves for `target` names as its sender."""
+    sent = solicit(host, device, target, source)
+    if sent is None:
+        return "none, for nftables drops them"
+    if sent.sender_ip == source:
+        return "their own"
+    return dotted(sent.sender_ip) if sent.sender_ip else "0.0.0.0, as in a probe"
 
 
 def _ineffective(after: Host, covered: Sequence[Device]) -> Iterator[str]:

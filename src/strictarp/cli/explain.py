@@ -56,7 +56,8 @@ def command(
     The answer is computed by a model of Linux 6.x, not asked on the wire (`strictarp probe` does that).
 
     \b
-    Exit status: 0 explained, answered or not    1 the facts cannot be read
+    Exit status: 0 explained, answered or not
+                 1 the facts cannot be read, or a line of the cases is no JSON object with an `id`
 
     \b
     Examples:
@@ -86,16 +87,14 @@ def _judge_cases(path: Path) -> int:
     from strictarp.arp.cases import judge
 
     code = 0
-    for number, line in enumerate(read_text(path).splitlines(), 1):
+    # Not splitlines: strings in JSON may hold U+2028 and the like as they are.
+    for number, line in enumerate(read_text(path).split("\n"), 1):
         if not line.strip():
             continue
-        try:
-            result = judge(line)
-        except msgspec.DecodeError as error:
-            click.echo(
-                f"error: {path} line {number}: {error}; a JSON object with an `id` is expected", err=True
-            )
+        result = judge(line)
+        if result.id is None:
+            told = f"{result.unsupported}; a JSON object with an `id` is expected"
+            click.echo(f"error: {path} line {number}: {told}", err=True)
             code = 1
-            continue
         sys.stdout.write(msgspec.json.encode(result).decode() + "\n")
     return code

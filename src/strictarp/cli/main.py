@@ -13,9 +13,8 @@ from collections.abc import Sequence
 import click
 
 from strictarp import __version__
-from strictarp.errors import UserError
+from strictarp.errors import EX_USAGE, UserError
 
-EX_USAGE = 64
 EX_INTERRUPTED = 130
 
 COMMANDS = {

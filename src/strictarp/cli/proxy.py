@@ -93,7 +93,7 @@ def command(  # noqa: PLR0913 - its options
     if open_forward:
         settings = msgspec.structs.replace(settings, open_forward=True)
     if write_config_to is not None:
-        return _write(text, write_config_to)
+        return _write(text, configuration.overridden(hostname_override), write_config_to)
     from strictarp.starting import import_aiohttp
 
     import_aiohttp()
@@ -115,11 +115,11 @@ def command(  # noqa: PLR0913 - its options
 _NO_CONFIG = f"apiVersion: {configuration.API_VERSION}\nkind: {configuration.KIND}\nmode: ipvs\n"
 
 
-def _write(text: str, target: Path) -> int:
+def _write(text: str, override: str | None, target: Path) -> int:
     from strictarp.proxy.effective import effective
 
     try:
-        target.write_text(effective(text), encoding="utf-8")
+        target.write_text(effective(text, override), encoding="utf-8")
     except OSError as error:
         raise UserError(f"--write-config-to {target}: {error}") from None
     return 0
@@ -128,9 +128,24 @@ def _write(text: str, target: Path) -> int:
 @command.command(name="plan")
 @_CONFIG
 @_SETTINGS
-@click.option("--node", required=True, help="Name of the node.")
-@click.option("--node-address", "addresses", multiple=True, required=True, metavar="IP")
-@click.option("--objects", "objects", multiple=True, required=True, type=_FILE, metavar="FILE|DIR")
+@click.option("--node", required=True, help="Name of the node, as in nodeName of endpoints.")
+@click.option(
+    "--node-address",
+    "addresses",
+    multiple=True,
+    required=True,
+    metavar="IP",
+    help="An address of the node; may be repeated. The first of a family is its primary one.",
+)
+@click.option(
+    "--objects",
+    "objects",
+    multiple=True,
+    required=True,
+    type=_FILE,
+    metavar="FILE|DIR",
+    help="Services, EndpointSlices and Nodes; may be repeated. A folder means its .yaml, .yml and .json.",
+)
 def plan_command(
     config_file: Path | None,
     settings_file: Path | None,
@@ -140,15 +155,30 @@ def plan_command(
 ) -> int:
     """Print as JSON what would be programmed on a node for these objects.
 
-    Needs neither a kernel nor an API server. Exit 1 for input that cannot be used, one line a fault.
-    The node's own object, if it is among them, tells its zone.
+    Needs neither a kernel nor an API server; the daemon decides by the same functions. The node's own object,
+    if it is among them, tells its zone. Parts of objects that cannot be used are named in `warnings`. Exit 1
+    for files that cannot be used, with one line a fault on standard error.
+
+    \b
+    Examples:
+      strictarp proxy plan --config config.conf --node node1 --node-address 192.0.2.11 --objects objects/
+      kubectl get services,endpointslices,nodes -A -o yaml > all.yaml
+      strictarp proxy plan --config config.conf --node node1 --node-address 192.0.2.11 \\
+          --node-address 2001:db8::11 --objects all.yaml
     """
     if config_file is None:
         raise click.UsageError("Missing option '--config'.")
     from strictarp.proxy.addresses import pack
     from strictarp.proxy.documents import read_objects
     from strictarp.proxy.plan import document, plan_objects
-    from strictarp.proxy.situation import NodeFacts, first_of_each_family, situation, zone_of
+    from strictarp.proxy.situation import (
+        NodeFacts,
+        addresses_in_api,
+        first_of_each_family,
+        odd_families,
+        situation,
+        zone_of,
+    )
 
     config, settings = _load(_text(config_file, "--config"), config_file, settings_file)
     packed = []
@@ -158,11 +188,19 @@ def plan_command(
             raise click.UsageError(f"--node-address: {text!r} is no IP address.")
         packed.append(address)
     found = read_objects(objects)
-    own = next((each for each in found.nodes if each.metadata.name == node), None)
-    facts = NodeFacts(node, tuple(packed), first_of_each_family(packed), zone_of(own))
+    own = next((each for each in reversed(found.nodes) if each.metadata.name == node), None)
+    elsewhere = {
+        address: each.metadata.name
+        for each in found.nodes
+        if each.metadata.name != node
+        for address in addresses_in_api(each)
+    }
+    facts = NodeFacts(node, tuple(packed), first_of_each_family(packed), zone_of(own), others=elsewhere)
     desired, warnings = plan_objects(found.services, found.slices, situation(config, facts))
-    warnings = [*settings.warnings, *found.warnings, *warnings]
-    sys.stdout.write(json.dumps(document(desired, config, warnings), indent=2) + "\n")
+    odd = (f"{configuration.KIND} {config_file}: {fault}" for fault in odd_families(config, facts))
+    warnings = [*odd, *settings.warnings, *found.warnings, *warnings]
+    made = document(desired, config, warnings, guard=settings.guard)
+    sys.stdout.write(json.dumps(made, indent=2) + "\n")
     return 0
 
 
@@ -228,7 +266,10 @@ def guard_settings(ctx: click.Context, settings: Settings, scope: Scope, state: 
         for name, value in (("scope", scope), ("state", state))
         if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
     }
-    return msgspec.structs.replace(settings.guard, **chosen)
+    guard = msgspec.structs.replace(settings.guard, **chosen)
+    if reason := own_settings.device_fault(settings.vip_device, guard.scope):
+        raise UserError(f"vipDevice.name: {reason}")
+    return guard
 
 
 def _load(text: str, config_file: Path, settings_file: Path | None) -> tuple[Config, Settings]:

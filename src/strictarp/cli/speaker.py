@@ -142,7 +142,9 @@ def plan_command(
     Example: who takes over when node1 dies?
       strictarp speaker plan --objects objects/ --alive node2,node3
     """
-    from strictarp.kube.documents import decode, read_documents
+    from strictarp.controller.pools import parse_pools
+    from strictarp.kube.custom import IPAddressPool
+    from strictarp.kube.documents import decode, of_type, read_documents
     from strictarp.speaker import candidates, planning
 
     situation = planning.Situation(
@@ -153,9 +155,16 @@ def plan_command(
         candidates.Options(lb_class, ignore_exclude_lb, cordoned_last),
     )
     objects, unreadable = decode(read_documents(paths), planning.RESOURCES, namespace=namespace)
+    for each in unreadable:
+        if each.kind not in ("IPAddressPool", "L2Advertisement"):
+            click.echo(f"warning: left out: {each}", err=True)
+    pools = [each for each in of_type(objects, IPAddressPool) if each.metadata.namespace == namespace]
+    # Speakers put up with pools that the controller refuses, say for an overlap; people want to know.
+    _, refused = parse_pools(pools)
     plan = planning.make_plan(objects, unreadable, situation)
-    sys.stdout.write(json.dumps(planning.document(plan), indent=2) + "\n")
-    return 1 if plan.errors else 0
+    told = planning.document(plan) | {"errors": list(dict.fromkeys((*plan.errors, *refused)))}
+    sys.stdout.write(json.dumps(told, indent=2) + "\n")
+    return 1 if told["errors"] else 0
 
 
 def _owner(text: str) -> tuple[str, str]:

@@ -19,7 +19,7 @@ import msgspec
 from strictarp.arp import probing
 from strictarp.arp.probing import Form, Verdict
 from strictarp.cli.wire_options import Where
-from strictarp.errors import UserError
+from strictarp.errors import EX_USAGE, UserError
 from strictarp.kube.access import Access
 from strictarp.kube.errors import KubeError
 from strictarp.wire.asking import probe_many
@@ -185,7 +185,9 @@ class Session:
             await serving.serve(made, host, port, "metrics", hard_fail=True)
         except OSError as error:
             named = f"{host or ''}:{port}"
-            raise UserError(f"--prometheus {named}: {error.strerror}; choose another port") from error
+            raise UserError(
+                f"--prometheus {named}: {error.strerror}; choose another port", probing.EXIT_CANNOT_LOOK
+            ) from error
 
     # --- the page -----------------------------------------------------------------------------------------
 
@@ -197,7 +199,9 @@ class Session:
         try:
             target.open("a", encoding="utf-8").close()
         except OSError as error:
-            raise UserError(f"--html {target}: {error.strerror}; name a file that can be written") from error
+            raise UserError(
+                f"--html {target}: {error.strerror}; name a file that can be written", EX_USAGE
+            ) from error
 
     def _write_page(self) -> None:
         """Raises UserError."""
@@ -211,7 +215,9 @@ class Session:
         try:
             _write_whole(target, text)
         except OSError as error:
-            raise UserError(f"--html {target}: {error.strerror}; name a file that can be written") from error
+            raise UserError(
+                f"--html {target}: {error.strerror}; name a file that can be written", EX_USAGE
+            ) from error
 
     # --- names --------------------------------------------------------------------------------------------
 

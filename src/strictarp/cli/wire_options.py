@@ -102,8 +102,11 @@ def facts_from(where: Where) -> GivenFacts:
         label, equals, file = each.partition("=")
         path = Path(file if equals else each)
         label = label if equals else path.stem
-        told = parse_facts(read_text(path), name=str(path))
-        found[label] = host_of(told, name=str(path))
+        try:
+            told = parse_facts(read_text(path), name=str(path))
+            found[label] = host_of(told, name=str(path))
+        except UserError as error:  # 1 would say that nobody answers
+            raise UserError(str(error), probing.EXIT_CANNOT_LOOK) from error
         if told.nft_tables and not told.nft:
             unread.add(label)
     return GivenFacts(found, frozenset(unread))

@@ -19,14 +19,15 @@ from strictarp.cluster.steps import Facts, Progress, changes_something, planned,
 CANNOT_LOOK = 3
 NOT_APPLICABLE = 4
 ANYWAY = "--configmap-anyway"
+NOTHING_CHANGED = "nothing was changed"
 
 
 class Report(msgspec.Struct, frozen=True, rename="camel"):
     """What came of it; `exit_code` is the command's.
 
     result: of `steps.result`, or `declined`, `dry run`, `elsewhere` (another place must be edited),
-    `unknown installer`, `not applicable`. preflight: what was known before; vips: who answers, before and
-    after.
+    `unknown installer`, `not applicable`, `cannot look`, `refused` (a configuration that cannot be edited).
+    preflight: what was known before; vips: who answers, before and after.
     """
 
     ok: bool
@@ -54,11 +55,11 @@ def editable(installer: Installer, *, anyway: bool) -> bool:
 def refused(installer: Installer, unread: Sequence[str], *, wanted: bool) -> Report:
     """Why a cluster whose ConfigMap is not `editable` is left alone, and what to do instead."""
     if installer.not_applicable:
-        state = f"not applicable: {installer.title}: {installer.not_applicable}"
+        state = f"not applicable: {installer.title}: {installer.not_applicable}; {NOTHING_CHANGED}"
         return _refused(installer, "not applicable", state, NOT_APPLICABLE)
     told_by_source = installer.known and installer.place is not Place.CONFIGMAP
     if unread and installer.holder is None and not told_by_source:
-        state = f"cannot tell where kube-proxy is configured: {'; '.join(unread)}"
+        state = f"cannot tell where kube-proxy is configured: {'; '.join(unread)}; {NOTHING_CHANGED}"
         return _refused(installer, "cannot look", state, CANNOT_LOOK)
     if installer.place is Place.CONFIGMAP:
         state = (
@@ -72,6 +73,13 @@ def refused(installer: Installer, unread: Sequence[str], *, wanted: bool) -> Rep
     value = "on" if wanted else "off"
     state = f"{installer.title}: strictARP is switched {value} in {installer.where}; nothing was changed"
     return _refused(installer, "elsewhere", state, 1, (*_how(installer), *_anyway(installer)))
+
+
+def given_up(reason: str, code: int) -> Report:
+    """The look at the cluster ended it: before anything was changed."""
+    outcome = {CANNOT_LOOK: "cannot look", NOT_APPLICABLE: "not applicable"}.get(code, "refused")
+    state = f"{reason}; {NOTHING_CHANGED}"
+    return Report(ok=False, exit_code=code, result=outcome, state=state, changed=False, dry_run=False)
 
 
 def warnings(installer: Installer) -> tuple[str, ...]:

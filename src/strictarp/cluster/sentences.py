@@ -16,7 +16,7 @@ def sentence(progress: Progress, nodes: Sequence[Seen] = (), wire: str = "") -> 
     place = progress.facts.holder.config_map
     match result(progress):
         case "unchanged":
-            return f"{_in_force(progress, nodes, wire)} already; nothing was changed"
+            return f"{_in_force(progress, nodes, wire, already=True)}; nothing was changed"
         case "done":
             return _in_force(progress, nodes, wire)
         case "rolled back":
@@ -30,12 +30,14 @@ def sentence(progress: Progress, nodes: Sequence[Seen] = (), wire: str = "") -> 
             return _midway(progress, word)
 
 
-def _in_force(progress: Progress, nodes: Sequence[Seen], wire: str) -> str:
+def _in_force(progress: Progress, nodes: Sequence[Seen], wire: str, *, already: bool = False) -> str:
     seen = sum(each.verdict != "unseen" for each in nodes)
     if progress.facts.wanted:
         what = f"strictARP is in force on {seen} of {len(nodes)} nodes"
     else:
         what = f"strictARP is asked for no more on {seen} of {len(nodes)} nodes"
+    if already and seen == len(nodes):
+        what += " already"
     if seen < len(nodes):
         what += "; the others cannot be seen from here"
     if not progress.facts.wanted:

@@ -92,7 +92,7 @@ class Switch:
             self.nodes = self._nodes_before = await self._ask_nodes()
             await self._listen()
         except KubeError as error:
-            raise UserError(cannot_look(error), CANNOT_LOOK) from None
+            raise UserError(f"cannot look: {cannot_look(error)}", CANNOT_LOOK) from None
         now = rollout(daemonset)
         status = daemonset.status
         if status.observed_generation and not status.desired_number_scheduled:

@@ -19,6 +19,7 @@ from strictarp.cluster.report import (
     Report,
     editable,
     finished,
+    given_up,
     refused,
     untouched,
     warnings,
@@ -63,9 +64,9 @@ Confirm = Callable[[Ask], bool]
 
 
 def run(order: Order, *, tell: Tell, confirm: Confirm) -> Report:
-    """Look, ask `confirm` if there is something to change, do it. Raises UserError when it cannot be done.
+    """Look, ask `confirm` if there is something to change, do it. Raises UserError without a way to the API.
 
-    Ctrl-C in the middle is answered by a report that names the state.
+    Everything else ends in a report that names the state of the cluster: also Ctrl-C in the middle.
     """
     kept: list[Progress] = []
     client_config = find(order.access)
@@ -85,7 +86,7 @@ async def _run(
             signs = await read_signs(client)
             nodes = (await client.list(NODES)).items
         except KubeError as error:
-            raise UserError(cannot_look(error), CANNOT_LOOK) from None
+            return given_up(f"cannot look: {cannot_look(error)}", CANNOT_LOOK)
         installer = recognise(signs, wanted=order.wanted)
         if installer.holder is None or not editable(installer, anyway=order.anyway):
             return refused(installer, signs.unread, wanted=order.wanted)
@@ -101,8 +102,9 @@ async def _run(
         try:
             report = await _carry_out(order, switch, confirm, kept, warnings(installer))
         except NotIpvs as error:
-            state = f"not applicable: {error}"
-            report = Report(False, NOT_APPLICABLE, "not applicable", state, changed=False, dry_run=False)
+            report = given_up(f"not applicable: {error}", NOT_APPLICABLE)
+        except UserError as error:
+            report = given_up(str(error), error.exit_code)
         return msgspec.structs.replace(report, installer=installer)
 
 

@@ -14,7 +14,7 @@ from typing import TypeAlias
 import msgspec
 
 from strictarp.controller.addresses import Runs, added, is_buggy, next_free, removed
-from strictarp.controller.pools import Pool, pool_of, pool_text
+from strictarp.controller.pools import Pool, pool_of, pools_text
 from strictarp.controller.shelves import Shelves
 from strictarp.kube.ranges import Ip, Range, ip_text
 
@@ -65,10 +65,14 @@ class Refused(msgspec.Struct, frozen=True, gc=False):
 
 
 class State(msgspec.Struct, frozen=True, gc=False):
-    """Who holds what: by Service, by address, and the used addresses of each family as runs."""
+    """Who holds what: by Service, by address, and the used addresses of each family as runs.
+
+    `shared`: sharing key → the addresses that are held under it.
+    """
 
     holdings: Shelves[str, Holding] = msgspec.field(default_factory=Shelves)
     users: Shelves[Ip, tuple[str, ...]] = msgspec.field(default_factory=Shelves)
+    shared: Shelves[str, frozenset[Ip]] = msgspec.field(default_factory=Shelves)
     runs: Mapping[int, Runs] = msgspec.field(default_factory=lambda: {4: (), 6: ()})
 
 
@@ -77,7 +81,7 @@ def release(state: State, key: str) -> State:
     held = state.holdings.get(key)
     if held is None:
         return state
-    users, runs = state.users, dict(state.runs)
+    users, runs, free = state.users, dict(state.runs), set()
     for ip in held.ips:
         others = tuple(each for each in users[ip] if each != key)
         if others:
@@ -85,16 +89,28 @@ def release(state: State, key: str) -> State:
         else:
             users = users.without(ip)
             runs[ip[0]] = removed(runs[ip[0]], ip[1])
-    return State(state.holdings.without(key), users, runs)
+            free.add(ip)
+    shared = _share(state, held.sharing.key, state.shared.get(held.sharing.key, frozenset()) - free)
+    return State(state.holdings.without(key), users, shared, runs)
+
+
+def _share(state: State, sharing_key: str, ips: frozenset[Ip]) -> Shelves[str, frozenset[Ip]]:
+    """What is shared, with these addresses under this key; an empty key shares nothing."""
+    if ips:
+        return state.shared.put(sharing_key, ips) if sharing_key else state.shared
+    return state.shared.without(sharing_key) if sharing_key in state.shared else state.shared
 
 
 def _hold(state: State, key: str, holding: Holding) -> State:
     state = release(state, key)
     users, runs = state.users, dict(state.runs)
     for ip in holding.ips:
-        users = users.put(ip, (*users.get(ip, ()), key))
+        # In order, so that after a restart a Service that waits is told the same.
+        users = users.put(ip, tuple(sorted((*users.get(ip, ()), key))))
         runs[ip[0]] = added(runs[ip[0]], ip[1])
-    return State(state.holdings.put(key, holding), users, runs)
+    sharing_key = holding.sharing.key
+    shared = _share(state, sharing_key, state.shared.get(sharing_key, frozenset()).union(holding.ips))
+    return State(state.holdings.put(key, holding), users, shared, runs)
 
 
 def assign(
@@ -113,22 +129,21 @@ def assign(
 
 
 def _refusal(state: State, pools: tuple[Pool, ...], request: Request, ips: tuple[Ip, ...]) -> str | None:
-    """Why these addresses cannot be given; None if they can."""
+    """Why these addresses cannot be given; None if they can. What the pools forbid comes before what other
+    Services have: it stays, whatever those do.
+    """
     told = " and ".join(map(ip_text, ips))
     owners = {ip: pool_of(pools, ip) for ip in ips}
     for ip, owner in owners.items():
         if owner is None:
-            known = "; ".join(map(pool_text, pools)) or "none"
-            return f"{ip_text(ip)} lies in no IPAddressPool; the pools are: {known}"
+            return f"{ip_text(ip)} lies in no IPAddressPool; the pools are: {pools_text(pools)}"
         if request.pool and request.pool != owner.name:
             return f"{told} is of IPAddressPool {owner.name}, not of {request.pool} as asked for"
         if not owner.suits(request.namespace, request.labels):
             return _unsuitable(owner)
-        if (reason := _taken(state, request, ip)) is not None:
-            return reason
     if len({owner.name for owner in owners.values() if owner is not None}) > 1:
         return f"{told} are not of one IPAddressPool"
-    return None
+    return next((reason for ip in ips if (reason := _taken(state, request, ip)) is not None), None)
 
 
 def allocate(state: State, pools: Iterable[Pool], request: Request) -> tuple[State, Holding | Refused]:
@@ -224,24 +239,35 @@ def _gives(pool: Pool, ip: Ip) -> bool:
 
 def _sharable(state: State, request: Request) -> Iterator[Ip]:
     """Addresses in use that this Service may join."""
-    for held in state.holdings.values():
-        if held.sharing.key == request.sharing.key:
-            yield from (ip for ip in held.ips if _taken(state, request, ip) is None)
+    ips = state.shared.get(request.sharing.key, ())
+    return (ip for ip in ips if _obstacle(state, request, ip) is None)
 
 
 def _taken(state: State, request: Request, ip: Ip) -> str | None:
-    """Why others keep this Service from an address; None if it may have it."""
+    """Why others keep this Service from an address, for people; None if it may have it."""
+    key = _obstacle(state, request, ip)
+    if key is None:
+        return None
+    theirs, ours = state.holdings[key].sharing, request.sharing
+    address = f"{ip_text(ip)} is in use by Service {key}"
+    if not ours.key or theirs.key != ours.key:
+        return f"{address}, and both do not name the same metallb.io/allow-shared-ip"
+    if theirs.backend != ours.backend:
+        return f"{address}, and their externalTrafficPolicy or selectors differ"
+    protocol, port = min(theirs.ports & ours.ports)
+    return f"{address}, which has port {protocol.lower()}/{port} already"
+
+
+def _obstacle(state: State, request: Request, ip: Ip) -> str | None:
+    """The first Service that keeps this one from an address."""
+    ours = request.sharing
     for key in state.users.get(ip, ()):
         if key == request.key:
             continue
-        theirs, ours = state.holdings[key].sharing, request.sharing
-        address = f"{ip_text(ip)} is in use by Service {key}"
-        if not ours.key or theirs.key != ours.key:
-            return f"{address}, and both do not name the same metallb.io/allow-shared-ip"
-        if theirs.backend != ours.backend:
-            return f"{address}, and their externalTrafficPolicy or selectors differ"
-        if clash := sorted(theirs.ports & ours.ports):
-            return f"{address}, which has port {clash[0][0].lower()}/{clash[0][1]} already"
+        theirs = state.holdings[key].sharing
+        alike = ours.key and theirs.key == ours.key and theirs.backend == ours.backend
+        if not alike or not theirs.ports.isdisjoint(ours.ports):
+            return key
     return None
 
 

@@ -1,8 +1,8 @@
 """The controller: gives Services of type LoadBalancer their addresses.
 
 RBAC: list, watch services, namespaces, nodes; patch services/status; create, get, patch events. In its
-namespace: list, watch ipaddresspools, addressconflicts; patch the status of ipaddresspools and
-configurationstates; get, create, patch leases; get, create secrets, configurationstates. Needs no capability.
+namespace: list, watch ipaddresspools, l2advertisements, addressconflicts; patch the status of ipaddresspools
+and configurationstates; get, create, patch leases; get, create secrets, configurationstates. No capability.
 """
 
 from __future__ import annotations

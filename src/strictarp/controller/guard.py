@@ -10,6 +10,7 @@ from strictarp.controller.allocator import Request
 from strictarp.controller.pools import Pool, pool_of
 from strictarp.controller.requests import (
     FROM_POOL,
+    FROM_POOL_BEFORE,
     BadRequest,
     Unservable,
     current,
@@ -40,27 +41,45 @@ def read_ranges(texts: Iterable[str], option: str) -> tuple[Range, ...]:
     return tuple(found)
 
 
-def losses(pools: tuple[Pool, ...], services: Iterable[Service], lb_class: str) -> tuple[str, ...]:
-    """What these pools would take from Services that were given it from a pool, as faults of those pools.
+def losses(
+    pools: tuple[Pool, ...],
+    services: Iterable[Service],
+    lb_class: str,
+    before: tuple[Pool, ...] | None = None,
+) -> tuple[str, ...]:
+    """What these pools would take from Services, as faults of those pools.
 
-    A Service that asks for another address or pool itself loses nothing by surprise.
+    Counted are addresses with the mark of a pool, and those of a pool that was in force before; None: none is
+    known to have been. A Service that asks for another address or pool itself loses nothing by surprise.
     """
     found = []
     for service in services:
-        mark = (service.metadata.annotations or {}).get(FROM_POOL)
-        if not mark or not ours(service, lb_class):
+        if not ours(service, lb_class):
             continue
         try:
             request = with_named(service, read_request(service))
         except (Unservable, BadRequest):
             continue
-        gone = [ip_text(ip) for ip in current(service) if not _covered(pools, request, ip)]
-        if gone and not (request.ips or (request.pool and request.pool != mark)):
+        gone = [ip for ip in current(service) if not _covered(pools, request, ip)]
+        if not gone or request.ips:
+            continue
+        source = _source(service, gone[0], before or ())
+        if source and request.pool in ("", source):
+            told = " and ".join(map(ip_text, gone))
             found.append(
-                f"IPAddressPool {mark}: spec: no longer gives {' and '.join(gone)} to Service {service.key}, "
-                "which has it; put that back, or let the Service ask for another address or pool first"
+                f"IPAddressPool {source}: spec: no longer gives {told} to Service {service.key}, which has "
+                "it; put that back, or let the Service ask for another address or pool first"
             )
     return tuple(sorted(found))
+
+
+def _source(service: Service, gone: Ip, before: tuple[Pool, ...]) -> str | None:
+    """The pool that a Service has its address from: by its mark, else by what was in force."""
+    annotations = service.metadata.annotations or {}
+    if mark := annotations.get(FROM_POOL) or annotations.get(FROM_POOL_BEFORE):
+        return mark
+    owner = pool_of(before, gone)
+    return owner.name if owner is not None else None
 
 
 def _covered(pools: tuple[Pool, ...], request: Request, ip: Ip) -> bool:

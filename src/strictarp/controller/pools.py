@@ -6,7 +6,7 @@ literally (a /30 gives four addresses); no two items overlap, within a pool or a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -20,6 +20,7 @@ from strictarp.kube.selectors import canonical, fault, selects, selects_any
 NAME_LABEL = "kubernetes.io/metadata.name"
 MAX_COUNT = (1 << 63) - 1
 """The largest count that the API's int64 holds."""
+SHOWN = 8
 
 
 class Pool(msgspec.Struct, frozen=True, gc=False):
@@ -206,6 +207,12 @@ def with_taken(pools: Iterable[Pool], taken: Iterable[Ip]) -> tuple[Pool, ...]:
     )
 
 
-def pool_text(pool: Pool) -> str:
-    """`NAME (ITEMS)`, for messages."""
-    return f"{pool.name} ({', '.join(each.text for each in pool.ranges)})"
+def pools_text(pools: Iterable[Pool]) -> str:
+    """`NAME (ITEMS); …`, for messages: of many the first few. It goes into Events and conditions."""
+    texts = [f"{pool.name} ({_some([each.text for each in pool.ranges], ', ')})" for pool in pools]
+    return _some(texts, "; ") or "none"
+
+
+def _some(texts: Sequence[str], between: str) -> str:
+    more = [f"and {len(texts) - SHOWN} more"] if len(texts) > SHOWN else []
+    return between.join((*texts[:SHOWN], *more))

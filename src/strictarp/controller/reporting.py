@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -25,22 +25,38 @@ log = logging.getLogger(__name__)
 COMPONENT = "strictarp-controller"
 NAME = "controller"
 LABELS = {"metallb.io/component-type": "controller"}
-CONDITION = "poolReconcilerValid"
+POOLS, ADVERTISEMENTS = "poolReconcilerValid", "configReconcilerValid"
+"""MetalLB's conditions: of its controller, and of its speakers, which read the advertisements."""
 RETRY = 10.0
+MOST_ERRORS, LONGEST_ERROR = 50, 600
+"""Less than 32,768 characters in all (metav1.Condition)."""
 
 
-def state_of(before: ConfigurationStateStatus, errors: tuple[str, ...], now: str) -> ConfigurationStateStatus:
-    """MetalLB's summary (api/v1beta1 ConfigurationState). `now` is RFC 3339.
+def state_of(
+    before: ConfigurationStateStatus, errors: Mapping[str, tuple[str, ...]], now: str
+) -> ConfigurationStateStatus:
+    """MetalLB's summary (api/v1beta1 ConfigurationState). errors: by condition. `now` is RFC 3339.
 
     The time in it is that of the last change; MetalLB stamps it anew on every look.
     """
-    summary = "\n".join(errors)
+    known = {each.type: each for each in before.conditions or ()}
+    conditions = {each: _condition(known.get(each), each, wrong, now) for each, wrong in errors.items()}
+    summary = _lines([each for wrong in errors.values() for each in wrong])
+    return ConfigurationStateStatus(
+        "Invalid" if summary else "Valid", summary, tuple((known | conditions).values())
+    )
+
+
+def _condition(old: Condition | None, kind: str, errors: tuple[str, ...], now: str) -> Condition:
     status, reason = ("False", "ConfigurationError") if errors else ("True", "Reconciled")
-    old = next((each for each in before.conditions or () if each.type == CONDITION), None)
     since = old.last_transition_time if old is not None and old.status == status else None
-    ours = Condition(CONDITION, status, None, reason, summary, since or now)
-    others = tuple(each for each in before.conditions or () if each.type != CONDITION)
-    return ConfigurationStateStatus("Invalid" if errors else "Valid", summary, (*others, ours))
+    return Condition(kind, status, None, reason, _lines(errors), since or now)
+
+
+def _lines(errors: Sequence[str]) -> str:
+    """One line each; of many the first, cut: the API refuses a condition whose message is too long."""
+    more = [f"and {len(errors) - MOST_ERRORS} more"] if len(errors) > MOST_ERRORS else []
+    return "\n".join([*(each[:LONGEST_ERROR] for each in errors[:MOST_ERRORS]), *more])
 
 
 class Reporting:
@@ -60,15 +76,20 @@ class Reporting:
         self._wake = asyncio.Event()
         self._overlaps: tuple[tuple[str, str], ...] = ()
         self._told: set[tuple[str, str]] = set()
-        self._errors: tuple[str, ...] | None = None
-        self._written: tuple[str, ...] | None = None
+        self._errors: dict[str, tuple[str, ...]] | None = None
+        self._written: dict[str, tuple[str, ...]] | None = None
         self._has_kind = True
 
-    def tell(self, errors: tuple[str, ...], overlaps: tuple[tuple[str, str], ...]) -> None:
-        """This is how it is now."""
+    def tell(
+        self,
+        pools: tuple[str, ...],
+        advertisements: tuple[str, ...],
+        overlaps: tuple[tuple[str, str], ...],
+    ) -> None:
+        """This is how it is now: what is wrong with pools and advertisements, and what overlaps."""
         for each in sorted(set(overlaps) - set(self._overlaps)):
             log.warning("IPAddressPool %s: spec.addresses: %s", *each)
-        self._errors, self._overlaps = errors, overlaps
+        self._errors, self._overlaps = {POOLS: pools, ADVERTISEMENTS: advertisements}, overlaps
         self._wake.set()
 
     async def run(self) -> None:

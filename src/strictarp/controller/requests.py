@@ -18,6 +18,8 @@ from strictarp.kube.ranges import Ip, parse_ip
 
 PREFIXES = ("metallb.io/", "metallb.universe.tf/")
 FROM_POOL = "metallb.io/ip-allocated-from-pool"
+FROM_POOL_BEFORE = "metallb.universe.tf/ip-allocated-from-pool"
+"""The same as older releases of MetalLB write it."""
 TYPE = "LoadBalancer"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 from strictarp.controller.configuring import Configuration, Rules, configure
@@ -17,9 +17,16 @@ from strictarp.controller.reconcile import Book, Decision, refusal, settle, stan
 from strictarp.controller.reporting import Reporting
 from strictarp.controller.requests import conflicts, held
 from strictarp.controller.writer import Writer
+from strictarp.kube.advertisements import faults as advertisement_faults
 from strictarp.kube.cache import Cache, Delta
 from strictarp.kube.client import Client
-from strictarp.kube.custom import ADDRESSCONFLICTS, IPADDRESSPOOLS, AddressConflict, IPAddressPool
+from strictarp.kube.custom import (
+    ADDRESSCONFLICTS,
+    IPADDRESSPOOLS,
+    L2ADVERTISEMENTS,
+    AddressConflict,
+    IPAddressPool,
+)
 from strictarp.kube.errors import ApiError, KubeError
 from strictarp.kube.objects import NAMESPACES, NODES, SERVICES, Namespace, Node, Service
 from strictarp.kube.ranges import Ip
@@ -68,6 +75,13 @@ class Term:
         )
         self.namespaces = Cache(client, NAMESPACES, on_delta=self._on_namespace)
         self.nodes = Cache(client, NODES, on_delta=self._on_node)
+        self.advertisements = Cache(
+            client,
+            L2ADVERTISEMENTS,
+            namespace=rules.namespace,
+            on_delta=self._on_advertisement,
+            on_refused=self._on_advertisement,
+        )
         self.conflicts = Cache(
             client, ADDRESSCONFLICTS, namespace=rules.namespace, on_delta=self._on_conflict
         )
@@ -87,7 +101,8 @@ class Term:
             for cache in caches:
                 group.create_task(cache.run())
             group.create_task(keep_key(self._client, self._rules.namespace, self._may_write))
-            group.create_task(self.nodes.run())  # not waited for: they only matter for what is reported
+            for reported in (self.nodes, self.advertisements):  # not waited for
+                group.create_task(reported.run())
             group.create_task(self.reporting.run())
             group.create_task(self.counting.run())
             group.create_task(self._follow_conflicts())
@@ -162,10 +177,14 @@ class Term:
             self._report_due = True
             self._wake.set()
 
+    def _on_advertisement(self, *_: object) -> None:
+        self._report_due = True
+        self._wake.set()
+
     def _configure(self) -> None:
         """Take the pools as they are now, if they are sound; else what was good last stays in force."""
         before = self._configuration
-        unreadable = [f"IPAddressPool {_name(each)}: {each.told()}" for each in self.pools.refused.values()]
+        unreadable = _unreadable("IPAddressPool", self.pools.refused)
         if not self.pools.objects and not unreadable and before.pools is None:
             # Nothing was ever in force: nobody loses anything.
             self._configuration, self._figures.stale, self._report_due = Configuration(), False, True
@@ -192,7 +211,9 @@ class Term:
         now, around = self._configuration, self._rules.surroundings
         found = overlaps(now.pools or (), self.nodes.objects.values(), self.services.objects.values(), around)
         self._figures.overlaps = len(found)
-        self.reporting.tell(now.faults, found)
+        wrong = _unreadable("L2Advertisement", self.advertisements.refused)
+        wrong += sorted(advertisement_faults(self.advertisements.objects.values()))
+        self.reporting.tell(now.faults, tuple(wrong), found)
 
     # --- what is done -------------------------------------------------------------------------------------
 
@@ -229,5 +250,5 @@ class Term:
         return {ip for each in unread for ip in held(each.body)}
 
 
-def _name(refused: Refused) -> str:
-    return refused.key.rpartition("/")[2]
+def _unreadable(kind: str, refused: Mapping[str, Refused]) -> list[str]:
+    return sorted(f"{kind} {each.key.rpartition('/')[2]}: {each.told()}" for each in refused.values())

@@ -39,7 +39,7 @@ from strictarp.kube.custom import (
     L2ADVERTISEMENTS,
     SERVICEL2STATUSES,
 )
-from strictarp.kube.errors import ApiError, Forbidden, NotFound, Unauthorized, Unreachable
+from strictarp.kube.errors import ApiError, Forbidden, KubeError, NotFound, Unauthorized, Unreachable
 from strictarp.kube.model import KubeObject, Resource
 from strictarp.kube.objects import (
     CONFIGMAPS,
@@ -121,7 +121,7 @@ async def gather(client: Client, tell: Tell) -> tuple[ClusterView | None, dict[s
     reader = _Reader(client)
     try:
         return ClusterView(await _objects(reader, tell)), reader.blind
-    except (Unreachable, Unauthorized) as error:
+    except KubeError as error:  # no answer, none for us, or none that can be read
         return None, {"cluster": str(error)}
 
 

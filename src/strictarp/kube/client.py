@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from http import HTTPStatus
 from typing import Generic, Protocol, TypeVar
@@ -89,6 +90,9 @@ class Client:
         self._decoders: dict[tuple[str, type, object, object], Decoder[KubeObject]] = {}
         self.answers: Counter[tuple[str, str]] = Counter()
         """How often the server answered a method with a code; `<error>` when it did not answer."""
+        self.took: Callable[[str, float], object] = lambda _method, _seconds: None
+        """Told the method and the seconds of each request, until the whole answer or its failure; of a watch
+        until it begins."""
 
     async def __aenter__(self) -> Client:
         context = ssl_context(self.config)
@@ -230,7 +234,7 @@ class Client:
         what = f"WATCH {path}"
         headers = await self._headers()
         try:
-            async with asyncio.timeout(self._timeout):
+            async with self._bounded("GET"):
                 answer = await self._open().get(
                     self.config.server + path,
                     params=query,
@@ -275,7 +279,7 @@ class Client:
             data = msgspec.json.encode(body)
         try:
             async with (
-                asyncio.timeout(self._timeout),
+                self._bounded(method),
                 self._open().request(
                     method,
                     self.config.server + path,
@@ -299,6 +303,16 @@ class Client:
         if self._session is None:
             raise RuntimeError("the client is used outside of `async with`")
         return self._session
+
+    @asynccontextmanager
+    async def _bounded(self, method: str) -> AsyncIterator[None]:
+        """Within the time limit of a request, and timed."""
+        begun = time.monotonic()
+        try:
+            async with asyncio.timeout(self._timeout):
+                yield
+        finally:
+            self.took(method, time.monotonic() - begun)
 
     def _count(self, method: str, status: int) -> None:
         self.answers[method, str(status)] += 1

@@ -47,13 +47,13 @@ class ClientConfig(msgspec.Struct, frozen=True):
         return f"ClientConfig({self.server})"
 
 
-def load(path: str | Path | None) -> ClientConfig:
+def load(path: str | Path | None, *, named_by: str = "--kubeconfig") -> ClientConfig:
     """What a daemon uses: a kubeconfig; without a path, the service account of the pod we run in.
 
-    Raises UserError naming file and field.
+    `named_by`: what would name a kubeconfig. Raises UserError naming file and field.
     """
     if path is None:
-        return in_cluster(os.environ, SERVICE_ACCOUNT)
+        return in_cluster(os.environ, SERVICE_ACCOUNT, named_by)
     file = Path(path)
     return parse(text_of(file), file)
 
@@ -70,13 +70,13 @@ def text_of(file: Path) -> str:
         raise UserError(f"{str(file)!r}: cannot read the kubeconfig: {error}") from error
 
 
-def in_cluster(environ: Mapping[str, str], folder: Path) -> ClientConfig:
+def in_cluster(environ: Mapping[str, str], folder: Path, named_by: str = "--kubeconfig") -> ClientConfig:
     """The configuration that the kubelet gives to every pod; raises UserError outside of one."""
     host, port = environ.get("KUBERNETES_SERVICE_HOST"), environ.get("KUBERNETES_SERVICE_PORT")
     if not host or not port:
         raise UserError(
             "no kubeconfig, and not inside a cluster: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT "
-            "are not set; name a kubeconfig with --kubeconfig"
+            f"are not set; name a kubeconfig with {named_by}"
         )
     bracketed = f"[{host}]" if ":" in host else host
     token_file = folder / "token"

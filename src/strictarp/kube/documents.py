@@ -7,6 +7,8 @@ and documents never matters.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -21,6 +23,7 @@ Raw: TypeAlias = dict[str, Any]
 T = TypeVar("T", bound=KubeObject)
 
 _SUFFIXES = (".yaml", ".yml", ".json")
+_BLANKS = re.compile(r"\s*")
 _BASE: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -135,14 +138,33 @@ def _decode(document: Raw, resource: Resource[Any], namespace: str) -> KubeObjec
 def _load(text: str, source: str) -> Iterator[object]:
     if source.endswith(".json"):
         try:
-            yield msgspec.json.decode(text)
+            yield from _json_values(text)
             return
-        except (msgspec.DecodeError, RecursionError):
-            pass  # several documents, or comments: YAML reads those
+        except (ValueError, RecursionError):
+            pass  # documents of YAML, or comments: YAML reads those
     try:
         yield from list(load_yaml(text))
     except (yaml.YAMLError, RecursionError, ValueError) as error:  # also numbers of thousands of digits
         raise UserError(f"{source}: {' '.join(str(error).split())}") from None
+
+
+def _json_values(text: str) -> list[object]:
+    """One value, or several one after the other. Raises ValueError, RecursionError."""
+    try:
+        return [msgspec.json.decode(text)]
+    except msgspec.DecodeError:
+        found: list[object] = []
+        at, decoder = _end_of_blanks(text, 0), json.JSONDecoder()
+        while at < len(text):
+            value, end = decoder.raw_decode(text, at)
+            found.append(value)
+            at = _end_of_blanks(text, end)
+        return found
+
+
+def _end_of_blanks(text: str, at: int) -> int:
+    found = _BLANKS.match(text, at)
+    return found.end() if found else at
 
 
 def _objects(document: object, source: str) -> Iterator[Raw]:

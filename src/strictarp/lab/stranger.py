@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import random
+
 from strictarp.lab import layout, namespaces
 from strictarp.lab.topology import Network, write_sysctls
 
-NAME, PORT, MAC = "stranger", "x-stranger", "02:00:00:00:00:5a"
+NAME, PORT = "stranger", "x-stranger"
 # Announces its addresses when its link comes up, as most systems do in one way or another.
 _SYSCTLS = {"net/ipv4/conf/eth0/arp_notify": "1"}
 
 
 def plug_in(network: Network) -> None:
-    """A cable of its own into the segment. The witness does not listen there, only at the nodes' ports."""
+    """A cable of its own into the segment. The witness does not listen there, only at the nodes' ports.
+
+    Each time with another MAC: a speaker tells of a stranger once a minute.
+    """
+    mac = f"02:00:00:5a:{random.randrange(256):02x}:{random.randrange(256):02x}"  # noqa: S311 - a name
     wire = network.spaces[layout.WIRE]
     space = network.spaces[NAME] = namespaces.create(NAME)
-    namespaces.veth((wire, PORT), (space, "eth0"), mac_b=MAC)
+    namespaces.veth((wire, PORT), (space, "eth0"), mac_b=mac)
     namespaces.ip(wire, f"link set {PORT} master segment")
     write_sysctls(space, _SYSCTLS)
 

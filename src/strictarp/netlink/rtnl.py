@@ -19,7 +19,8 @@ PROTOCOL_KERNEL, PROTOCOL_RA = 2, 9
 ADDRESS_TENTATIVE, ADDRESS_DAD_FAILED, ADDRESS_TEMPORARY = 0x40, 0x08, 0x01
 NUD_INCOMPLETE, NUD_REACHABLE, NUD_STALE, NUD_DELAY, NUD_PROBE, NUD_FAILED = 1, 2, 4, 8, 0x10, 0x20
 NUD_NOARP, NUD_PERMANENT = 0x40, 0x80
-_LINK_LOCAL = b"\xfe\x80" + bytes(14)
+_ON_EVERY_LINK = ((b"\xfe\x80" + bytes(14), 10), (b"\xff" + bytes(15), 8))
+"""IPv6's link-local addresses and groups."""
 
 
 class Link(msgspec.Struct, frozen=True, gc=False):
@@ -132,11 +133,11 @@ def covers(network: bytes, prefix: int, address: bytes) -> bool:
 def is_prefix_on_link(route: Route) -> bool:
     """An IPv6 prefix that a router's advertisement calls on-link: the addresses of a host that has them by
     DHCPv6 do not tell it, they have a prefix of 128 (RFC 8415 18.2.10.1). Made by the kernel, or by a daemon
-    in its place.
+    in its place, in the main table or that of a VRF.
     """
-    if route.width != 16 or not 0 < route.prefix < 128 or route.table != TABLE_MAIN:
+    if route.width != 16 or not 0 < route.prefix < 128 or route.table == TABLE_LOCAL:
         return False
     if route.kind != ROUTE_UNICAST or route.protocol not in (PROTOCOL_KERNEL, PROTOCOL_RA):
         return False
-    local = covers(_LINK_LOCAL, 10, route.destination)
-    return not local and len(route.hops) == 1 and bool(route.hops[0].index) and not route.hops[0].gateway
+    shared = any(covers(each, prefix, route.destination) for each, prefix in _ON_EVERY_LINK)
+    return not shared and len(route.hops) == 1 and bool(route.hops[0].index) and not route.hops[0].gateway

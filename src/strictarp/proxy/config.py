@@ -6,13 +6,20 @@ since this program has no other, and an unknown scheduler is refused when the fi
 
 from __future__ import annotations
 
-import re
-from ipaddress import ip_address
-
 import msgspec
 
 from strictarp.errors import UserError
-from strictarp.proxy.fields import Fields, Listen, Network, check_kind, read_mapping
+from strictarp.proxy import without_effect
+from strictarp.proxy.addresses import pack
+from strictarp.proxy.fields import (
+    LONGEST_TIMER,
+    Fields,
+    Listen,
+    Network,
+    check_kind,
+    interface_name_fault,
+    read_mapping,
+)
 
 API_VERSION = "kubeproxy.config.k8s.io/v1alpha1"
 KIND = "KubeProxyConfiguration"
@@ -22,17 +29,6 @@ SCHEDULERS = (
 )  # fmt: skip
 """Linux net/netfilter/ipvs/ip_vs_*.c; empty is rr."""
 DETECT_LOCAL_MODES = ("", "ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix")
-_GATES = frozenset(
-    {
-        "TopologyAwareHints", "ServiceTrafficDistribution", "PreferSameTrafficDistribution",
-        "KubeProxyDrainingTerminatingNodes", "MultiCIDRServiceAllocator", "LoadBalancerIPMode",
-        "KubeProxyIPVS",
-    }
-)  # fmt: skip
-"""Gates of what this program always does."""
-_PORT_RANGE = re.compile(r"(\d{1,5})(?:([-+])(\d{1,5}))?", re.ASCII)
-_NO_NAME = re.compile(r'[\s/:"*\\\x00-\x1f\x7f\ud800-\udfff]')
-"""What the kernel (dev_valid_name) or a quoted word of nft cannot have in the name of an interface."""
 _MANY = 2**31 - 1
 
 
@@ -105,7 +101,7 @@ def load(text: str, source: str) -> Config:
     fields = Fields(raw, "", faults)
     check_kind(fields, API_VERSION, KIND)
     config = _read(fields, warnings)
-    _ignore_the_rest(fields, warnings)
+    without_effect.read(fields, warnings)
     if faults:
         raise UserError("\n".join(faults))
     warnings += [f"{path}: unknown field, ignored" for path in fields.unknown()]
@@ -113,24 +109,28 @@ def load(text: str, source: str) -> Config:
     return msgspec.structs.replace(config, warnings=named)
 
 
+def overridden(name: str | None) -> str | None:
+    """--hostname-override, trimmed and in lower case. Raises UserError when nothing is left of it."""
+    if name is not None and not name.strip():
+        raise UserError("--hostname-override: empty; leave it out or give the Node's name")
+    return name and name.strip().lower()
+
+
 def _read(fields: Fields, warnings: list[str]) -> Config:
     _mode(fields, warnings)
     bind_address = fields.text("bindAddress", "0.0.0.0")
-    try:
-        v6 = ip_address(bind_address).version == 6
-    except ValueError:
+    packed = pack(bind_address)
+    if packed is None:
         fields.fault("bindAddress", f"{bind_address!r} is no IP address")
-        v6 = False
+    v6 = packed is not None and len(packed) == 16
     ipvs, iptables = fields.section("ipvs"), fields.section("iptables")
     nftables = fields.section("nftables")
-    iptables.ignore("localhostNodePorts")
-    nftables.ignore("masqueradeAll", "masqueradeBit")
+    without_effect.read_modes(iptables, nftables)
     _periods(iptables, 1.0)
     _periods(nftables, 1.0)
     sync, minimum = _periods(ipvs, 0.0)
     client = fields.section("clientConnection")
-    client.ignore("acceptContentTypes", "contentType", "qps")
-    client.number("burst", 10, 0, _MANY)
+    without_effect.read_client(client)
     return Config(
         hostname_override=_hostname(fields),
         kubeconfig=client.text("kubeconfig"),
@@ -143,9 +143,9 @@ def _read(fields: Fields, warnings: list[str]) -> Config:
         exclude=ipvs.networks("excludeCIDRs"),
         sync_period=sync,
         min_sync_period=minimum,
-        tcp_timeout=ipvs.seconds("tcpTimeout", 0.0),
-        tcp_fin_timeout=ipvs.seconds("tcpFinTimeout", 0.0),
-        udp_timeout=ipvs.seconds("udpTimeout", 0.0),
+        tcp_timeout=ipvs.seconds("tcpTimeout", 0.0, LONGEST_TIMER),
+        tcp_fin_timeout=ipvs.seconds("tcpFinTimeout", 0.0, LONGEST_TIMER),
+        udp_timeout=ipvs.seconds("udpTimeout", 0.0, LONGEST_TIMER),
         masquerade_bit=iptables.number("masqueradeBit", 14, 0, 31),
         masquerade_all=iptables.boolean("masqueradeAll"),
         detect_local=_detect_local(fields),
@@ -194,9 +194,8 @@ def _detect_local(fields: Fields) -> DetectLocal:
     if mode == "InterfaceNamePrefix" and not prefix:
         names.fault("interfaceNamePrefix", "detectLocalMode InterfaceNamePrefix needs the prefix here")
     for name, value in (("bridgeInterface", bridge), ("interfaceNamePrefix", prefix)):
-        if len(value.encode("utf-8", "replace")) > 15 or _NO_NAME.search(value):
-            reason = "15 bytes at most, no blank, slash, backslash, colon, star or quote"
-            names.fault(name, f"{value!r} is no interface name ({reason})")
+        if reason := interface_name_fault(value):
+            names.fault(name, reason)
     chosen = {"BridgeInterface": bridge, "InterfaceNamePrefix": prefix}.get(mode, "")
     return DetectLocal(mode, networks if mode == "ClusterCIDR" else (), chosen)
 
@@ -228,28 +227,3 @@ def _conntrack(fields: Fields) -> Conntrack:
         udp_timeout=fields.seconds("udpTimeout", 0.0),
         udp_stream_timeout=fields.seconds("udpStreamTimeout", 0.0),
     )
-
-
-def _is_port_range(text: str) -> bool:
-    """`80`, `80-90` or `80+10`, within 65535 (k8s.io/apimachinery util/net.ParsePortRange)."""
-    found = _PORT_RANGE.fullmatch(text)
-    if found is None:
-        return False
-    low, high = int(found[1]), int(found[3] or found[1])
-    return low <= (low + high if found[2] == "+" else high) <= 65535
-
-
-def _ignore_the_rest(fields: Fields, warnings: list[str]) -> None:
-    """Fields of the struct that have no effect in ipvs mode, or none yet."""
-    for gate, on in fields.switches("featureGates").items():
-        if gate not in _GATES:
-            warnings.append(f"featureGates.{gate}: no feature gate that matters here, ignored")
-        elif not on:
-            warnings.append(f"featureGates.{gate}: cannot be switched off here, ignored")
-    if (text := fields.text("portRange")) and not _is_port_range(text):
-        fields.fault("portRange", f"{text!r} is no range of ports such as 30000-32767")
-    fields.seconds("configSyncPeriod", 900.0)
-    fields.boolean("enableProfiling")
-    fields.ignore(
-        "logging", "showHiddenMetricsForVersion", "udpIdleTimeout", "windowsRunAsService", "winkernel",
-    )  # fmt: skip

@@ -33,7 +33,7 @@ from strictarp.kube.objects import (
 from strictarp.netlink.ipvs import Timeouts
 from strictarp.proxy import gauges, health, host, lenient, nftables
 from strictarp.proxy import situation as situations
-from strictarp.proxy.config import Config
+from strictarp.proxy.config import Config, overridden
 from strictarp.proxy.effective import effective_document
 from strictarp.proxy.endpoints import WRONG_VERSION
 from strictarp.proxy.engine import Engine
@@ -80,12 +80,7 @@ def node_name(override: str | None, config: Config) -> str:
 
     Raises UserError for an option that is blank.
     """
-    if override is not None:
-        name = override.strip().lower()
-        if not name:
-            raise UserError("--hostname-override: empty; leave it out or give the Node's name")
-        return name
-    return config.hostname_override or socket.gethostname().strip().lower()
+    return overridden(override) or config.hostname_override or socket.gethostname().strip().lower()
 
 
 class Proxy:
@@ -106,11 +101,13 @@ class Proxy:
         config = options.config
         self._config = config
         self._config_text = options.config_text
+        self._override = overridden(options.override)
         self._kernel = kernel
         self._node = options.node
         self._families = host.families()
         self._host = HostLinks((), ())
         self._pod_networks: tuple[Network, ...] = ()
+        self._others_have: dict[bytes, str] = {}
         self.metrics = Metrics()
         facts = NodeFacts(options.node, families=self._families)
         self.engine = Engine(config, situation(config, facts), options.settings.drain_limit)
@@ -255,10 +252,20 @@ class Proxy:
         gc.freeze()
 
     def _warn_of_families(self) -> None:
-        node = self.nodes.objects.get(self._node)
-        facts = node_facts(self._node, self._host, node, self._families)
+        facts = self._facts()
         for warning in situations.odd_families(self._config, facts):
             log.warning(warning)
+
+    def _facts(self) -> NodeFacts:
+        node = self.nodes.objects.get(self._node)
+        return node_facts(
+            self._node,
+            self._host,
+            node,
+            self._families,
+            device=self._kernel.device,
+            others=self._others_have,
+        )
 
     # --- the kernel ---------------------------------------------------------------------------------------
 
@@ -335,6 +342,7 @@ class Proxy:
     def _on_node(self, delta: Delta[Node]) -> None:
         self._others.learn(self._host)
         if delta.key != self._node:
+            self._learn_addresses(delta)
             return
         cidrs = (delta.new.spec.pod_cidrs or ()) if delta.new else ()
         networks = tuple(network for network in map(_network, cidrs) if network is not None)
@@ -344,10 +352,23 @@ class Proxy:
                 self.syncer.reload_table()
         self._see()
 
+    def _learn_addresses(self, delta: Delta[Node]) -> None:
+        """Another node's: VIPs that are among them are not bound here."""
+        before = situations.addresses_in_api(delta.old)
+        after = situations.addresses_in_api(delta.new)
+        if before == after:
+            return
+        kept = {
+            address: name
+            for address, name in self._others_have.items()
+            if name != delta.key or address in after
+        }
+        self._others_have = kept | dict.fromkeys(after, delta.key)
+        self._see()
+
     def _see(self) -> None:
         """Work out the node's facts anew."""
-        node = self.nodes.objects.get(self._node)
-        facts = node_facts(self._node, self._host, node, self._families)
+        facts = self._facts()
         before = self.engine.facts.node_ports
         self.engine.see(situation(self._config, facts, self.engine.facts.dead))
         if self._open_forward and before != self.engine.facts.node_ports:
@@ -391,7 +412,9 @@ class Proxy:
     async def _serve(self) -> None:
         config, metrics = self._config, self.metrics
         checks = health.health_application(self._health, self._status, metrics)
-        figures = health.metrics_application(metrics, lambda: effective_document(self._config_text))
+        figures = health.metrics_application(
+            metrics, lambda: effective_document(self._config_text, self._override)
+        )
         try:
             async with asyncio.TaskGroup() as group:
                 for application, place, what, failure in (

@@ -29,9 +29,17 @@ class Objects(msgspec.Struct):
     slices: list[EndpointSlice] = msgspec.field(default_factory=list)
     nodes: list[Node] = msgspec.field(default_factory=list)
     warnings: list[str] = msgspec.field(default_factory=list)
+    _places: dict[tuple[type[KubeObject], str], KubeObject] = msgspec.field(default_factory=dict)
 
     def add(self, found: KubeObject) -> None:
-        """Keep an object."""
+        """Keep an object; given again it takes the place of the former one, with a warning."""
+        place = (type(found), found.key)
+        if self._places.setdefault(place, found) != found:
+            kind = type(found).__name__
+            self.warnings.append(
+                f"{kind} {found.key}: metadata.name: given more than once, the last one counts"
+            )
+            self._places[place] = found
         match found:
             case Service():
                 self.services.append(found)
@@ -103,11 +111,10 @@ def _named(item: object, parent: dict[object, object]) -> object:
 def _convert(document: dict[str, object], kind: str, objects: Objects) -> None:
     version, struct = _KINDS[kind]
     metadata = document.setdefault("metadata", {})
-    name: object = ""
     if isinstance(metadata, dict):
         if kind != "Node":
             metadata.setdefault("namespace", "default")
-        namespace, name = metadata.get("namespace"), metadata.get("name")
+        namespace, name = metadata.get("namespace"), metadata.get("name") or "?"
         where = f"{kind} {namespace}/{name}" if namespace else f"{kind} {name}"
     else:
         where = f"{kind} ?"

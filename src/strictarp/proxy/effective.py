@@ -56,7 +56,12 @@ _DEFAULTS: dict[str, object] = {
         "udpTimeout": "0s",
     },
     "kind": config.KIND,
-    "logging": {},
+    "logging": {
+        "flushFrequency": "5s",
+        "format": "text",
+        "options": {"json": {"infoBufferSize": "0"}, "text": {"infoBufferSize": "0"}},
+        "verbosity": 0,
+    },
     "metricsBindAddress": "",
     "mode": "ipvs",
     "nftables": {"masqueradeAll": False, "masqueradeBit": 14, "minSyncPeriod": "1s", "syncPeriod": "30s"},
@@ -69,15 +74,20 @@ _DEFAULTS: dict[str, object] = {
 }
 
 
-def effective(text: str) -> str:
+def effective(text: str, override: str | None = None) -> str:
     """What a valid configuration amounts to, as YAML; unknown fields are left out."""
-    return str(yaml.safe_dump(effective_document(text), sort_keys=False))
+    return str(yaml.safe_dump(effective_document(text, override), sort_keys=False))
 
 
-def effective_document(text: str) -> dict[str, object]:
-    """What a valid configuration amounts to, as JSON values; unknown fields are left out."""
+def effective_document(text: str, override: str | None = None) -> dict[str, object]:
+    """What a valid configuration amounts to, as JSON values; unknown fields are left out.
+
+    override: the node's name by --hostname-override, which comes before the file's.
+    """
     raw = read_mapping(text, [], [])
     made = _over(_DEFAULTS, raw)
+    if override is not None:
+        made["hostnameOverride"] = override
     v6 = ip_address(str(made["bindAddress"])).version == 6
     made["healthzBindAddress"] = made["healthzBindAddress"] or (
         f"[::]:{config.HEALTH_PORT}" if v6 else f"0.0.0.0:{config.HEALTH_PORT}"

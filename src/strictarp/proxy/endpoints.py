@@ -13,6 +13,7 @@ import msgspec
 from strictarp.kube.objects import Endpoint, EndpointPort, EndpointSlice, ForZone
 from strictarp.netlink.ipvs import RealServer
 from strictarp.proxy.addresses import pack, special
+from strictarp.proxy.lenient import UNREAD_ADDRESS, UNREAD_PORT
 
 _FAMILIES = {"IPv4": 4, "IPv6": 16}
 WRONG_VERSION = "is not of the slice's addressType"
@@ -74,7 +75,7 @@ def _ports(piece: EndpointSlice, faults: list[str]) -> list[EndpointPort]:
     for index, port in enumerate(piece.ports or ()):
         if port.port is not None and 0 < port.port <= 65535:
             usable.append(port)
-        else:
+        elif port.port != UNREAD_PORT:
             faults.append(
                 f"EndpointSlice {piece.key}: ports[{index}].port: {port.port or 0} is no port, ignored"
             )
@@ -86,6 +87,8 @@ def _ends(piece: EndpointSlice, width: int, port: int, node: str, faults: list[s
     ends = []
     for index, endpoint in enumerate(piece.endpoints or ()):
         text = endpoint.addresses[0] if endpoint.addresses else ""
+        if text == UNREAD_ADDRESS:
+            continue
         address = pack(text)
         if address is not None and len(address) != width:
             faults.append(

@@ -71,17 +71,21 @@ class Engine:
     def see(self, facts: Situation) -> None:
         """The node changed: plan again what depends on it.
 
-        Endpoints of nodes that died or came back concern only the Services that have some there.
+        Endpoints of nodes that died or came back concern only the Services that have some there, and
+        addresses of other nodes only those that have them too.
         """
         before = self.facts
         self.facts = facts = msgspec.structs.replace(facts, missing=before.missing)
         if before == facts:
             return
-        if msgspec.structs.replace(before, dead=facts.dead) != facts:
+        if msgspec.structs.replace(before, dead=facts.dead, others=facts.others) != facts:
             self.store.mark_all()
             return
         for node in before.dead ^ facts.dead:
             self.store.mark(*self.desired.services_on(node))
+        moved = {address for address, _ in before.others.items() ^ facts.others.items()}
+        if moved:
+            self.store.mark(*self.desired.services_at(moved))
 
     def plan(self, limit: int = BATCH) -> tuple[Touched, list[tuple[str, str]]]:
         """Plan at most `limit` waiting Services; what may have changed, and new warnings by Service."""

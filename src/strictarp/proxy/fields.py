@@ -17,10 +17,14 @@ Raw: TypeAlias = object
 Network: TypeAlias = IPv4Network | IPv6Network
 Listen: TypeAlias = tuple[str, int]
 
-LONGEST_SECONDS = 2**31 // 1000
-"""What the kernel's timers take, whatever its HZ (net/netfilter/ipvs/ip_vs_ctl.c, ip_vs_set_timeout)."""
+LONGEST_TIMER = 2**31 // 1000
+"""Seconds that IPVS's timers take, whatever the kernel's HZ (ip_vs_ctl.c, ip_vs_set_timeout)."""
+_LONGEST = 2**63 // 10**9
+"""Seconds that a duration of Go can hold, which counts nanoseconds."""
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DEEPEST = 8
+_NO_NAME = re.compile(r'[\s/:"*\\\x00-\x1f\x7f\ud800-\udfff]')
+"""What the kernel or a quoted word of nft cannot have in the name of an interface."""
 _PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 
 
@@ -37,8 +41,8 @@ def parse_duration(text: str) -> float:
         end = match.end()
     if not rest or end != len(rest):
         raise ValueError(f"{text!r} is no duration such as 30s or 1m30s")
-    if total > LONGEST_SECONDS:
-        raise ValueError(f"{text!r} is too long, {LONGEST_SECONDS} s are the most")
+    if total > _LONGEST:
+        raise ValueError(f"{text!r} is too long, {_LONGEST} s are the most")
     return sign * total
 
 
@@ -71,6 +75,14 @@ def parse_listen(text: str, default_port: int) -> Listen:
     if not port.isascii() or not port.isdigit() or not 1 <= int(port) <= 65535:
         raise ValueError(f"port {port!r} is not between 1 and 65535")
     return str(address), int(port)
+
+
+def interface_name_fault(name: str) -> str:
+    """Why a text can be no name of an interface, empty when it can (Linux dev_valid_name; quoted in nft)."""
+    if len(name.encode("utf-8", "replace")) <= 15 and not _NO_NAME.search(name):
+        return ""
+    reason = "15 bytes at most, no blank, slash, backslash, colon, star or quote"
+    return f"{name!r} is no interface name ({reason})"
 
 
 class Fields:
@@ -151,7 +163,13 @@ class Fields:
             return default
         return value
 
-    def seconds(self, name: str, default: float) -> float:
+    def real(self, name: str) -> None:
+        """A number, of which only that matters."""
+        value = self._take(name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            self.fault(name, f"a number is expected, not {_show(value)}")
+
+    def seconds(self, name: str, default: float, most: int = _LONGEST) -> float:
         """A duration of at least 0 in seconds; 0 is absent."""
         value = self._take(name)
         if value is None:
@@ -165,6 +183,8 @@ class Fields:
             return default
         if length < 0:
             self.fault(name, f"{value!r} is negative")
+        elif length > most:
+            self.fault(name, f"{value!r} is too long, {most} s are the most")
         return length if length > 0 else default
 
     def switches(self, name: str) -> Mapping[str, bool]:
@@ -240,7 +260,7 @@ def read_mapping(text: str, faults: list[str], warnings: list[str]) -> Mapping[s
 def _read(text: str, warnings: list[str]) -> Raw:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
     try:
-        node = loader.get_single_node()
+        node = _only_node(loader)
         if node is None:
             return None
         warnings += [f"{path}: given more than once, the last one counts" for path in _repeated(node, "", 0)]
@@ -248,6 +268,19 @@ def _read(text: str, warnings: list[str]) -> Raw:
         return made
     finally:
         loader.dispose()
+
+
+def _only_node(loader: yaml.SafeLoader) -> yaml.Node | None:
+    """The document of a text; empty ones beside it, as behind a last `---`, are none."""
+    found: yaml.Node | None = None
+    while loader.check_node():
+        node = loader.get_node()
+        if node is None or node.tag == "tag:yaml.org,2002:null":
+            continue
+        if found is not None:
+            raise ValueError("one document is expected, not several")
+        found = node
+    return found
 
 
 def _repeated(node: yaml.Node, path: str, depth: int) -> Iterator[str]:

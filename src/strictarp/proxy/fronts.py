@@ -74,15 +74,20 @@ def fronts(service: Service, port: ServicePort, reached: Reach, facts: Situation
     local = spec.external_traffic_policy == "Local"
     for address in reached.external_ips:
         name = "externalIPLocal" if local else "externalIP"
-        yield Front(address, port.port, local, address not in facts.host, (name,))
+        yield Front(address, port.port, local, _may_bind(address, facts), (name,))
     sets = ("loadBalancer", *["loadBalancerLocal"] * local, *["loadBalancerFirewall"] * reached.limited)
     for address in reached.balancer_ips:
         allowed = _with_this_node(reached.ranges, address, facts)
-        yield Front(address, port.port, local, address not in facts.host, sets, allowed)
+        yield Front(address, port.port, local, _may_bind(address, facts), sets, allowed)
     if node_port(service, port):
         for address in facts.node_ports:
             if len(address) == width:
                 yield Front(address, port.node_port, local, False, ("nodePort", *["nodePortLocal"] * local))
+
+
+def _may_bind(address: bytes, facts: Situation) -> bool:
+    """Neither this node nor another one has the address for itself."""
+    return address not in facts.host and address not in facts.others
 
 
 def node_port(service: Service, port: ServicePort) -> bool:

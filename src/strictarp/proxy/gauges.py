@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from strictarp.kube.client import Client
 from strictarp.proxy.engine import Engine
 from strictarp.proxy.foreign_rules import ForeignRules
@@ -21,6 +23,8 @@ def add(
 ) -> None:
     """Let `metrics` read the parts whenever somebody asks."""
     metrics.answers = lambda: client.answers
+    metrics.api = urlsplit(client.config.server).netloc
+    client.took = metrics.requested
     metrics.labelled["kubeproxy_sync_proxy_rules_no_local_endpoints_total"] = (
         "Services whose traffic policy asks for local endpoints while there are only others",
         "traffic_policy",

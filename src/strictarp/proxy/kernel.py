@@ -68,7 +68,7 @@ class LinuxKernel:
     """IPVS, addresses and nftables of one network namespace.
 
     `render`: a change of set elements as an nft script. `generic`, `route`: transports, for tests.
-    `device_kind`: kind of link that kube-ipvs0 is made as.
+    `device_kind`: kind of link that kube-ipvs0 is made as. `device`: its name, where it is another.
     """
 
     def __init__(
@@ -78,7 +78,9 @@ class LinuxKernel:
         generic: Transport | None = None,
         route: Transport | None = None,
         device_kind: str = "dummy",
+        device: str = DEVICE,
     ) -> None:
+        self.device = device
         self._render = render
         self._device_kind = device_kind
         self._family = 0
@@ -107,9 +109,9 @@ class LinuxKernel:
     async def _device_index(self) -> int:
         """Index of kube-ipvs0, 0 without it."""
         try:
-            found = await look.link(self._route, DEVICE)
+            found = await look.link(self._route, self.device)
         except (Refusal, MalformedMessage) as error:
-            raise KernelRefused(f"looking for {DEVICE}: {error}") from None
+            raise KernelRefused(f"looking for {self.device}: {error}") from None
         return found.index if found else 0
 
     async def remove_device(self) -> None:
@@ -119,22 +121,22 @@ class LinuxKernel:
             return
         (refusal,) = await self._route.request([encode_del_link(index)])
         if refusal is not None and refusal.errno != errno.ENODEV:
-            raise KernelRefused(f"{DEVICE} cannot be deleted: {refusal}")
+            raise KernelRefused(f"{self.device} cannot be deleted: {refusal}")
 
     async def _ensure_device(self) -> int:
         try:
-            found = await look.link(self._route, DEVICE)
+            found = await look.link(self._route, self.device)
             if found is None:
-                (refusal,) = await self._route.request([encode_new_link(DEVICE, self._device_kind)])
+                (refusal,) = await self._route.request([encode_new_link(self.device, self._device_kind)])
                 if refusal is not None and refusal.errno == errno.EOPNOTSUPP:
-                    raise KernelRefused(f"{DEVICE} cannot be made: load module {self._device_kind}")
+                    raise KernelRefused(f"{self.device} cannot be made: load module {self._device_kind}")
                 if refusal is not None and refusal.errno != errno.EEXIST:
-                    raise KernelRefused(f"{DEVICE} cannot be made: {refusal}")
-                found = await look.link(self._route, DEVICE)
+                    raise KernelRefused(f"{self.device} cannot be made: {refusal}")
+                found = await look.link(self._route, self.device)
         except (Refusal, MalformedMessage) as error:
-            raise KernelRefused(f"looking for {DEVICE}: {error}") from None
+            raise KernelRefused(f"looking for {self.device}: {error}") from None
         if found is None:
-            raise KernelRefused(f"{DEVICE} is deleted by somebody as soon as it is made")
+            raise KernelRefused(f"{self.device} is deleted by somebody as soon as it is made")
         return found.index
 
     async def apply(self, operations: Sequence[Operation]) -> list[str | None]:
@@ -173,7 +175,7 @@ class LinuxKernel:
 
     async def _apply_addresses(self, operations: list[AddressOperation]) -> list[str | None]:
         answers = await self._route.request([address_message(self._index, o) for o in operations])
-        return [address_outcome(o, a, DEVICE) for o, a in zip(operations, answers, strict=True)]
+        return [address_outcome(o, a, self.device) for o, a in zip(operations, answers, strict=True)]
 
     async def _change_sets(self, operation: ChangeSets) -> str | None:
         try:
@@ -203,7 +205,7 @@ class LinuxKernel:
         try:
             addresses = await look.addresses(self._route)
         except (Refusal, DumpInterrupted, MalformedMessage) as error:
-            raise KernelRefused(f"looking at the addresses of {DEVICE}: {error}") from None
+            raise KernelRefused(f"looking at the addresses of {self.device}: {error}") from None
         return frozenset(
             address.address
             for address in addresses

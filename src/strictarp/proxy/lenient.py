@@ -1,7 +1,8 @@
 """Objects of which single parts have the wrong type: those are refused, the rest is read. Pure.
 
 What limits who may reach a Service fails closed: a source range that is no text stays, as one that nobody is
-in. An entry of a list of ports, endpoints or ingresses goes as a whole, since the rest of it may mislead.
+in. An entry of a list of ports, endpoints or ingresses goes as a whole, since the rest of it may mislead; an
+empty one stands in its place, so that whatever is said of those behind it names the right one.
 """
 
 from __future__ import annotations
@@ -23,14 +24,29 @@ T = TypeVar("T", bound=KubeObject)
 _MOST_FAULTS = 50
 _PATH = re.compile(r" - at `(?:key in )?\$(.*)`$")
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
-_ENTRIES: tuple[tuple[tuple[str, ...], type[Model], frozenset[str]], ...] = (
-    (("spec", "ports"), ServicePort, frozenset({"nodePort", "targetPort"})),
-    (("status", "loadBalancer", "ingress"), Ingress, frozenset({"hostname"})),
-    (("status", "addresses"), NodeAddress, frozenset()),
-    (("endpoints",), Endpoint, frozenset({"hints", "zone"})),
-    (("ports",), EndpointPort, frozenset()),
+UNREAD_PORT = -(2**40)
+"""The port of an entry that was refused when it was read: to be passed over in silence."""
+UNREAD_ADDRESS = "\0"
+"""The address of an endpoint that was refused when it was read."""
+
+
+class _Entries(msgspec.Struct, frozen=True):
+    """A list of mappings: where it is, what an entry is, fields of it that may be left out alone, and what
+    stands for a refused one."""
+
+    where: tuple[str, ...]
+    struct: type[Model]
+    optional: frozenset[str]
+    stand_in: Raw
+
+
+_ENTRIES = (
+    _Entries(("spec", "ports"), ServicePort, frozenset({"nodePort", "targetPort"}), {"port": UNREAD_PORT}),
+    _Entries(("status", "loadBalancer", "ingress"), Ingress, frozenset({"hostname"}), {}),
+    _Entries(("status", "addresses"), NodeAddress, frozenset(), {"type": "", "address": ""}),
+    _Entries(("endpoints",), Endpoint, frozenset({"hints", "zone"}), {"addresses": [UNREAD_ADDRESS]}),
+    _Entries(("ports",), EndpointPort, frozenset(), {"port": UNREAD_PORT}),
 )
-"""Lists of mappings: where, what an entry is, and fields of it that may be left out alone."""
 _TEXTS = (("spec", "loadBalancerSourceRanges"), ("spec", "externalIPs"), ("spec", "clusterIPs"))
 _IDENTITY = (("metadata",), ("metadata", "name"), ("metadata", "namespace"))
 _MAPS = (("metadata", "labels"), ("metadata", "annotations"))
@@ -70,12 +86,8 @@ def convert(document: Raw, struct: type[T]) -> tuple[T | None, list[str]]:
         return msgspec.convert(document, struct), []
     except msgspec.ValidationError:
         faults: list[str] = []
-    for where, entry, optional in _ENTRIES:
-        _at(
-            document,
-            where,
-            partial(_entries, where=where, struct=entry, optional=optional, faults=faults),
-        )
+    for entries in _ENTRIES:
+        _at(document, entries.where, partial(_read_entries, entries=entries, faults=faults))
     for where in _TEXTS:
         _at(document, where, partial(_texts, where=where))
     for where in _MAPS:
@@ -101,28 +113,23 @@ def _at(document: Raw, where: tuple[str, ...], change: Callable[[object], object
         inner[where[-1]] = change(inner[where[-1]])
 
 
-def _entries(
-    value: object, where: tuple[str, ...], struct: type[Model], optional: frozenset[str], faults: list[str]
-) -> object:
-    """The usable entries of a list of mappings."""
+def _read_entries(value: object, entries: _Entries, faults: list[str]) -> object:
+    """The entries of a list of mappings, with stand-ins for those that cannot be used."""
     if not isinstance(value, list):
         return value
-    found = (_entry(entry, [*where, index], struct, optional, faults) for index, entry in enumerate(value))
-    return [entry for entry in found if entry is not None]
+    return [_entry(entry, [*entries.where, index], entries, faults) for index, entry in enumerate(value)]
 
 
-def _entry(
-    entry: object, where: Sequence[Step], struct: type[Model], optional: frozenset[str], faults: list[str]
-) -> object:
-    """An entry, without those optional fields that are wrong; None when another one is."""
+def _entry(entry: object, where: Sequence[Step], entries: _Entries, faults: list[str]) -> object:
+    """An entry, without those optional fields that are wrong; the stand-in when another one is."""
     while True:
         try:
-            msgspec.convert(entry, struct)
+            msgspec.convert(entry, entries.struct)
         except msgspec.ValidationError as error:
             steps, reason = _place(error)
             faults.append(f"{_show([*where, *steps])}: {reason}, ignored")
-            if not isinstance(entry, dict) or not steps or steps[0] not in optional:
-                return None
+            if not isinstance(entry, dict) or not steps or steps[0] not in entries.optional:
+                return entries.stand_in
             entry = {name: field for name, field in entry.items() if name != steps[0]}
         else:
             return entry

@@ -17,12 +17,14 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from strictarp import __version__
 from strictarp.kube.objects import EndpointSlice
+from strictarp.proxy.without_effect import GATES
 
 _SYNC_BUCKETS = tuple(0.001 * 2**k for k in range(15))
 _PROGRAMMING_BUCKETS = (
     *(0.0, 0.25, 0.5),
     *map(float, (*range(1, 60), *range(60, 120, 5), *range(120, 301, 30))),
 )
+_REQUEST_BUCKETS = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 TRIGGER_ANNOTATION = "endpoints.kubernetes.io/last-change-trigger-time"
 _MOST_TRIGGERS = 10_000
 
@@ -43,7 +45,7 @@ class Metrics:
     """Plain numbers, exported when somebody asks.
 
     `gauges`: name → help and what reads the value. `labelled`: name → help, label, and what reads the values.
-    `answers`: of the API server, by method and code.
+    `answers`: of the API server, by method and code. `api`: its host and port.
     """
 
     def __init__(self) -> None:
@@ -68,6 +70,14 @@ class Metrics:
             "Time of a round over tracked UDP connections",
             _SYNC_BUCKETS,
         )
+        self._requests = Histogram(
+            "rest_client_request_duration_seconds",
+            "Time until the API server has answered",
+            ["host", "verb"],
+            buckets=_REQUEST_BUCKETS,
+            registry=self.registry,
+        )
+        self.api = ""
         self.counters = Counter(dict.fromkeys(_COUNTERS, 0))
         self.codes: Counter[tuple[str, int]] = Counter()
         self.answers: Callable[[], Mapping[tuple[str, str], int]] = dict
@@ -124,6 +134,10 @@ class Metrics:
         self._reconciling.observe(seconds)
         self.counters["kubeproxy_conntrack_reconciler_deleted_entries"] += flows
 
+    def requested(self, verb: str, seconds: float) -> None:
+        """The API server was asked something."""
+        self._requests.labels(self.api, verb).observe(seconds)
+
     def asked(self, what: str, code: int) -> None:
         """A health check was answered. what: healthz or livez."""
         self.codes[what, code] += 1
@@ -134,6 +148,7 @@ class Metrics:
             "kubernetes_build_info", "The version of strictarp, under the name that dashboards look for",
             "git_version", {f"v{__version__}": 1.0},
         )  # fmt: skip
+        yield _gates()
         for kind, count in sorted(self._pending.items()):
             name = f"kubeproxy_sync_proxy_rules_{kind}_changes_pending"
             yield GaugeMetricFamily(name, "Changes that are not programmed yet", count)
@@ -161,11 +176,19 @@ class Metrics:
                     family.add_metric([str(code)], count)
             yield family
         family = CounterMetricFamily(
-            "rest_client_requests", "Answers of the API server", labels=["code", "method"]
+            "rest_client_requests", "Answers of the API server", labels=["code", "host", "method"]
         )
         for (method, answer), count in sorted(self.answers().items()):
-            family.add_metric([answer, method], count)
+            family.add_metric([answer, self.api, method], count)
         yield family
+
+
+def _gates() -> Metric:
+    """Those of what this program always does; the stage of what is generally available is empty."""
+    family = GaugeMetricFamily("kubernetes_feature_enabled", "Feature gates", labels=["name", "stage"])
+    for gate in sorted(GATES):
+        family.add_metric([gate, ""], 1)
+    return family
 
 
 def _labelled_gauge(name: str, help_text: str, label: str, values: Mapping[str, float]) -> Metric:

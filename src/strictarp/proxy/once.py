@@ -11,7 +11,7 @@ from strictarp.proxy.engine import Engine
 from strictarp.proxy.foreign_rules import adjust
 from strictarp.proxy.nft_listing import BadListing, parse_listings
 from strictarp.proxy.operations import ChangeSets, Operation, describe_operation
-from strictarp.proxy.seam import DEVICE, IpvsMissing, Kernel, KernelRefused
+from strictarp.proxy.seam import IpvsMissing, Kernel, KernelRefused
 from strictarp.proxy.situation import node_facts, situation
 
 
@@ -21,7 +21,7 @@ async def looked_at(kernel: Kernel, config: Config, name: str) -> Engine:
     Raises KernelRefused, OSError.
     """
     await kernel.prepare(make=False)
-    facts = node_facts(name, await kernel.host_links(), None, host.families())
+    facts = node_facts(name, await kernel.host_links(), None, host.families(), device=kernel.device)
     engine = Engine(config, situation(config, facts), 0.0)
     tables = [await kernel.list_rules(nftables.FAMILIES[width], nftables.TABLE) for width in facts.families]
     try:
@@ -48,7 +48,7 @@ async def clean_up(kernel: Kernel, config: Config, name: str, *, dry_run: bool) 
     told = list(tell(removals))
     closed = await adjust(kernel, await kernel.chains(), 0, dry_run=dry_run)
     told += [f"take back the opening in nftables chain {name}" for name in closed]
-    told += [f"delete nftables tables {nftables.TABLE}", f"delete device {DEVICE}"]
+    told += [f"delete nftables tables {nftables.TABLE}", f"delete device {kernel.device}"]
     if dry_run:
         return told
     failed = [reason for reason in await kernel.apply(removals) if reason is not None]

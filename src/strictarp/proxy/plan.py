@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from strictarp.guard.settings import Settings as Guard
 from strictarp.kube.objects import EndpointSlice, Service
 from strictarp.netlink.ipvs import FLAG_PERSISTENT, FLAG_SCHED1, FLAG_SCHED2, Key, VirtualServer
 from strictarp.proxy.addresses import show
@@ -36,8 +37,13 @@ def plan_objects(
     return desired, warnings + sorted(set(desired.conflicts(desired.keys())))
 
 
-def document(desired: Desired, config: Config, warnings: Iterable[str]) -> dict[str, object]:
-    """The plan as JSON values. Addresses are sorted by value, everything else by text."""
+def document(
+    desired: Desired, config: Config, warnings: Iterable[str], *, guard: Guard | None = None
+) -> dict[str, object]:
+    """The plan as JSON values. Addresses are sorted by value, everything else by text.
+
+    `guard`: how strictARP is kept, where that is not in scope `all`.
+    """
     exposures = [desired.exposure(key) for key in sorted(desired.keys(), key=_by_address)]
     sets: dict[str, list[str]] = {name: [] for name in sorted(SETS)}
     for name, element in sorted(desired.elements):
@@ -46,7 +52,9 @@ def document(desired: Desired, config: Config, warnings: Iterable[str]) -> dict[
         "virtualServers": [_virtual_server(exposure) for exposure in exposures if exposure is not None],
         "addresses": [show(address) for address in sorted(desired.bound, key=_width_first)],
         "sets": sets,
-        "sysctls": dict(sorted({**wanted_sysctls(config), **conntrack_sysctls(config.conntrack)}.items())),
+        "sysctls": dict(
+            sorted({**wanted_sysctls(config, guard), **conntrack_sysctls(config.conntrack)}.items())
+        ),
         "healthCheckNodePorts": _health(desired),
         "warnings": list(dict.fromkeys(map(_one_line, (*config.warnings, *warnings)))),
     }

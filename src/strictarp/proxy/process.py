@@ -23,7 +23,7 @@ from strictarp.proxy.daemon import Options, Proxy, node_name
 from strictarp.proxy.following import texts_of
 from strictarp.proxy.kernel import LinuxKernel
 from strictarp.proxy.migration import Migration
-from strictarp.proxy.seam import KernelRefused
+from strictarp.proxy.seam import Kernel, KernelRefused
 from strictarp.proxy.settings import Settings
 from strictarp.proxy.strictarp import StrictArp
 from strictarp.stopping import cancelled, stop_at_signals
@@ -37,7 +37,7 @@ REFUSED, TAKEN = "ConfigurationRefused", "ConfigurationTaken"
 def run(options: Options) -> int:
     """Run until SIGTERM or SIGINT; everything that was programmed stays in place. Raises UserError."""
     _begin(options)
-    client_config = kubeconfig.load(options.config.kubeconfig or None)
+    client_config = _api_of(options.config)
     try:
         return asyncio.run(_until_signal(options, client_config))
     except KernelRefused as refused:
@@ -47,6 +47,15 @@ def run(options: Options) -> int:
         if users is None:
             raise
         raise _first(users) from None
+
+
+def _api_of(config: Config) -> kubeconfig.ClientConfig:
+    """Where the API server is. Raises UserError."""
+    return kubeconfig.load(config.kubeconfig or None, named_by="clientConnection.kubeconfig (--config)")
+
+
+def _kernel_of(options: Options) -> LinuxKernel:
+    return LinuxKernel(nftables.change_elements, device=options.settings.vip_device)
 
 
 def _begin(options: Options) -> None:
@@ -72,12 +81,25 @@ def options(
 def init_only(options: Options) -> int:
     """Set the sysctls, so that the daemon can do without a writable /proc/sys. Raises UserError."""
     _begin(options)
-    host.prepare(options.config, ensure)
-    asyncio.run(_strictarp_once(options))
+    try:
+        asyncio.run(_init_only(options))
+    except (KernelRefused, OSError) as refused:
+        raise UserError(str(refused)) from None
     return 0
 
 
-async def _strictarp_once(options: Options) -> None:
+async def _init_only(options: Options) -> None:
+    kernel = _kernel_of(options)
+    try:
+        await initialise(options, kernel, ensure)
+    finally:
+        kernel.close()
+
+
+async def initialise(options: Options, kernel: Kernel, ensure: host.Ensure) -> None:
+    """Do once what needs a writable /proc/sys. Raises KernelRefused, OSError, UserError."""
+    await kernel.prepare(make=False)  # on a fresh node this loads ip_vs, and with it come its sysctls
+    host.prepare(options.config, ensure)
     guard = StrictArp(options.guard, lambda _, message: log.warning(message))
     try:
         await guard.want(strict=options.config.strict_arp)
@@ -111,9 +133,9 @@ def migrate(options: Options, *, back: bool, dry_run: bool, wait: float, tell: C
 async def _migrate(
     options: Options, *, back: bool, dry_run: bool, wait: float, tell: Callable[[str], None]
 ) -> None:
-    kernel = LinuxKernel(nftables.change_elements)
+    kernel = _kernel_of(options)
     try:
-        async with Client(kubeconfig.load(options.config.kubeconfig or None)) as client:
+        async with Client(_api_of(options.config)) as client:
             migration = Migration(
                 kernel,
                 options.config,
@@ -128,12 +150,12 @@ async def _migrate(
 
 
 async def _once(options: Options, *, cleanup: bool, dry_run: bool) -> list[str]:
-    kernel = LinuxKernel(nftables.change_elements)
+    kernel = _kernel_of(options)
     try:
         if cleanup:
             told = await onces.clean_up(kernel, options.config, options.node, dry_run=dry_run)
             return told + await _clean_up_strictarp(options, dry_run=dry_run)
-        async with Client(kubeconfig.load(options.config.kubeconfig or None)) as client:
+        async with Client(_api_of(options.config)) as client:
             proxy = Proxy(options, kernel, client)
             return await onces.dry_run(proxy, kernel, options.config, options.node)
     finally:
@@ -155,7 +177,7 @@ def _first(group: BaseExceptionGroup[UserError]) -> BaseException:
 
 async def _until_signal(options: Options, client_config: kubeconfig.ClientConfig) -> int:
     stopping = asyncio.create_task(stop_at_signals().wait())
-    kernel = LinuxKernel(nftables.change_elements)
+    kernel = _kernel_of(options)
     try:
         while True:
             async with Client(client_config) as client:
@@ -170,7 +192,7 @@ async def _until_signal(options: Options, client_config: kubeconfig.ClientConfig
                 following.cancel()
                 break
             options = await following
-            client_config = kubeconfig.load(options.config.kubeconfig or None)
+            client_config = _api_of(options.config)
     finally:
         kernel.close()
     log.info("stopped; what is programmed stays")
@@ -214,5 +236,5 @@ def _again(options: Options, config: Config, text: str) -> Options | None:
     ):
         return None
     if config.kubeconfig != options.config.kubeconfig:
-        kubeconfig.load(config.kubeconfig or None)
+        _api_of(config)
     return msgspec.structs.replace(options, config=config, config_text=text, node=name)

@@ -17,7 +17,7 @@ from strictarp.netlink.rtnl import Address, Link, Route
 from strictarp.proxy.operations import Operation
 
 DEVICE = "kube-ipvs0"
-"""The dummy device that VIPs are bound on; CNIs tell IPVS mode by this name."""
+"""The dummy device that VIPs are bound on, unless the settings name another; CNIs tell IPVS mode by it."""
 
 Place: TypeAlias = tuple[bytes, int]
 """Address and port of a real server."""
@@ -73,7 +73,12 @@ class HostLinks(msgspec.Struct, frozen=True):
 
 
 class Kernel(Protocol):
-    """See the module. Methods raise KernelRefused, and OSError when a socket breaks."""
+    """See the module. Methods raise KernelRefused, and OSError when a socket breaks.
+
+    device: name of the device that VIPs are bound on; kube-ipvs0 stands for it below.
+    """
+
+    device: str
 
     async def prepare(self, *, make: bool = True) -> None:
         """Make sure that IPVS is there (its module may load) and that kube-ipvs0 exists, DOWN and NOARP.

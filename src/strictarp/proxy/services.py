@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -26,6 +27,7 @@ from strictarp.proxy.endpoints import (
     targets,
 )
 from strictarp.proxy.fronts import Front, Reach, fronts, node_port, reach
+from strictarp.proxy.lenient import UNREAD_PORT
 from strictarp.proxy.operations import Element
 from strictarp.proxy.situation import Situation
 
@@ -38,6 +40,7 @@ AFFINITY_SECONDS = 10800
 FRONTS = frozenset({"clusterIP", "externalIP", "externalIPLocal", "loadBalancer", "nodePort"})
 """Sets that together name every virtual server of ours."""
 _MAX_AFFINITY = 86400
+_API_TIME = len("2006-01-02T15:04:05Z")
 
 
 class Exposure(msgspec.Struct, frozen=True, gc=False):
@@ -91,6 +94,7 @@ def plan_service(service: Service, slices: Sequence[EndpointSlice], facts: Situa
             reached = reach(service, width, warnings)
             if reached is None:
                 continue
+            warnings += _of_other_nodes(service, reached, facts)
             wanted = {(port.name, port.protocol) for port in ports}
             by_port, faults = targets(slices, wanted, width=width, node=facts.node)
             warnings += faults
@@ -103,7 +107,7 @@ def plan_service(service: Service, slices: Sequence[EndpointSlice], facts: Situa
     nodes.discard("")
     return Contribution(
         service=service.key,
-        age=(service.metadata.creation_timestamp or "~", service.key),  # the API gives every object a time
+        age=(_born(service.metadata.creation_timestamp), service.key),
         exposures=made,
         nodes=tuple(sorted(nodes)),
         health=(_health_port(service), health_count(slices, facts.node))
@@ -112,6 +116,21 @@ def plan_service(service: Service, slices: Sequence[EndpointSlice], facts: Situa
         no_local=frozenset(no_local),
         warnings=tuple(dict.fromkeys(warnings)),
     )
+
+
+def _born(text: str) -> str:
+    """A creationTimestamp so that texts order as times do; what has none is the youngest.
+
+    The API writes seconds of UTC, people also offsets and fractions.
+    """
+    if len(text) == _API_TIME and text[-1] == "Z":
+        return text
+    try:
+        moment = datetime.fromisoformat(text)
+        there = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC).replace(tzinfo=None)
+    except (ValueError, OverflowError):
+        return "~"
+    return f"{there.isoformat(timespec='seconds')}Z{f'{there.microsecond:06}' if there.microsecond else ''}"
 
 
 def proxied(service: Service) -> bool:
@@ -132,6 +151,8 @@ def _ports(service: Service, warnings: list[str]) -> list[ServicePort]:
     taken: dict[tuple[str, str, int], int] = {}
     for index, port in enumerate(service.spec.ports or ()):
         where = f"Service {service.key}: spec.ports[{index}]"
+        if port.port == UNREAD_PORT:
+            continue
         if not 0 < port.port <= 65535:
             warnings.append(f"{where}.port: {port.port} is no port, ignored")
             continue
@@ -182,6 +203,16 @@ def _scheduler(service: Service, facts: Situation, warnings: list[str]) -> str:
         f"{facts.scheduler} is used"
     )
     return facts.scheduler
+
+
+def _of_other_nodes(service: Service, reached: Reach, facts: Situation) -> Iterator[str]:
+    """External IPs that are other nodes' own; load balancers on nodes give such addresses by right."""
+    for address in reached.external_ips:
+        if address in facts.others:
+            yield (
+                f"Service {service.key}: spec.externalIPs: {show(address)} is an address of node "
+                f"{facts.others[address]}, not bound here"
+            )
 
 
 _WORDS = (

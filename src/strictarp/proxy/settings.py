@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -10,7 +11,8 @@ from strictarp.arp.switching import Scope
 from strictarp.errors import UserError
 from strictarp.guard.settings import PROXY
 from strictarp.guard.settings import Settings as GuardSettings
-from strictarp.proxy.fields import Fields, check_kind, read_mapping
+from strictarp.proxy.fields import Fields, check_kind, interface_name_fault, read_mapping
+from strictarp.proxy.seam import DEVICE
 
 API_VERSION = "strictarp.io/v1alpha1"
 KIND = "ProxySettings"
@@ -36,7 +38,8 @@ class Settings(msgspec.Struct, frozen=True):
     may keep its connections. full_look: between two comparisons of everything with the kernel. open_forward:
     let answers of Services through others' nftables chains that drop forwarded packets by policy. hand_over:
     pass packets of connections that an IP's previous node has to that node, for a while after a planned move.
-    guard: how strictARP is kept, if the configuration wants it.
+    vip_device: name of the dummy device that VIPs are bound on. guard: how strictARP is kept, if the
+    configuration wants it.
     """
 
     namespace: str = "metallb-system"
@@ -45,6 +48,7 @@ class Settings(msgspec.Struct, frozen=True):
     full_look: float = 60.0
     open_forward: bool = False
     hand_over: bool = True
+    vip_device: str = DEVICE
     guard: GuardSettings = GuardSettings(owner=PROXY)
     warnings: tuple[str, ...] = ()
 
@@ -72,19 +76,43 @@ def load(text: str, source: str) -> Settings:
         full_look=fields.seconds("fullLookPeriod", Settings().full_look),
         open_forward=fields.boolean("openForward", default=False),
         hand_over=fields.boolean("handOver", default=True),
+        vip_device=_vip_device(fields.section("vipDevice")),
         guard=_guard(fields.section("strictARP")),
     )
+    if reason := device_fault(settings.vip_device, settings.guard.scope):
+        fields.fault("vipDevice.name", reason)
     if faults:
         raise UserError("\n".join(faults))
     notes += [f"{path}: unknown field, ignored" for path in fields.unknown()]
     return msgspec.structs.replace(settings, warnings=tuple(f"{KIND} {source}: {note}" for note in notes))
 
 
+def device_fault(device: str, scope: Scope) -> str:
+    """Why this device cannot go with this scope of strictARP, empty when it can."""
+    if scope is not Scope.VIPS or device == DEVICE:
+        return ""
+    return f"strictARP's scope {scope} keeps the addresses of {DEVICE} silent, not those of {device}"
+
+
+def _vip_device(fields: Fields) -> str:
+    name = fields.text("name", DEVICE)
+    if reason := interface_name_fault(name) or (f"{name} is taken" if name in ("lo", ".", "..") else ""):
+        fields.fault("name", reason)
+    return name
+
+
+def _uplinks(fields: Fields) -> Iterator[str]:
+    for where, name in fields.texts("uplinks"):
+        if reason := interface_name_fault(name) or ("" if name else "a name of an interface is expected"):
+            fields.fault(where, reason)
+        yield name
+
+
 def _guard(fields: Fields) -> GuardSettings:
     default = GuardSettings(owner=PROXY)
     return GuardSettings(
         scope=Scope(fields.choice("scope", tuple(Scope), default.scope)),
-        uplinks=tuple(name for _, name in fields.texts("uplinks")),
+        uplinks=tuple(_uplinks(fields)),
         state=Path(fields.text("state", str(default.state))),
         owner=PROXY,
     )

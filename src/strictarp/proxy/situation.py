@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -18,7 +18,7 @@ ZONE_LABEL = "topology.kubernetes.io/zone"
 class NodeFacts(msgspec.Struct, frozen=True):
     """This node: its name, its addresses outside kube-ipvs0, its primary one of each family, its zone.
 
-    families: address widths that its kernel serves.
+    families: address widths that its kernel serves. others: addresses of other nodes, with their names.
     """
 
     name: str
@@ -26,13 +26,16 @@ class NodeFacts(msgspec.Struct, frozen=True):
     primary: tuple[bytes, ...] = ()
     zone: str = ""
     families: tuple[int, ...] = (4, 16)
+    others: Mapping[bytes, str] = {}
 
 
 class Situation(msgspec.Struct, frozen=True):
     """What every plan on this node shares.
 
     families: address widths that are programmed. host: addresses that are on other interfaces and so are
-    never bound. own: those that stand for the node in source ranges. node_ports: those that serve NodePorts.
+    never bound. others: addresses of other nodes, with their names; not bound either, since who holds them
+    too no longer reaches that node (kubernetes issues 80738, 75290). own: those that stand for the node in
+    source ranges. node_ports: those that serve NodePorts.
     health_addresses: those where healthCheckNodePorts are. scheduler: where a Service asks for no other.
     missing: schedulers that the kernel does not have. zone: empty when unknown. dead: nodes whose endpoints
     get weight 0.
@@ -48,6 +51,7 @@ class Situation(msgspec.Struct, frozen=True):
     zone: str = ""
     dead: frozenset[str] = frozenset()
     missing: frozenset[str] = frozenset()
+    others: Mapping[bytes, str] = {}
 
 
 def situation(config: Config, node: NodeFacts, dead: frozenset[str] = frozenset()) -> Situation:
@@ -64,6 +68,7 @@ def situation(config: Config, node: NodeFacts, dead: frozenset[str] = frozenset(
         scheduler=config.scheduler,
         zone=node.zone,
         dead=dead,
+        others=node.others,
     )
 
 
@@ -116,9 +121,21 @@ def health_hosts(wanted: NodePortAddresses, facts: Situation) -> tuple[str, ...]
     return tuple(show(address) for address in facts.health_addresses)
 
 
-def node_facts(name: str, host: HostLinks, node: Node | None, families: tuple[int, ...]) -> NodeFacts:
-    """The node as its kernel shows it, and `node` as the API does, if it is known."""
-    skip = {link.index for link in host.links if link.name == DEVICE}
+def node_facts(
+    name: str,
+    host: HostLinks,
+    node: Node | None,
+    families: tuple[int, ...],
+    *,
+    device: str = DEVICE,
+    others: Mapping[bytes, str] | None = None,
+) -> NodeFacts:
+    """The node as its kernel shows it, and `node` as the API does, if it is known.
+
+    `others`: as in NodeFacts. `device`: where VIPs are bound; what another proxy left on kube-ipvs0 is no
+    address of the node either.
+    """
+    skip = {link.index for link in host.links if link.name in (device, DEVICE)}
     loopback = {link.index for link in host.links if link.flags & IFF_LOOPBACK}
     found = {
         entry.address
@@ -132,7 +149,14 @@ def node_facts(name: str, host: HostLinks, node: Node | None, families: tuple[in
         first_of_each_family([address for address in internal if address is not None]),
         zone_of(node),
         families,
+        others or {},
     )
+
+
+def addresses_in_api(node: Node | None) -> frozenset[bytes]:
+    """The IPs that the API says a node has."""
+    packed = (pack(entry.address) for entry in _api_addresses(node) if entry.type.endswith("IP"))
+    return frozenset(address for address in packed if address is not None)
 
 
 def _api_addresses(node: Node | None) -> Sequence[NodeAddress]:

@@ -7,7 +7,7 @@ counted, a virtual server that several want belongs to the oldest of them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 
 import msgspec
 
@@ -74,6 +74,14 @@ class Desired:
         """Services with an endpoint on a node. Looks through all: nodes seldom die, indexes cost always."""
         return frozenset(
             key for key, contribution in self.contributions.items() if node in contribution.nodes
+        )
+
+    def services_at(self, addresses: Set[bytes]) -> frozenset[str]:
+        """Services with a virtual server on one of these addresses. Looks through all, as `services_on`."""
+        return frozenset(
+            key
+            for key, contribution in self.contributions.items()
+            if any(address in addresses for _, address, _ in contribution.exposures)
         )
 
     def put(

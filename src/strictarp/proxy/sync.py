@@ -337,7 +337,16 @@ class Syncer:
         return [await self._kernel.list_rules(family, TABLE, elements=elements) for family in families]
 
     async def _load_table(self) -> None:
-        """Replace the table in one transaction. What is still in use of an earlier process stays in."""
+        """Replace the table. A change of what it is made of, while nft works, makes it due again."""
+        due, self._table_due = self._table_due, False
+        try:
+            await self._replace_table()
+        except _OUTSIDE:
+            self._table_due |= due
+            raise
+
+    async def _replace_table(self) -> None:
+        """In one transaction. What is still in use of an earlier process stays in."""
         engine = self.engine
         self._end_slow_look()  # it would take the old table for a difference, or the new one
         wanted = set(engine.desired.elements)
@@ -356,7 +365,6 @@ class Syncer:
             await self._kernel.load_rules(self._table(loaded))
         self._rules = parse_listings(await self._tables(elements=False)).rules
         engine.elements_are(loaded)
-        self._table_due = False
 
     async def _carry_out(self, steps: Steps, touched: Touched) -> None:
         """SNAT, then virtual servers, then addresses, then removals; each only on what it stands on."""

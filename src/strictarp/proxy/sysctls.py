@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
+from strictarp.arp.switching import Scope
+from strictarp.guard.settings import Settings as Guard
 from strictarp.proxy.config import Config, Conntrack
 
-ARP_IGNORE = "net.ipv4.conf.all.arp_ignore"
-ARP_ANNOUNCE = "net.ipv4.conf.all.arp_announce"
 BASIC = {
     "net.ipv4.vs.conntrack": "1",
     "net.ipv4.vs.expire_nodest_conn": "1",
@@ -15,12 +15,22 @@ BASIC = {
     "net.ipv4.ip_forward": "1",
 }
 """Needed in any case. SNAT after IPVS works with vs.conntrack=1 only."""
-STRICT_ARP = {ARP_IGNORE: "1", ARP_ANNOUNCE: "2"}
+STRICT_ARP = {"arp_ignore": "1", "arp_announce": "2"}
 
 
-def wanted_sysctls(config: Config) -> dict[str, str]:
-    """Dotted name → value, in the order of writing. strictARP's are kept by the guard (`proxy.strictarp`)."""
-    return {**BASIC, **(STRICT_ARP if config.strict_arp else {})}
+def wanted_sysctls(config: Config, guard: Guard | None = None) -> dict[str, str]:
+    """Dotted name → value. strictARP's are kept by the guard (`proxy.strictarp`), in its scope.
+
+    Those of uplinks that are found on the node, since none is named, are not among them.
+    """
+    scope, uplinks = (guard.scope, guard.uplinks) if guard else (Scope.ALL, ())
+    places = {Scope.ALL: ("all",), Scope.UPLINKS: uplinks, Scope.VIPS: ()}[scope]
+    strict = {
+        f"net.ipv4.conf.{place.replace('.', '/')}.{key}": value
+        for place in places
+        for key, value in STRICT_ARP.items()
+    }
+    return {**BASIC, **(strict if config.strict_arp else {})}
 
 
 def kernel_sysctls(release: str) -> dict[str, str]:

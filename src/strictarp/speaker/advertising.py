@@ -6,22 +6,26 @@ Rules: MetalLB's L2Advertisement (see metallb.io/v1beta1), merged over all adver
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from strictarp.kube.advertisements import faults, wrongs
 from strictarp.kube.custom import L2Advertisement, L2AdvertisementSpec
 from strictarp.kube.model import LabelSelector
 from strictarp.kube.objects import Node
-from strictarp.kube.selectors import fault, selects, selects_any
+from strictarp.kube.selectors import selects, selects_any
 from strictarp.speaker.pools import Pool
+
+__all__ = ["Advertising", "faults", "in_force", "interfaces_of", "matching", "resolve"]
 
 
 class Advertising(msgspec.Struct, frozen=True):
     """One advertisement with its selectors resolved.
 
     pools: names, None for all of them. nodes: names, None for every node, also one not seen yet. weights: of
-    the nodes it prefers. interfaces: names, empty for all. services: selectors, empty for all.
+    the nodes it prefers. interfaces: names, empty for all. services: selectors, empty for all. sound: it has
+    no faults.
     """
 
     name: str
@@ -30,6 +34,7 @@ class Advertising(msgspec.Struct, frozen=True):
     weights: Mapping[str, int]
     interfaces: frozenset[str]
     services: tuple[LabelSelector, ...]
+    sound: bool = True
 
     def covers(self, node: str) -> bool:
         """The node may announce by this advertisement."""
@@ -46,20 +51,10 @@ def resolve(
     )
 
 
-def faults(advertisements: Iterable[L2Advertisement]) -> Iterator[str]:
-    """What cannot be meant in them, as `L2Advertisement NAME: FIELD: …`; such a selector selects nothing."""
-    for source in advertisements:
-        spec = source.spec
-        selectors = (
-            ("ipAddressPoolSelectors", spec.ip_address_pool_selectors),
-            ("nodeSelectors", spec.node_selectors),
-            ("serviceSelectors", spec.service_selectors),
-            ("preferredNodeSelectors", [each.preference for each in spec.preferred_node_selectors or ()]),
-        )
-        for field, listed in selectors:
-            for index, selector in enumerate(listed or ()):
-                if (wrong := fault(selector)) is not None:
-                    yield f"L2Advertisement {source.metadata.name}: spec.{field}[{index}]: {wrong}"
+def in_force(now: Iterable[Advertising], before: Iterable[Advertising]) -> tuple[Advertising, ...]:
+    """The advertisements as they are now; one that has faults stays as it was before it had them."""
+    last = {each.name: each for each in before if each.sound}
+    return tuple(each if each.sound else last.get(each.name, each) for each in now)
 
 
 def _resolve(source: L2Advertisement, pools: tuple[Pool, ...], nodes: Mapping[str, Node]) -> Advertising:
@@ -72,6 +67,7 @@ def _resolve(source: L2Advertisement, pools: tuple[Pool, ...], nodes: Mapping[st
         weights=_weights(spec, nodes, chosen),
         interfaces=frozenset(spec.interfaces or ()),
         services=spec.service_selectors or (),
+        sound=next(wrongs(spec), None) is None,
     )
 
 

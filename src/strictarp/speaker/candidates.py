@@ -8,6 +8,7 @@ counts as having one.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
@@ -122,6 +123,7 @@ class Verdict(msgspec.Struct, frozen=True):
     share one mapping. matching: the advertisements that count, for `interfaces_of`. out_of_reach: of
     candidates that reach only some of the addresses, the others. again: value of the annotation that asks for
     an announcement, empty without. wish: the node that its annotation names as the next owner, empty without.
+    pool: the one that the addresses are of, or were of, empty without.
     """
 
     service: str
@@ -133,6 +135,7 @@ class Verdict(msgspec.Struct, frozen=True):
     out_of_reach: Mapping[str, frozenset[Address]] = {}
     again: str = ""
     wish: str = ""
+    pool: str = ""
 
     @property
     def reasons(self) -> dict[str, str]:
@@ -151,8 +154,14 @@ class Verdict(msgspec.Struct, frozen=True):
         return tuple(each for each in self.addresses if not self.order_of(each))
 
 
-def evaluate(service: Service, slices: Sequence[EndpointSlice], facts: Facts) -> Verdict:
-    """Judge one Service; `slices` are its own."""
+def evaluate(
+    service: Service, slices: Sequence[EndpointSlice], facts: Facts, before: Verdict | None = None
+) -> Verdict:
+    """Judge one Service; `slices` are its own, `before` is the last verdict on it.
+
+    Addresses that were of a pool count as its own until the Service has others, also when pools no longer
+    hold them: the controller says what becomes of them (MetalLB: the speaker refuses such pools meanwhile).
+    """
     key = service.key
     why = _not_ours(service, facts.options)
     if why:
@@ -163,14 +172,14 @@ def evaluate(service: Service, slices: Sequence[EndpointSlice], facts: Facts) ->
         return Verdict(key, why=Why.INVALID_ADDRESS)
     if not addresses:
         return Verdict(key, why=Why.NO_ADDRESS)
-    pool = pool_of(facts.pools, addresses[0])
-    if pool is None or not all(pool.holds(address) for address in addresses):
+    pool = _pool_name(facts.pools, addresses, before)
+    if not pool:
         return Verdict(key, addresses, why=Why.NOT_IN_POOL)
-    matching = advertising.matching(facts.advertising, pool.name, service.metadata.labels)
+    matching = advertising.matching(facts.advertising, pool, service.metadata.labels)
     serving = _serving_nodes(slices)
     why = _nobody(service, matching, anyone_serves=serving is not None)
     if why:
-        return Verdict(key, addresses, why=why)
+        return Verdict(key, addresses, why=why, pool=pool)
     local = serving if service.spec.external_traffic_policy == "Local" else None
     scores: dict[str, int] = {}
     reasons: dict[str, str] = {}
@@ -200,7 +209,16 @@ def evaluate(service: Service, slices: Sequence[EndpointSlice], facts: Facts) ->
         partial,
         annotations.get(ANNOUNCE_AGAIN, ""),
         annotations.get(MOVE_TO, "").strip(),
+        pool,
     )
+
+
+def _pool_name(pools: Iterable[Pool], addresses: tuple[Address, ...], before: Verdict | None) -> str:
+    """The pool that all of the addresses are of, or were of when they were judged last; empty without."""
+    pool = pool_of(pools, addresses[0])
+    if pool is not None and all(pool.holds(address) for address in addresses):
+        return pool.name
+    return before.pool if before is not None and set(addresses) <= set(before.addresses) else ""
 
 
 @lru_cache(maxsize=1024)
@@ -212,6 +230,15 @@ def _shared(items: tuple[tuple[str, str], ...]) -> dict[str, str]:
 def no_link(*addresses: Address) -> str:
     """Why a node may not announce addresses that it does not reach."""
     return f"no link in the segment of {', '.join(map(str, addresses))}"
+
+
+def addresses_of(service: Service) -> tuple[Address, ...]:
+    """The addresses in its status, without those that cannot be read."""
+    found = []
+    for text in _ingress(service):
+        with contextlib.suppress(ValueError):
+            found.append(ipaddress.ip_address(text))
+    return tuple(found)
 
 
 def _ingress(service: Service) -> list[str]:

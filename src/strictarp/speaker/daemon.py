@@ -313,7 +313,7 @@ class Speaker:
         if self._leaving:
             return
         self._explain(living)
-        self._follow_places(facts)
+        self._follow_places()
         places = tuple(segment.place for segment in self._segments.values())
         if changed:
             self._notes.soon()
@@ -403,9 +403,9 @@ class Speaker:
             if index in known:
                 segment.move(known[index])
 
-    def _follow_places(self, facts: Facts) -> None:
-        """A machine on each link that pools reach, and on no other."""
-        ranges = [span for pool in facts.pools for span in pool.ranges]
+    def _follow_places(self) -> None:
+        """A machine on each link that pools, or what is announced still, reach, and on no other."""
+        ranges = self._picture.ranges
         wanted = {place.index: place for place in self._places if place.meets(ranges)}
         for index in self._segments.keys() - wanted.keys():
             segment = self._segments.pop(index)

@@ -16,7 +16,7 @@ from strictarp.speaker.core import Core
 from strictarp.speaker.ownership import better_places, disown, leading_peer, leads, own
 from strictarp.speaker.peers import Peer
 from strictarp.speaker.presence import say_hello
-from strictarp.speaker.slots import Accepted, Cause, Offering, Phase, Releasing, Slot
+from strictarp.speaker.slots import Accepted, Cause, Heir, Offering, Phase, Releasing, Slot
 
 _PATIENT = frozenset({Cause.SCORE, Cause.WISH, Cause.DRAINED})
 """What can wait for a node that is ready."""
@@ -198,6 +198,7 @@ def stop_and_release(core: Core, slot: Slot, offering: Offering, peer: Peer) -> 
     slot.penalty_until = core.now + core.settings.penalty
     slot.defer(core.now + core.settings.claim + core.interval)
     slot.releasing = Releasing(peer.node, offering.epoch, offering.nonce, core.now)
+    _leave_to(core, slot, peer)
     core.report(Kind.HANDED_OVER, slot, node=peer.node, detail=offering.cause.value)
     _say_release(core, slot, slot.releasing)
 
@@ -252,7 +253,15 @@ def hear_release(core: Core, peer: Peer, message: Release, seq: int) -> None:
     slot.saw_epoch(message.epoch)
     if message.to not in (0, core.sender.node) and slot.phase is not Phase.CLAIMING:
         slot.defer(core.now + core.settings.claim)
+        heir = core.peers.live_of(message.to, core.now)
+        if heir is not None:
+            _leave_to(core, slot, heir)
     core.look((message.vip,))
+
+
+def _leave_to(core: Core, slot: Slot, heir: Peer) -> None:
+    """Its hello that lists the IP may be kept back for a moment, or its process be stopped before."""
+    slot.heir = Heir(heir.key, core.now + core.settings.accept + 2 * core.settings.delay)
 
 
 def _may_take_now(core: Core, slot: Slot, peer: Peer, message: Release) -> bool:

@@ -17,10 +17,11 @@ from strictarp.netlink.rtnl import (
     AddressEvent,
     LinkEvent,
     RouteEvent,
+    is_prefix_on_link,
 )
 from strictarp.netlink.rtnl_parse import parse_event
 from strictarp.netlink.socket import NETLINK_ROUTE, DumpInterrupted, Events, Netlink
-from strictarp.speaker.links import Place, is_prefix_on_link, places
+from strictarp.speaker.links import Place, places
 
 _GROUPS = (GROUP_LINK, GROUP_IPV4_ADDRESS, GROUP_IPV4_ROUTE, GROUP_IPV6_ADDRESS, GROUP_IPV6_ROUTE)
 SETTLE = 0.02

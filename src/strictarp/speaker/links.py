@@ -15,17 +15,15 @@ from strictarp.netlink.rtnl import (
     ADDRESS_TENTATIVE,
     IFF_LOOPBACK,
     IFF_NOARP,
-    PROTOCOL_KERNEL,
-    PROTOCOL_RA,
     ROUTE_UNICAST,
     SCOPE_GLOBAL,
     SCOPE_LINK,
-    TABLE_LOCAL,
     TABLE_MAIN,
     Address,
     Link,
     Route,
     covers,
+    is_prefix_on_link,
 )
 
 _ROUTING_MASTER = "vrf"
@@ -34,9 +32,6 @@ of Open vSwitch, and a virtual card that has its faster half for a port, whose k
 """
 
 _UNSETTLED = ADDRESS_TENTATIVE | ADDRESS_DAD_FAILED
-
-_ON_EVERY_LINK = ((b"\xfe\x80" + bytes(14), 10), (b"\xff" + bytes(15), 8))
-"""Link-local addresses and groups."""
 
 Subnet = tuple[bytes, int]
 """An own address, or the network, packed, and its prefix length."""
@@ -112,19 +107,6 @@ def _is_subnet(each: Address) -> bool:
     if each.scope != SCOPE_GLOBAL or each.peer or each.prefix >= 8 * len(each.address):
         return False
     return len(each.address) == 4 or not each.flags & (_UNSETTLED | ADDRESS_TEMPORARY)
-
-
-def is_prefix_on_link(route: Route) -> bool:
-    """An IPv6 prefix that a router's advertisement calls on-link: the addresses of a host that has them by
-    DHCPv6 do not tell it, they have a prefix of 128 (RFC 8415 18.2.10.1). Made by the kernel, or by a daemon
-    in its place, in the main table or that of a VRF.
-    """
-    if route.width != 16 or not 0 < route.prefix < 128 or route.table == TABLE_LOCAL:
-        return False
-    if route.kind != ROUTE_UNICAST or route.protocol not in (PROTOCOL_KERNEL, PROTOCOL_RA):
-        return False
-    shared = any(covers(each, prefix, route.destination) for each, prefix in _ON_EVERY_LINK)
-    return not shared and len(route.hops) == 1 and bool(route.hops[0].index) and not route.hops[0].gateway
 
 
 def _gateways(routes: Iterable[Route], width: int) -> dict[int, bytes]:

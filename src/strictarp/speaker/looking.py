@@ -35,6 +35,7 @@ def look(core: Core, slot: Slot) -> None:
         slot.previous = (owner.node, owner.key[1], max(owner.hello_seq, 0))
         slot.saw_epoch(owner.owned[slot.vip])
         slot.free_since = None
+        slot.heir = None
         _stop_waiting(core, slot)
         return
     slot.phase = Phase.FREE
@@ -48,7 +49,7 @@ def look(core: Core, slot: Slot) -> None:
     if not may_claim(core) or _maybe_owned(core) or not claims.may_claim_slot(core, slot):
         core.agenda.cancel(Timer.SLOT, slot.vip)
         return
-    start = claims.start_time(core, slot)
+    start = max(_heirs_time(core, slot), claims.start_time(core, slot))
     if start <= core.now:
         start = _paced(core)
     if start <= core.now:
@@ -56,6 +57,24 @@ def look(core: Core, slot: Slot) -> None:
         claims.begin(core, slot)
     else:
         core.agenda.set(Timer.SLOT, slot.vip, start)
+
+
+def _heirs_time(core: Core, slot: Slot) -> int:
+    """Until when an IP is left to whom it was released to: until its hellos tell, or it is silent."""
+    heir = slot.heir
+    if heir is None:
+        return 0
+    if core.now < heir.until:
+        return heir.until
+    peer = core.peers.by_key.get(heir.key)
+    if peer is not None and core.peers.is_live(peer, core.now):
+        if heir.seq is None:
+            heir.seq = peer.hello_seq
+        if peer.hello_seq <= heir.seq:
+            return peer.heard + peer.silence
+    slot.heir = None
+    slot.free_since = core.now
+    return 0
 
 
 def _paced(core: Core) -> int:

@@ -14,10 +14,12 @@ from types import MappingProxyType
 import msgspec
 
 from strictarp.kube.objects import EndpointSlice, Node, Service
+from strictarp.kube.ranges import Range
 from strictarp.speaker import advertising
 from strictarp.speaker.candidates import Facts, Verdict, evaluate, is_not_ready
 from strictarp.speaker.links import Place, place_of
 from strictarp.speaker.membership import Presence
+from strictarp.speaker.pools import pool_of
 from strictarp.speaker.view import Candidate, Member, Vip
 
 SERVICE_LABEL = "kubernetes.io/service-name"
@@ -35,6 +37,8 @@ class Picture:
         self._dirty: set[str] = set()
         self._announced: dict[bytes, set[str]] = {}
         """Packed address → the Services that are announced with it."""
+        self._strays: dict[bytes, Range] = {}
+        """Those of these that lie in no pool, each as a range."""
 
     def put_service(self, key: str, service: Service | None) -> None:
         """A Service as it is now; None: it is gone."""
@@ -60,10 +64,16 @@ class Picture:
             self._dirty.add(owner)
 
     def put_facts(self, facts: Facts) -> None:
-        """What holds for all Services."""
+        """What holds for all Services. An advertisement that has got faults stays as it was without them."""
+        known = advertising.in_force(facts.advertising, self._facts.advertising)
+        facts = msgspec.structs.replace(facts, advertising=known)
         if facts != self._facts:
-            self._facts = facts
+            before, self._facts = self._facts, facts
             self._dirty |= self._services.keys()
+            if facts.pools != before.pools:
+                self._strays = {}
+                for address in self._announced:
+                    self._note_stray(address)
 
     def judge(self, most: int | None = None) -> bool:
         """Judge what has changed, at most so many Services; whether any verdict became another.
@@ -75,8 +85,9 @@ class Picture:
             self._dirty.discard(key)
             service = self._services.get(key)
             slices = tuple(self._slices.get(key, {}).values())
-            verdict = evaluate(service, slices, self._facts) if service is not None else None
-            if verdict != self.verdicts.get(key):
+            before = self.verdicts.get(key)
+            verdict = evaluate(service, slices, self._facts, before) if service is not None else None
+            if verdict != before:
                 self._replace(key, verdict)
                 changed = True
         return changed
@@ -88,10 +99,19 @@ class Picture:
             keys.discard(key)
             if not keys:
                 del self._announced[address]
+                self._strays.pop(address, None)
         if verdict is not None:
             self.verdicts[key] = verdict
         for address in _announced(verdict):
-            self._announced.setdefault(address, set()).add(key)
+            if address not in self._announced:
+                self._announced[address] = set()
+                self._note_stray(address)
+            self._announced[address].add(key)
+
+    def _note_stray(self, address: bytes) -> None:
+        ip = ip_address(address)
+        if pool_of(self._facts.pools, ip) is None:
+            self._strays[address] = Range(ip.version, int(ip), int(ip), str(ip))
 
     @property
     def pending(self) -> bool:
@@ -102,6 +122,11 @@ class Picture:
         """The verdicts on the Services that are announced with any of these addresses (packed)."""
         keys = {key for address in addresses for key in self._announced.get(address, ())}
         return [self.verdicts[key] for key in sorted(keys)]
+
+    @property
+    def ranges(self) -> list[Range]:
+        """Where this node may have to answer: the pools' ranges, and announced addresses that left them."""
+        return [*(span for pool in self._facts.pools for span in pool.ranges), *self._strays.values()]
 
     def service(self, key: str) -> Service | None:
         """A Service by `namespace/name`."""

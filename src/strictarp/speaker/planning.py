@@ -24,15 +24,16 @@ from strictarp.kube.objects import (
     Service,
 )
 from strictarp.speaker import advertising
-from strictarp.speaker.candidates import Facts, Options, Verdict, Why, no_link, standings
+from strictarp.speaker.candidates import Facts, Options, Verdict, Why, addresses_of, no_link, standings
 from strictarp.speaker.membership import read_presence, segments
 from strictarp.speaker.picture import Picture, common
-from strictarp.speaker.pools import Address, read_pool
+from strictarp.speaker.pools import Address, Pool, pool_of, read_pool
 from strictarp.speaker.silence import SILENT
 
 RESOURCES = (SERVICES, ENDPOINTSLICES, NODES, IPADDRESSPOOLS, L2ADVERTISEMENTS, LEASES)
 """The kinds that a plan is made from; a Lease tells the links of its node."""
 _NOT_ALIVE = "no living speaker"
+_SPOILT = frozenset({Why.NOT_IN_POOL, Why.INVALID_ADDRESS})
 
 
 class Situation(msgspec.Struct, frozen=True):
@@ -80,15 +81,23 @@ def make_plan(objects: Iterable[KubeObject], unreadable: Iterable[Unreadable], s
         if each.kind in (IPADDRESSPOOLS.kind, L2ADVERTISEMENTS.kind) and each.namespace == situation.namespace
     ]
     by_address: dict[str, list[Verdict]] = {}
-    for _, verdict in sorted(picture.verdicts.items()):
-        if verdict.why is None or verdict.why in SILENT:
-            for address in verdict.addresses:
-                by_address.setdefault(str(address), []).append(verdict)
+    for key, verdict in sorted(picture.verdicts.items()):
+        for address in dict.fromkeys(_told(verdict, picture.service(key), facts.pools)):
+            by_address.setdefault(str(address), []).append(verdict)
     known = frozenset(nodes)
     ips = {
         text: _announcement(text, verdicts, situation, known) for text, verdicts in sorted(by_address.items())
     }
     return Plan(ips, (*sorted(broken), *errors))
+
+
+def _told(verdict: Verdict, service: Service | None, pools: Iterable[Pool]) -> Iterable[Address]:
+    """The addresses of a Service that the plan tells of: those announced, and those of a pool that nobody may
+    announce, also for another one beside them that is of no pool, of another pool or no address.
+    """
+    if verdict.why in _SPOILT and service is not None:
+        return [each for each in addresses_of(service) if pool_of(pools, each) is not None]
+    return verdict.addresses if verdict.why is None or verdict.why in SILENT else ()
 
 
 def facts_of(
@@ -119,13 +128,13 @@ def _announcement(
 ) -> Announcement:
     """One address, for all the Services that have it: those that nobody may announce stop no other."""
     address = ip_address(text)
-    announced = [each for each in verdicts if each.why is None]
-    leading = (announced or verdicts)[0]
+    counting = [each for each in verdicts if each.why is None] or verdicts
+    leading = counting[0]
     candidates = leading.order_of(address)
-    for other in announced[1:]:
+    for other in counting[1:]:
         candidates = common(candidates, other.order_of(address)) or candidates
     order = tuple(each.node for each in candidates)
-    reasons = _reasons(leading, address, order, situation, known=known)
+    reasons = _reasons(counting, address, order, situation, known=known)
     owner = _incumbent(text, verdicts, situation)
     if owner not in order:
         owner = order[0] if order else None
@@ -135,17 +144,29 @@ def _announcement(
 
 
 def _reasons(
-    verdict: Verdict, address: Address, order: tuple[str, ...], situation: Situation, *, known: frozenset[str]
+    verdicts: Iterable[Verdict],
+    address: Address,
+    order: tuple[str, ...],
+    situation: Situation,
+    *,
+    known: frozenset[str],
 ) -> dict[str, str]:
-    """Why each node that is out is out; a reason against the Service holds for all of them."""
-    whole = verdict.why.value if verdict.why not in (None, Why.NO_NODE) else "another Service's nodes do"
-    apart = {node: no_link(address) for node, missing in verdict.out_of_reach.items() if address in missing}
+    """Why each node that is out is out: it is for one of the Services that have the address."""
     reasons = {
-        node: verdict.reasons.get(node) or apart.get(node) or str(whole)
+        node: next((why for each in verdicts if (why := _against(each, node, address))), str(Why.NO_NODE))
         for node in sorted(situation.alive)
         if node not in order
     }
     return reasons | dict.fromkeys(sorted(known - situation.alive), _NOT_ALIVE)
+
+
+def _against(verdict: Verdict, node: str, address: Address) -> str | None:
+    """Why a node may not announce a Service's address; a reason against the Service holds for all of them."""
+    if verdict.why not in (None, Why.NO_NODE):
+        return str(verdict.why)
+    if address in verdict.out_of_reach.get(node, ()):
+        return no_link(address)
+    return verdict.reasons.get(node)
 
 
 def _incumbent(text: str, verdicts: list[Verdict], situation: Situation) -> str | None:

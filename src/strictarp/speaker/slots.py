@@ -99,6 +99,21 @@ class Releasing:
         self.repeats = 0
 
 
+class Heir:
+    """Whom an IP was released to: it may own it before any hello of its says so, and be stopped then.
+
+    key: its incarnation. until: it can take the IP so long. seq: of its last hello then; a later one that
+    does not list the IP tells that it has not taken it.
+    """
+
+    __slots__ = ("key", "seq", "until")
+
+    def __init__(self, key: Key, until: int) -> None:
+        self.key = key
+        self.until = until
+        self.seq: int | None = None
+
+
 class Slot:
     """One IP of the view.
 
@@ -117,6 +132,7 @@ class Slot:
         "enforced_at",
         "epoch",
         "free_since",
+        "heir",
         "highest",
         "move_after",
         "offering",
@@ -152,6 +168,7 @@ class Slot:
         self.took: Accepted | None = None
         """The last offer that was accepted, also after its time."""
         self.releasing: Releasing | None = None
+        self.heir: Heir | None = None
         self.askers: dict[bytes, bytes] = {}
         self.spoke: dict[bytes, int] = {}
         """Other MAC that spoke for this IP → when that was reported."""

@@ -102,10 +102,10 @@ def headline(reports: Sequence[Report]) -> str:
 def blame(reports: Iterable[Report]) -> Iterator[str]:
     """Lines on the culprits, those with the same fault together, and on hosts with two voices."""
     found = list(reports)
-    groups: dict[tuple[str, str, str], list[Culprit]] = {}
+    groups: dict[tuple[str, ...], list[Culprit]] = {}
     for culprit in (each for one in found for each in one.culprits):
-        mend = culprit.mend.replace(culprit.ip, "ADDRESS")
-        groups.setdefault((culprit.mac, culprit.fault, mend), []).append(culprit)
+        alike = (text.replace(culprit.ip, "ADDRESS") for text in (culprit.why, culprit.mend))
+        groups.setdefault((culprit.mac, culprit.fault, *alike), []).append(culprit)
     for group in groups.values():
         first = group[0]
         yield printable(f"{first.lead}: {first.label}, {first.fault}, for {_addresses(group)}: {first.why}")

@@ -19,6 +19,7 @@ from strictarp.doctor.wording import PROXY, on_cluster, some
 _READS = frozenset({"daemonsets", "configmaps", "nodes"})
 _WITHOUT = {IPTABLES, NFTABLES, EBPF, OVN}
 _TAG = re.compile(r":v?1\.(\d{1,4})(?!\d)")
+_VERSION = re.compile(r"v?1\.(\d{1,4})\..*\+k3s")
 DEPRECATED, OFF, GONE = 35, 40, 43
 """Minor versions: kube-proxy's mode ipvs is deprecated, needs a feature gate, is removed (KEP-5495)."""
 _MOVE = (
@@ -73,14 +74,15 @@ def _place(view: ClusterView) -> str:
 
 
 def _minor(view: ClusterView) -> int | None:
-    """Of kube-proxy by its image's tag, else of the API server."""
+    """Of kube-proxy by its image's tag, in k3s of the kubelet it is one program with, else of the API."""
     for each in proxies(view.objects.signs):
         if is_ours(each):
             continue
         for image in each.images:
             if match := _TAG.search(image):
                 return int(match[1])
-    return view.minor
+    versions = (_VERSION.match(node.kubelet_version) for node in view.objects.signs.nodes)
+    return max((int(found[1]) for found in versions if found), default=view.minor)
 
 
 def _has_kube_ipvs(view: ClusterView) -> bool:
