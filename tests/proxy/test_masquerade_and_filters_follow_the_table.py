@@ -6,7 +6,7 @@ from strictarp.proxy.config import Config, DetectLocal
 from strictarp.proxy.fields import parse_network
 from strictarp.proxy.nftables import whole_table
 from support.nft_model import Packet, Rules
-from support.planning import HERE, plan
+from support.planning import HERE, elements_of, plan
 from support.proxy_objects import endpoint_slice, service
 
 CLUSTER_IP, EXTERNAL, VIP, OUTSIDE = "203.0.113.10", "192.0.2.102", "192.0.2.100", "192.0.2.1"
@@ -23,7 +23,7 @@ DETECTORS = {
 
 def rules(config: Config = NO_DETECTOR, *, policy: str = "Cluster", **rest: object) -> Rules:
     """Of a Service with every way in, and endpoints here and elsewhere."""
-    made = plan(
+    elements = elements_of(
         service(
             "web", CLUSTER_IP, type="LoadBalancer", ingress=[VIP], externalIPs=[EXTERNAL],
             ports=[{"name": "http", "port": 80, "nodePort": 30080}], externalTrafficPolicy=policy, **rest,
@@ -31,7 +31,6 @@ def rules(config: Config = NO_DETECTOR, *, policy: str = "Cluster", **rest: obje
         endpoint_slice("web", [(POD, "node1"), (FAR_POD, "node2")]),
         config=config,
     )  # fmt: skip
-    elements = {(name, element) for name, some in made["sets"].items() for element in some}
     return Rules(whole_table(config, POD_CIDRS, elements))
 
 
@@ -150,6 +149,14 @@ def test_host_services_are_closed_on_vips_and_open_on_the_node() -> None:
         assert made.filtered(Packet(OUTSIDE, vip, 22, state="established")) == "accept"
     for port in (22, 32000, 30080):
         assert made.filtered(Packet(OUTSIDE, HERE, port)) == "accept"
+
+
+def test_a_load_balancer_may_ask_for_the_health_check_port_at_the_vip() -> None:
+    local, cluster = rules(policy="Local", healthCheckNodePort=32000), rules(healthCheckNodePort=32000)
+    for vip in (CLUSTER_IP, EXTERNAL, VIP):
+        assert local.filtered(Packet(OUTSIDE, vip, 32000)) == "accept"
+        assert local.filtered(Packet(OUTSIDE, vip, 32000, "udp")) == "reject"
+        assert cluster.filtered(Packet(OUTSIDE, vip, 32000)) == "reject"
 
 
 def test_traffic_to_vips_is_kept_from_other_nat_rules_and_nothing_else_is() -> None:

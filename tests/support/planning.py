@@ -9,6 +9,7 @@ from typing import Any
 
 from strictarp.kube.objects import EndpointSlice, Service
 from strictarp.proxy.config import Config
+from strictarp.proxy.operations import Element
 from strictarp.proxy.plan import document, plan_objects
 from strictarp.proxy.situation import NodeFacts, first_of_each_family, situation
 
@@ -36,6 +37,17 @@ def plan(
     )
     made: Document = json.loads(json.dumps(document(desired, config, warnings)))
     return made
+
+
+def elements_of(*objects: Service | EndpointSlice, config: Config) -> set[Element]:
+    """What the kernel's sets must hold, also those that the document does not list."""
+    packed = (ipaddress.ip_address(HERE).packed,)
+    desired, _ = plan_objects(
+        [each for each in objects if isinstance(each, Service)],
+        [each for each in objects if isinstance(each, EndpointSlice)],
+        situation(config, NodeFacts("node1", packed, packed)),
+    )
+    return set(desired.elements)
 
 
 def servers(made: Document) -> set[str]:

@@ -285,9 +285,10 @@ class Player:
 
 def kernel_state(view: KernelView, elements: Iterable[Element]) -> State:
     """What the kernel holds, in the form of `plan_state`."""
-    sets: dict[str, list[str]] = {name: [] for name in sorted(nftables.SETS)}
+    sets: dict[str, list[str]] = {name: [] for name in sorted(nftables.SETS.keys() - nftables.IMPLIED)}
     for name, element in sorted(elements):
-        sets[name].append(element)
+        if name in sets:
+            sets[name].append(element)
     return {
         "servers": _servers(view.servers),
         "addresses": [show(each) for each in sorted(view.bound, key=lambda each: (len(each), each))],

@@ -123,7 +123,7 @@ class Stage:
             case scenario.ChangeMac():
                 self.cluster.network.change_mac(self.node(step.node))
             case scenario.ForeignHost():
-                stranger.plug_in(self.cluster.network)
+                stranger.plug_in(self.cluster.network, stranger.another_mac())
                 stranger.take(self.cluster.network, self.vip)
                 await asyncio.sleep(step.seconds)
                 stranger.pull_out(self.cluster.network)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 from strictarp.lab import layout, namespaces
 from strictarp.lab.topology import Network, write_sysctls
 
@@ -10,13 +12,18 @@ NAME, PORT, MAC = "stranger", "x-stranger", "02:00:00:00:00:5a"
 _SYSCTLS = {"net/ipv4/conf/eth0/arp_notify": "1"}
 
 
-def plug_in(network: Network) -> None:
+def plug_in(network: Network, mac: str = MAC) -> None:
     """A cable of its own into the segment. The witness does not listen there, only at the nodes' ports."""
     wire = network.spaces[layout.WIRE]
     space = network.spaces[NAME] = namespaces.create(NAME)
-    namespaces.veth((wire, PORT), (space, "eth0"), mac_b=MAC)
+    namespaces.veth((wire, PORT), (space, "eth0"), mac_b=mac)
     namespaces.ip(wire, f"link set {PORT} master segment")
     write_sysctls(space, _SYSCTLS)
+
+
+def another_mac() -> str:
+    """A MAC that no host here has had: speakers tell of one MAC's conflict once a minute."""
+    return f"02:00:00:5a:{random.randrange(256):02x}:{random.randrange(256):02x}"  # noqa: S311 - a name
 
 
 def take(network: Network, address: str) -> None:

@@ -58,11 +58,18 @@ SETS: dict[str, str] = {
     "nodePort": f"type {_SERVICE};",
     "nodePortLocal": f"type {_SERVICE};",
     "healthCheckNodePort": f"type {_SERVICE};",
+    "healthCheckVIP": f"type {_SERVICE};",
     "hairpin": f"type {_SERVICE} . {{address}};",
     "vips": "type {address};",
 }
+IMPLIED = frozenset({"healthCheckVIP"})
+"""Sets that plans do not list, as they follow from others: VIPs with their Service's health check port."""
 KEPT = "kept"
 """The chain that keeps traffic to VIPs from the chains of others."""
+_OPEN = (
+    "clusterIP", "loadBalancer", "externalIP", "externalIPLocal", "healthCheckNodePort", "healthCheckVIP",
+)  # fmt: skip
+"""What is open on VIPs."""
 _BEFORE_OTHERS = "priority -101; policy accept;"
 INTERVALS = "loadBalancerSource"
 """The set in which elements may overlap, which nft refuses."""
@@ -233,8 +240,11 @@ def _foreign(config: Config, pod_networks: Sequence[Network], words: _Words) -> 
 
 
 def _closed_ports(words: _Words) -> Iterator[str]:
-    """Host services are not reachable on VIPs (kubernetes issue 72236), new pings neither."""
+    """Host services are not reachable on VIPs (kubernetes issue 72236), new pings neither.
+
+    But for health check ports: there are load balancers that ask for them at the VIP itself.
+    """
     yield f"{words.header} daddr != @vips accept"
-    for name in ("clusterIP", "loadBalancer", "externalIP", "externalIPLocal", "healthCheckNodePort"):
+    for name in _OPEN:
         yield f"{words.place} @{name} accept"
     yield "ct state new reject"

@@ -9,7 +9,7 @@ from strictarp.kube.objects import EndpointSlice, Service
 from strictarp.netlink.ipvs import FLAG_PERSISTENT, FLAG_SCHED1, FLAG_SCHED2, Key, VirtualServer
 from strictarp.proxy.addresses import show
 from strictarp.proxy.config import Config
-from strictarp.proxy.nftables import SETS
+from strictarp.proxy.nftables import IMPLIED, SETS
 from strictarp.proxy.services import PROTOCOLS, Exposure, is_ours, plan_service
 from strictarp.proxy.situation import Situation
 from strictarp.proxy.state import Desired
@@ -45,9 +45,10 @@ def document(
     `guard`: how strictARP is kept, where that is not in scope `all`.
     """
     exposures = [desired.exposure(key) for key in sorted(desired.keys(), key=_by_address)]
-    sets: dict[str, list[str]] = {name: [] for name in sorted(SETS)}
+    sets: dict[str, list[str]] = {name: [] for name in sorted(SETS.keys() - IMPLIED)}
     for name, element in sorted(desired.elements):
-        sets[name].append(element)
+        if name in sets:
+            sets[name].append(element)
     return {
         "virtualServers": [_virtual_server(exposure) for exposure in exposures if exposure is not None],
         "addresses": [show(address) for address in sorted(desired.bound, key=_width_first)],

@@ -267,7 +267,7 @@ def _exposures(
             balancing.flags,
             balancing.timeout,
         )
-        elements = (*_front_elements(front, port.protocol.lower()), *common)
+        elements = (*_front_elements(front, port.protocol.lower(), _health_port(service)), *common)
         yield Exposure(server, by_policy[front.local], front.bind, elements)
 
 
@@ -296,7 +296,7 @@ def _place(address: bytes, protocol: str, port: int) -> str:
     return f"{show(address)} . {protocol} . {port}"
 
 
-def _front_elements(front: Front, protocol: str) -> Iterator[Element]:
+def _front_elements(front: Front, protocol: str, health: int) -> Iterator[Element]:
     place = _place(front.address, protocol, front.port)
     for name in front.sets:
         yield name, place
@@ -306,6 +306,8 @@ def _front_elements(front: Front, protocol: str) -> Iterator[Element]:
         yield "loadBalancerSource", f"{place} . {shown}"
     if front.bind:
         yield "vips", show(front.address)
+    if front.bind and health:
+        yield "healthCheckVIP", _place(front.address, "tcp", health)
 
 
 def _port_elements(

@@ -26,8 +26,6 @@ from strictarp.speaker.links import Place, places
 _GROUPS = (GROUP_LINK, GROUP_IPV4_ADDRESS, GROUP_IPV4_ROUTE, GROUP_IPV6_ADDRESS, GROUP_IPV6_ROUTE)
 SETTLE = 0.02
 """Seconds after an event in which further ones join it: a link comes with a handful of them."""
-
-
 LOOK_AGAIN = 1.0
 """Seconds after a look that failed, as in a flood of VIPs: the events that follow may be none that matter."""
 
@@ -40,14 +38,13 @@ class Host:
     """Made in the network namespace of the node; subscribed from then on."""
 
     def __init__(self) -> None:
+        self._again: float | None = None
+        """When a look that has failed is to be made again, by the loop's clock."""
         try:
             self._events = Events(NETLINK_ROUTE, _GROUPS)
             self._route = Netlink(NETLINK_ROUTE)
         except OSError as error:
             raise UserError(f"netlink: {error.strerror}; the speaker cannot see this node's links") from error
-
-        self._again: float | None = None
-        """When a look is to be made that has failed, by the loop's clock."""
 
     def close(self) -> None:
         """Let go of the sockets."""

@@ -90,7 +90,7 @@ class Segment:
         self._ranges: tuple[bpf.Range, ...] = ()
         self._prefixes: tuple[bpf.Prefix, ...] = ()
         self._view: View | None = None
-        self._told: LinkChanged | None = None
+        self._link_told: LinkChanged | None = None
         self.feed(GatewayKnown(place.gateway, place.gateway6))
         self._open()
 
@@ -139,8 +139,8 @@ class Segment:
     def _tell_link(self) -> None:
         """Without sockets nothing passes: a hello that is not sent must not count as said."""
         now = LinkChanged(self.place.mac, self.place.up and bool(self._sockets), self.place.own6)
-        if now != self._told:
-            self._told = now
+        if now != self._link_told:
+            self._link_told = now
             self.feed(now)
 
     def _close_sockets(self) -> None:
