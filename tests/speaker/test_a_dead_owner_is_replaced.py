@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from strictarp.arp import frames as arp
-from strictarp.hello.messages import Claim, Witness
+from strictarp.hello.messages import Claim, Hello, Witness
 from strictarp.speaker.actions import Kind
 from strictarp.speaker.events import ViewChanged
 from strictarp.speaker.settings import MS, SECOND
@@ -23,6 +23,18 @@ def test_a_dead_owner_is_replaced_within_the_failure_bound() -> None:
     table.kill(first)
     table.after(T + P + 2 * WAY + 2 * MS)
     assert table.owners() == [second]
+
+
+def test_what_was_claimed_is_listed_in_a_hello_of_the_same_moment() -> None:
+    for pause in range(0, 100, 10):  # the hello before may be of any age
+        table = Table().settled()
+        first, second, _ = table.first()
+        table.after(pause * MS)
+        table.kill(first)
+        table.after(T + P + 2 * WAY + 2 * MS)
+        (taken,) = [at for at, who, each in table.reports if each.kind is Kind.TOOK_OVER and who == second]
+        said = [each for at, who, each in table.said if (at, who) == (taken, second)]
+        assert any(isinstance(each, Hello) and each.owned == 1 for each in said), pause
 
 
 def test_a_live_owner_is_left_alone_whatever_the_order_says() -> None:

@@ -89,7 +89,9 @@ def own(core: Core, slot: Slot, epoch: int, cause: Taking | None = None) -> None
     _changed(core, slot)
     core.told.append(Owning(slot.address, epoch, core.name_of(previous) if previous else ""))
     core.report(Kind.TOOK_OVER, slot, node=previous, detail=cause.value, micros=without)
-    core.urgent_hello()
+    # What was claimed is listed before it is answered for: frozen in between, this node would own what nobody
+    # knows of. What is handed over is left to this node by all who heard so; its hellos go at their pace.
+    core.urgent_hello(at_once=cause is not Taking.HANDED_OVER)
     announce_rounds(core, slot)
     note_view(core, slot)
     core.look((slot.vip,))
