@@ -92,7 +92,8 @@ def test_answers_are_counted_for_each_backend() -> None:
     assert figures.per_backend(answers) == {"node1": 2, "node2": 1}
 
 
-def test_a_gratuitous_request_is_no_request_with_the_vip_as_sender() -> None:
+def test_announcements_to_all_and_to_one_host_are_no_request_with_the_vip_as_sender() -> None:
     announcement = Seen(0.0, "node1", "a", 1, VIP, VIP)
+    to_client = Seen(0.0, "node3", "c", 1, VIP, "192.0.2.1")
     question = Seen(0.0, "node2", "b", 1, VIP, "192.0.2.200")
-    assert figures.vip_as_sender([announcement, question], VIP) == {"node2"}
+    assert figures.vip_as_sender([announcement, to_client, question], VIP, "192.0.2.200") == {"node2"}

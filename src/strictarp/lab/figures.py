@@ -79,6 +79,8 @@ def lost_after(answers: Iterable[Answer], moment: float) -> int:
     return sum(1 for answer in answers if answer.started >= moment and not answer.ok)
 
 
-def vip_as_sender(frames: Iterable[Seen], vip: str) -> set[str]:
-    """The hosts whose own requests carried the VIP as sender while asking for another address."""
-    return {frame.host for frame in frames if frame.op == 1 and frame.sender == vip and frame.target != vip}
+def vip_as_sender(frames: Iterable[Seen], vip: str, target: str) -> set[str]:
+    """The hosts that asked for `target` with the VIP as sender. The VIP's owner announces it by such requests
+    to the gateway and to clients, so `target` should be none of those.
+    """
+    return {frame.host for frame in frames if frame.op == 1 and (frame.sender, frame.target) == (vip, target)}

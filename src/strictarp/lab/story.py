@@ -95,7 +95,7 @@ class Story:
         await asyncio.sleep(SETTLE)
         frames = (await measuring.finish_witness(self.cluster, witness)).frames
         asked = {frame.host for frame in frames if frame.op == 1 and frame.target == layout.UNUSED_ADDRESS}
-        return figures.vip_as_sender(frames, self.vip), asked
+        return figures.vip_as_sender(frames, self.vip, layout.UNUSED_ADDRESS), asked
 
     def _programmed(self, name: str) -> bool:
         """Whether a node's kernel has the VIP as virtual server with all real servers."""
