@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from strictarp.kube.client import Listing
+from strictarp.kube.config import ClientConfig
 from strictarp.kube.model import KubeObject, Resource
 from strictarp.kube.wire import Decoder
 
@@ -23,6 +24,7 @@ class Feed:
     """
 
     def __init__(self, pages: Mapping[str, list[bytes]]) -> None:
+        self.config = ClientConfig("http://pages")
         self.pages = pages
         self.decoding = 0.0
         self.answers: Counter[tuple[str, str]] = Counter()
