@@ -10,9 +10,15 @@ from strictarp.speaker import persisting
 from strictarp.speaker.persisting import Persisting
 
 
-@pytest.mark.parametrize(("error", "tries"), [(NotFound, 1), (Forbidden, 1), (ServerError, 3)])
+@pytest.mark.parametrize(
+    ("error", "tries", "counted"), [(NotFound, 1, False), (Forbidden, 1, True), (ServerError, 3, True)]
+)
 async def test_what_lasts_is_tried_again_after_minutes_only_and_holds_nobody_up(
-    error: type[ApiError], tries: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    error: type[ApiError],
+    tries: int,
+    counted: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(persisting, "RETRY", 0.001)
     tried = asyncio.Semaphore(0)
@@ -21,7 +27,8 @@ async def test_what_lasts_is_tried_again_after_minutes_only_and_holds_nobody_up(
         tried.release()
         raise error(0, "", "refused")
 
-    made = Persisting("ServiceL2Status", work, lambda: None)
+    failures: list[None] = []
+    made = Persisting("ServiceL2Status", work, lambda: failures.append(None))
     with caplog.at_level(logging.WARNING):
         task = asyncio.create_task(made.run())
         for _ in range(tries):
@@ -33,3 +40,4 @@ async def test_what_lasts_is_tried_again_after_minutes_only_and_holds_nobody_up(
         task.cancel()
         await asyncio.wait([task])
     assert "ServiceL2Status" in caplog.text
+    assert bool(failures) == counted

@@ -49,5 +49,5 @@ def configure(
     pools, faults = parse_pools(sources, namespaces)
     faults = (*sorted(unreadable), *faults)
     if not faults and rules.refuse_edits:
-        faults = losses(pools, services, rules.lb_class, before.pools)
+        faults = losses(pools, services, rules.lb_class, before.pools or ())
     return Configuration(before.pools if faults else pools, faults)

@@ -45,12 +45,12 @@ def losses(
     pools: tuple[Pool, ...],
     services: Iterable[Service],
     lb_class: str,
-    before: tuple[Pool, ...] | None = None,
+    before: tuple[Pool, ...] = (),
 ) -> tuple[str, ...]:
     """What these pools would take from Services, as faults of those pools.
 
-    Counted are addresses with the mark of a pool, and those of a pool that was in force before; None: none is
-    known to have been. A Service that asks for another address or pool itself loses nothing by surprise.
+    Counted are addresses with the mark of a pool, and those of a pool that was in force before, as far as
+    that is known. A Service that asks for another address or pool itself loses nothing by surprise.
     """
     found = []
     for service in services:
@@ -63,7 +63,7 @@ def losses(
         gone = [ip for ip in current(service) if not _covered(pools, request, ip)]
         if not gone or request.ips:
             continue
-        source = _source(service, gone[0], before or ())
+        source = _source(service, gone[0], before)
         if source and request.pool in ("", source):
             told = " and ".join(map(ip_text, gone))
             found.append(

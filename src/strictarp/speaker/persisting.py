@@ -19,7 +19,7 @@ ABSENT = 300.0
 class Persisting:
     """kind: for the log. work: writes all there is to write; raises KubeError: NotFound where the API does
     not know the kind, Forbidden where this account may not write it; both last. on_failure: called for each
-    other write that failed.
+    write that failed, but not for want of the kind.
     """
 
     def __init__(
@@ -49,6 +49,8 @@ class Persisting:
                 await self._work()
                 self._quiet.set()
             except (NotFound, Forbidden) as error:
+                if isinstance(error, Forbidden):
+                    self._on_failure()
                 log.warning("no %s kept", self._kind, extra={"fields": {"reason": str(error)}})
                 self._quiet.set()
                 wait = ABSENT
