@@ -161,11 +161,11 @@ class Scene:
             raise RuntimeError("the API server did not start")
         os.close(ready)
 
-    def speak(self, name: str) -> subprocess.Popen[bytes]:
-        """Start a node's speaker; its log goes to a file of the scene."""
+    def speak(self, name: str, *more: str) -> subprocess.Popen[bytes]:
+        """Start a node's speaker, with more arguments if any; its log goes to a file of the scene."""
         argv = [sys.executable, "-m", "strictarp", "speaker", "--kubeconfig", str(self._kubeconfig)]
         with namespaces.entered(self.network.spaces[name]), self.log(name).open("wb") as log:
-            process = subprocess.Popen([*argv, "--node-name", name], stdout=log, stderr=log)
+            process = subprocess.Popen([*argv, "--node-name", name, *more], stdout=log, stderr=log)
         self.speakers[name] = process
         return process
 

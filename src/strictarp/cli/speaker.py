@@ -56,10 +56,17 @@ _MILLISECONDS = click.IntRange(1, 60_000)
     help="Announce each own address again every S seconds; 0: only when it was taken over.",
 )
 @click.option(
+    "--answer",
+    type=click.Choice(["auto", "kernel", "process"]),
+    default="auto",
+    show_default=True,
+    help="Who answers ARP: the kernel for this process, this process, or the kernel where it can.",
+)
+@click.option(
     "--port", default=7472, show_default=True, type=click.IntRange(0, 65535), help="Metrics; 0: none."
 )
 @click.pass_context
-def command(
+def command(  # noqa: PLR0913 - its options
     ctx: click.Context,
     /,
     kubeconfig: str | None,
@@ -69,6 +76,7 @@ def command(
     *,
     ignore_exclude_lb: bool,
     cordoned_last: bool,
+    answer: str,
     port: int,
     **intervals: int,
 ) -> int | None:
@@ -84,6 +92,7 @@ def command(
     if ctx.invoked_subcommand is not None:
         return None
     from strictarp.speaker import candidates, daemon
+    from strictarp.speaker.kernel_answers import Who
 
     options = daemon.Options(
         kubeconfig,
@@ -92,6 +101,7 @@ def command(
         namespace,
         candidates.Options(lb_class, ignore_exclude_lb, cordoned_last),
         port,
+        Who(answer),
     )
     return daemon.run(options)
 

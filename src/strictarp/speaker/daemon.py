@@ -1,10 +1,11 @@
 """The speaker of a node: watches the API, and runs one machine on each link that VIPs belong to.
 
-Capabilities: CAP_NET_RAW (packet sockets); CAP_SYS_NICE is used where it is given. RBAC: list and watch
-services, endpointslices, nodes, namespaces, ipaddresspools, l2advertisements; in its namespace list, watch
-the Secret strictarp-hello and leases; create, patch and delete its own Lease; create, list and delete
-servicel2statuses, patch servicel2statuses/status; create, get, list, patch and delete announcedaddresses;
-create addressconflicts; create, get and patch events.
+Capabilities: CAP_NET_RAW (packet sockets); CAP_BPF and CAP_NET_ADMIN (answers from the kernel) and
+CAP_SYS_NICE are used where they are given. RBAC: list and watch services, endpointslices, nodes,
+namespaces, ipaddresspools, l2advertisements; in its namespace list, watch the Secret strictarp-hello and
+leases; create, patch and delete its own Lease; create, list and delete servicel2statuses, patch
+servicel2statuses/status; create, get, list, patch and delete announcedaddresses; create addressconflicts;
+create, get and patch events.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from strictarp.kube.objects import (
     Lease,
     Service,
 )
-from strictarp.speaker import advertising, picture
+from strictarp.speaker import advertising, kernel_answers, picture
 from strictarp.speaker.actions import Disowned, Owning, Taken
 from strictarp.speaker.candidates import Facts, standings
 from strictarp.speaker.candidates import Options as Judging
@@ -82,6 +83,7 @@ class Options(msgspec.Struct, frozen=True):
     namespace: str = "metallb-system"
     judging: Judging = Judging()
     metrics_port: int = 7472
+    answer: kernel_answers.Who = kernel_answers.Who.AUTO
 
 
 def run(options: Options) -> int:
@@ -120,6 +122,8 @@ class Speaker:
         self._keys: Keys | None = None
         self._wake = asyncio.Event()
         self._leaving = False
+        self._kernel_lease = 0
+        """For how many µs after each hello the kernel answers."""
         self._silence = Silence()
         self._wishes = Wishes()
         self._deaf = Lasting[str](DEAF_LASTS)
@@ -177,7 +181,9 @@ class Speaker:
     # --- life ---------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Until cancelled. Raises HostUnreadable when the kernel does not even tell its links at start."""
+        """Until cancelled. Raises HostUnreadable when the kernel does not even tell its links at start,
+        UserError when the kernel is to answer and cannot.
+        """
         caches: tuple[Cache, ...] = (  # type: ignore[type-arg] # of many kinds
             self.namespaces,
             self.secrets,
@@ -188,6 +194,8 @@ class Speaker:
             self.services,
             self.slices,
         )
+        if kernel_answers.usable(self._options.answer):
+            self._kernel_lease = self._options.settings.silence
         self._places = await self._host.look()
         try:
             async with asyncio.TaskGroup() as group:
@@ -414,7 +422,9 @@ class Speaker:
             log.info("link left", extra={"fields": {"link": segment.place.name}})
         for index in wanted.keys() - self._segments.keys():
             log.info("link joined", extra={"fields": {"link": wanted[index].name}})
-            self._segments[index] = Segment(wanted[index], self._machine(), self._on_told)
+            self._segments[index] = Segment(
+                wanted[index], self._machine(), self._on_told, kernel_lease=self._kernel_lease
+            )
         self.figures.segments = tuple(self._segments.values())
 
     def _machine(self) -> Machine:

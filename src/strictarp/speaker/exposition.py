@@ -124,7 +124,7 @@ class Figures:
         )
         latency = HistogramMetricFamily(
             "strictarp_speaker_answer_seconds",
-            "From the kernel's receipt of a question for an owned address to the answer",
+            "From the kernel's receipt of a question for an owned address to the answer of the process",
             labels=["link"],
         )
         for segment in self.segments:
@@ -177,8 +177,14 @@ class Figures:
                 frames.add_metric([segment.place.name, what], count)
             for why, count in sorted(segment.machine.counters.items()):
                 refused.add_metric([segment.place.name, str(why)], count)
-        yield frames
-        yield refused
+        kernel = GaugeMetricFamily(
+            "strictarp_speaker_kernel_answers",
+            "The kernel answers ARP for the speaker, while its lease holds",
+            labels=["link"],
+        )
+        for segment in self.segments:
+            kernel.add_metric([segment.place.name], segment.kernel_answers)
+        yield from (frames, refused, kernel)
 
 
 def _counter(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:

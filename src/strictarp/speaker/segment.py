@@ -2,6 +2,9 @@
 
 Frames that wait are always fed before a timer: the machine must not take this process's own delay for the
 silence of others.
+
+Where the kernel may answer for this process (`kernel_answers`), every question is heard here all the same,
+and counts as before; only its answer is not sent a second time.
 """
 
 from __future__ import annotations
@@ -14,12 +17,13 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from functools import partial
 
-from strictarp.arp import bpf
+from strictarp.arp import answering, bpf
 from strictarp.arp.frames import ETHERTYPE_ARP
 from strictarp.arp.groups import Groups
 from strictarp.arp.ndp_frames import ALL_NODES_MAC, ETHERTYPE_IPV6, solicited_node
 from strictarp.arp.rawsocket import RawSocket
 from strictarp.hello.frames import ETHERTYPE, GROUP_MAC
+from strictarp.hello.messages import HELLO_TYPE
 from strictarp.speaker import resolution
 from strictarp.speaker.actions import (
     Action,
@@ -33,6 +37,7 @@ from strictarp.speaker.actions import (
     Taken,
 )
 from strictarp.speaker.events import Event, FrameReceived, GatewayKnown, LinkChanged, TimerDue, ViewChanged
+from strictarp.speaker.kernel_answers import KernelAnswers
 from strictarp.speaker.latency import Latency
 from strictarp.speaker.links import Place
 from strictarp.speaker.machine import Machine
@@ -42,6 +47,8 @@ log = logging.getLogger(__name__)
 
 _FRAMES_BEFORE_TIMER = 512
 _RETRY_SECONDS = 1.0
+_TYPE_OFFSET = 14 + 5
+"""Of a speaker's message, from the start of its frame."""
 
 
 class Traffic:
@@ -66,15 +73,26 @@ class Segment:
     """Runs a machine on a link, in the running loop and network namespace, until `close`.
 
     on_told: called, in order, for what the machine has to say. Counters: answers, announcements, and
-    `withheld`, frames that the lease forbade at the last moment.
+    `withheld`, frames that the lease forbade at the last moment; `answers_of_kernel`, those of the answers
+    that the kernel gave.
+
+    kernel_lease: for how many µs after each hello the kernel may answer ARP for this process; never more
+    than the machine's own lease. 0: not at all.
     """
 
-    def __init__(self, place: Place, machine: Machine, on_told: Callable[[Segment, Told], None]) -> None:
+    def __init__(
+        self,
+        place: Place,
+        machine: Machine,
+        on_told: Callable[[Segment, Told], None],
+        *,
+        kernel_lease: int = 0,
+    ) -> None:
         self.place = place
         self.machine = machine
         self.counts: Counter[str] = Counter()
         self.latency = Latency()
-        """From the kernel's receipt of a question to its answer."""
+        """From the kernel's receipt of a question to its answer, where this process gave it."""
         self.traffic: defaultdict[bytes, Traffic] = defaultdict(Traffic)
         """By VIP, for those that this node has owned."""
         self.finished = asyncio.Event()
@@ -84,6 +102,10 @@ class Segment:
         self._questions: RawSocket | None = None
         self._solicitations: RawSocket | None = None
         self._groups: Groups | None = None
+        self._kernel = KernelAnswers(kernel_lease)
+        self._kernel_may_answer = kernel_lease > 0
+        self._said: int | None = None
+        """When the hello was composed that was sent amid the present actions."""
         self._timer: asyncio.TimerHandle | None = None
         self._due: int | None = None
         self._retry: asyncio.TimerHandle | None = None
@@ -125,10 +147,27 @@ class Segment:
             log.warning("link not usable", extra={"fields": {"link": self.place.name, "reason": str(error)}})
             self._retry = self._loop.call_later(_RETRY_SECONDS, self._open)
             return
+        self._let_kernel_answer(self._questions)
         self._hellos.watch(self._loop, self._on_hello)
         for socket in (self._questions, self._solicitations):
             socket.watch(self._loop, partial(self._on_question, socket))
         self._join_groups()
+
+    def _let_kernel_answer(self, questions: RawSocket) -> None:
+        """From the next hello on. The socket tells marks before the program makes any."""
+        if not self._kernel_may_answer:
+            return
+        try:
+            questions.hear_marks()
+            self._kernel.open(self.place.index, self.place.mac, self.machine.owned)
+        except OSError as error:
+            fields = {"link": self.place.name, "reason": str(error)}
+            log.info("this process answers ARP on the link itself", extra={"fields": fields})
+
+    @property
+    def kernel_answers(self) -> bool:
+        """Whether a program of ours answers ARP on the link, while the lease holds."""
+        return self._kernel.active
 
     def _mend(self) -> None:
         """Open sockets anew that died with the link: another may have its index by now, and look alike."""
@@ -138,12 +177,15 @@ class Segment:
 
     def _tell_link(self) -> None:
         """Without sockets nothing passes: a hello that is not sent must not count as said."""
+        if not self.place.up:
+            self._kernel.cut()
         now = LinkChanged(self.place.mac, self.place.up and bool(self._sockets), self.place.own6)
         if now != self._link_told:
             self._link_told = now
             self.feed(now)
 
     def _close_sockets(self) -> None:
+        self._kernel.close()
         for socket in self._sockets:
             self.counts["lost"] += socket.dropped
             socket.unwatch(self._loop)
@@ -160,6 +202,8 @@ class Segment:
     def move(self, place: Place) -> None:
         """The same link, as it is now: another MAC, carrier, subnets or gateway."""
         before, self.place = self.place, place
+        if place.mac != before.mac and self._questions is not None:
+            self._let_kernel_answer(self._questions)
         if (place.gateway, place.gateway6) != (before.gateway, before.gateway6):
             self._refilter()
             self.feed(GatewayKnown(place.gateway, place.gateway6))
@@ -215,7 +259,8 @@ class Segment:
 
     def feed(self, event: Event) -> None:
         """Let the machine know, and do what it says."""
-        self._do(self.machine.step(event, now()))
+        at = now()
+        self._do(self.machine.step(event, at), at)
         self._plan_timer()
 
     def _on_hello(self, data: bytes) -> None:
@@ -228,7 +273,11 @@ class Segment:
             return
         traffic = self.traffic[answer.address]
         traffic.requests += 1
-        if self._put(answer.data):
+        if self._kernel.active and socket is self._questions and socket.mark == answering.ANSWERED:
+            self.counts["answers"] += 1
+            self.counts["answers_of_kernel"] += 1
+            traffic.answers += 1
+        elif self._put(answer.data):
             self.counts["answers"] += 1
             traffic.answers += 1
             self.latency.add(socket.age() // 1000)
@@ -258,21 +307,42 @@ class Segment:
 
     # --- what goes out ------------------------------------------------------------------------------------
 
-    def _do(self, actions: list[Action]) -> None:
+    def _do(self, actions: list[Action], at: int) -> None:
+        """at: the time of the step."""
+        self._said = None
+        if self._kernel.active:
+            self._take_from_kernel(actions)
         for action in actions:
             match action:
                 case Send(data=data):
-                    self._send(data)
+                    if self._send(data) and _is_hello(data):
+                        self._said = at
                 case Answer():
                     self._answer(action)
                 case DiscardQueued():
+                    self._kernel.cut()
                     for socket in self._sockets:
                         self.counts["discarded"] += socket.discard()
                 case Finished():
                     self.finished.set()
                     self._on_told(self, action)
                 case _:
+                    self._tell_kernel(action)
                     self._on_told(self, action)
+        if self._said is not None:
+            self._kernel.said(self._said)
+
+    def _take_from_kernel(self, actions: list[Action]) -> None:
+        """What is owned no more, before the frames that say so."""
+        for action in actions:
+            if isinstance(action, Disowned):
+                self._kernel.disown(action.address)
+
+    def _tell_kernel(self, action: Action) -> None:
+        if isinstance(action, Owning):
+            self._kernel.own(action.address)
+        elif isinstance(action, Disowned):
+            self._kernel.disown(action.address)
 
     def _answer(self, action: Answer) -> None:
         traffic = self.traffic[action.address]
@@ -289,6 +359,8 @@ class Segment:
         """Put a frame on the link, unless this process was stopped since the machine decided on it."""
         if not self.machine.may_answer(now()):
             self.counts["withheld"] += 1
+            self._said = None
+            self._kernel.cut()
             return False
         return self._put(data)
 
@@ -305,3 +377,8 @@ class Segment:
             self.counts["unsent"] += 1
             return False
         return True
+
+
+def _is_hello(data: bytes) -> bool:
+    """Whether a frame that this node sends tells all others that it lives, and what it owns."""
+    return data[12:14] == ETHERTYPE.to_bytes(2, "big") and data[_TYPE_OFFSET] == HELLO_TYPE
