@@ -16,8 +16,8 @@ import msgspec
 from strictarp.arp.frames import ETHERTYPE_ARP, SNAP_LENGTH
 from strictarp.arp.ndp_frames import ADVERTISEMENT, ETHERTYPE_IPV6, SOLICITATION
 
-MAX_INSTRUCTIONS = 4096 - 3
-"""BPF_MAXINSNS, less those of `on_link`."""
+MAX_INSTRUCTIONS = 4096 - 6
+"""BPF_MAXINSNS, less those of `on_link` and `marked`."""
 WHOLE_FRAME = 0x40000
 MAX_RANGES = 64
 """Each range costs a frame of no interest two instructions for its target and two for its sender."""
@@ -29,6 +29,8 @@ _PACKET_TYPE = 0xFFFFF000 + 4
 """SKF_AD_OFF + SKF_AD_PKTTYPE."""
 _INTERFACE = 0xFFFFF000 + 8
 """SKF_AD_OFF + SKF_AD_IFINDEX."""
+_MARK = 0xFFFFF000 + 20
+"""SKF_AD_OFF + SKF_AD_MARK."""
 _PACKET_MULTICAST = 2
 """PACKET_HOST 0, PACKET_BROADCAST 1, PACKET_MULTICAST 2 are for us; OTHERHOST, OUTGOING and more are not."""
 _ETHERTYPE, _SENDER, _TARGET = 12, 28, 38
@@ -171,6 +173,17 @@ def on_link(index: int, program: Program) -> Program:
     return (
         Instruction(_LOAD_WORD, 0, 0, _INTERFACE),
         Instruction(_JUMP_EQUAL, 1, 0, index),
+        Instruction(_RETURN, 0, 0, 0),
+        *program,
+    )
+
+
+def marked(mark: int, program: Program, *, others: bool = False) -> Program:
+    """The same, and only frames with this mark (skb->mark). others: only those without it."""
+    keep, drop = (0, 1) if others else (1, 0)
+    return (
+        Instruction(_LOAD_WORD, 0, 0, _MARK),
+        Instruction(_JUMP_EQUAL, keep, drop, mark),
         Instruction(_RETURN, 0, 0, 0),
         *program,
     )

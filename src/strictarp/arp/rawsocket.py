@@ -21,8 +21,6 @@ BATCH = 64
 """Frames read at one wake-up; the loop gets its turn between batches."""
 _SO_ATTACH_FILTER = 26
 _SO_RCVBUFFORCE = 33
-_SO_MARK = 36
-_SO_RCVMARK = 75
 _SOL_PACKET = 263
 _PACKET_ADD_MEMBERSHIP, _PACKET_STATISTICS, _PACKET_IGNORE_OUTGOING = 1, 6, 23
 _PACKET_MR_MULTICAST, _PACKET_MR_ALLMULTI = 0, 2
@@ -31,8 +29,6 @@ _LARGEST_FRAME = 2048
 _SIOCGSTAMPNS = 0x8907
 _TIMESPEC = struct.Struct("@ll")
 _NO_TIME = bytes(_TIMESPEC.size)
-_MARK = struct.Struct("=I")
-_MARK_SPACE = socket.CMSG_SPACE(_MARK.size)
 _GONE = (errno.ENETDOWN, errno.ENODEV, errno.ENXIO)
 
 
@@ -65,9 +61,6 @@ class RawSocket:
         self.unsent = 0
         self.dropped = 0
         self.broken = False
-        self.mark = 0
-        """skb->mark of the frame that `receive` returned last, from `hear_marks` on."""
-        self._hears_marks = False
         kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
         # Protocol 0 hears nothing: there is no moment between the socket and its filter.
         self._socket = socket.socket(socket.AF_PACKET, kind, 0)
@@ -119,16 +112,11 @@ class RawSocket:
         """Replace the filter at once; frames already queued passed the old one. Raises OSError."""
         attach_filter(self._socket, bpf.on_link(self.index, program))
 
-    def hear_marks(self) -> None:
-        """Have `mark` tell what programs in the kernel have written to each frame. Raises OSError."""
-        self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVMARK, 1)
-        self._hears_marks = True
-
     def receive(self) -> bytes | None:
         """The next frame, None when there is none (now, or ever again: `broken`)."""
         while True:
             try:
-                frame = self._take() if self._hears_marks else self._socket.recv(_LARGEST_FRAME)
+                frame = self._socket.recv(_LARGEST_FRAME)
             except BlockingIOError:
                 return None
             except InterruptedError:
@@ -141,14 +129,6 @@ class RawSocket:
                 raise
             self.received += 1
             return frame
-
-    def _take(self) -> bytes:
-        frame, more, _, _ = self._socket.recvmsg(_LARGEST_FRAME, _MARK_SPACE)
-        self.mark = 0
-        for level, kind, value in more:
-            if level == socket.SOL_SOCKET and kind == _SO_MARK:
-                (self.mark,) = _MARK.unpack(value)
-        return frame
 
     def age(self) -> int:
         """Nanoseconds since the kernel received the frame that `receive` returned last; 0 where it does not

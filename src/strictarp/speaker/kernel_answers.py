@@ -41,12 +41,13 @@ class KernelAnswers:
 
     An address is answered for from the first hello that is sent after `own` until `disown`, and never
     longer than `lease` µs after a hello, of CLOCK_BOOTTIME. Whatever the kernel refuses meanwhile ends it
-    all: then the process answers.
+    all: `broken`.
     """
 
     def __init__(self, lease: int) -> None:
         self.mac = b""
         """Which the answers name."""
+        self.broken = False
         self._lease = lease
         self._descriptors: list[int] = []
         """Map of addresses, map of the lease, program, and its place at the link."""
@@ -75,6 +76,7 @@ class KernelAnswers:
             _close(made)
             raise
         self.mac = mac
+        self.broken = False
         self._descriptors = made
         for address in owned:
             self.own(address)
@@ -125,6 +127,7 @@ class KernelAnswers:
 
     def _give_up(self, error: OSError) -> None:
         self.close()
+        self.broken = True
         log.warning("the kernel answers no more", extra={"fields": {"reason": str(error)}})
 
 

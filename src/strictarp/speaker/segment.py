@@ -3,8 +3,9 @@
 Frames that wait are always fed before a timer: the machine must not take this process's own delay for the
 silence of others.
 
-Where the kernel may answer for this process (`kernel_answers`), every question is heard here all the same,
-and counts as before; only its answer is not sent a second time.
+Where the kernel may answer for this process (`kernel_answers`), the questions that it has answered wait in a
+socket of their own, which wakes nobody, and are heard at the next timer: they count as before, and who
+asked is known; only no answer is sent a second time.
 """
 
 from __future__ import annotations
@@ -100,6 +101,8 @@ class Segment:
         self._loop = asyncio.get_running_loop()
         self._hellos: RawSocket | None = None
         self._questions: RawSocket | None = None
+        self._answered: RawSocket | None = None
+        """Questions that the kernel has answered; there while the kernel may answer."""
         self._solicitations: RawSocket | None = None
         self._groups: Groups | None = None
         self._kernel = KernelAnswers(kernel_lease)
@@ -147,22 +150,36 @@ class Segment:
             log.warning("link not usable", extra={"fields": {"link": self.place.name, "reason": str(error)}})
             self._retry = self._loop.call_later(_RETRY_SECONDS, self._open)
             return
-        self._let_kernel_answer(self._questions)
+        self._let_kernel_answer()
         self._hellos.watch(self._loop, self._on_hello)
         for socket in (self._questions, self._solicitations):
             socket.watch(self._loop, partial(self._on_question, socket))
         self._join_groups()
 
-    def _let_kernel_answer(self, questions: RawSocket) -> None:
-        """From the next hello on. The socket tells marks before the program makes any."""
+    def _let_kernel_answer(self) -> None:
+        """From the next hello on. The sockets tell what is answered from what is not before anything is."""
         if not self._kernel_may_answer:
             return
+        answered = bpf.marked(answering.ANSWERED, bpf.arp())
         try:
-            questions.hear_marks()
+            self._answered = self._answered or RawSocket(self.place.index, ETHERTYPE_ARP, answered)
+            if self._questions is not None:
+                self._questions.set_filter(self._arp_filter())
             self._kernel.open(self.place.index, self.place.mac, self.machine.owned)
         except OSError as error:
+            self._kernel.close()
+            self._hear_all_questions()
             fields = {"link": self.place.name, "reason": str(error)}
             log.info("this process answers ARP on the link itself", extra={"fields": fields})
+
+    def _hear_all_questions(self) -> None:
+        """No program of ours marks frames here."""
+        if self._answered is not None:
+            self._answered.close()
+            self._answered = None
+        if self._questions is not None:
+            with contextlib.suppress(OSError):  # the link is going: `move` opens new sockets
+                self._questions.set_filter(self._arp_filter())
 
     @property
     def kernel_answers(self) -> bool:
@@ -171,7 +188,8 @@ class Segment:
 
     def _mend(self) -> None:
         """Open sockets anew that died with the link: another may have its index by now, and look alike."""
-        if self.place.up and self._retry is None and any(socket.broken for socket in self._sockets):
+        broken = self._kernel.broken or any(socket.broken for socket in self._sockets)
+        if self.place.up and self._retry is None and broken:
             self._close_sockets()
             self._open()
 
@@ -192,18 +210,18 @@ class Segment:
             socket.close()
         if self._groups is not None:
             self._groups.close()
-        self._hellos = self._questions = self._solicitations = self._groups = None
+        self._hellos = self._questions = self._answered = self._solicitations = self._groups = None
 
     @property
     def _sockets(self) -> list[RawSocket]:
-        every = (self._hellos, self._questions, self._solicitations)
+        every = (self._hellos, self._questions, self._answered, self._solicitations)
         return [socket for socket in every if socket is not None]
 
     def move(self, place: Place) -> None:
         """The same link, as it is now: another MAC, carrier, subnets or gateway."""
         before, self.place = self.place, place
         if place.mac != before.mac and self._questions is not None:
-            self._let_kernel_answer(self._questions)
+            self._let_kernel_answer()
         if (place.gateway, place.gateway6) != (before.gateway, before.gateway6):
             self._refilter()
             self.feed(GatewayKnown(place.gateway, place.gateway6))
@@ -241,7 +259,8 @@ class Segment:
         self._join_groups()
 
     def _arp_filter(self) -> bpf.Program:
-        return bpf.arp_about(self._ranges) if self._ranges else bpf.nothing()
+        about = bpf.arp_about(self._ranges) if self._ranges else bpf.nothing()
+        return about if self._answered is None else bpf.marked(answering.ANSWERED, about, others=True)
 
     def _ndp_filter(self) -> bpf.Program:
         return bpf.ndp_about(self._prefixes) if self._prefixes else bpf.nothing()
@@ -266,6 +285,18 @@ class Segment:
     def _on_hello(self, data: bytes) -> None:
         self.feed(FrameReceived(data))
 
+    def _on_answered(self, data: bytes) -> None:
+        """A question that the kernel has answered."""
+        asked = self.machine.answer(data, now())
+        if asked is None:
+            self.feed(FrameReceived(data))
+            return
+        self.counts["answers"] += 1
+        self.counts["answers_of_kernel"] += 1
+        traffic = self.traffic[asked.address]
+        traffic.requests += 1
+        traffic.answers += 1
+
     def _on_question(self, socket: RawSocket, data: bytes) -> None:
         answer = self.machine.answer(data, now())
         if answer is None:
@@ -273,11 +304,7 @@ class Segment:
             return
         traffic = self.traffic[answer.address]
         traffic.requests += 1
-        if self._kernel.active and socket is self._questions and socket.mark == answering.ANSWERED:
-            self.counts["answers"] += 1
-            self.counts["answers_of_kernel"] += 1
-            traffic.answers += 1
-        elif self._put(answer.data):
+        if self._put(answer.data):
             self.counts["answers"] += 1
             traffic.answers += 1
             self.latency.add(socket.age() // 1000)
@@ -296,7 +323,7 @@ class Segment:
     def _expire(self) -> None:
         self._timer = None
         for socket in self._sockets:
-            take = self._on_hello if socket is self._hellos else partial(self._on_question, socket)
+            take = self._taker(socket)
             for _ in range(_FRAMES_BEFORE_TIMER):
                 data = socket.receive()
                 if data is None:
@@ -304,6 +331,13 @@ class Segment:
                 take(data)
         self._mend()
         self.feed(TimerDue())
+
+    def _taker(self, socket: RawSocket) -> Callable[[bytes], None]:
+        if socket is self._hellos:
+            return self._on_hello
+        if socket is self._answered:
+            return self._on_answered
+        return partial(self._on_question, socket)
 
     # --- what goes out ------------------------------------------------------------------------------------
 
