@@ -84,7 +84,7 @@ def test_truncated_frames_never_pass_a_filter_over_ranges(data: bytes) -> None:
 
 def test_too_many_ranges_are_refused() -> None:
     ranges = tuple(Range(2 * number, 2 * number) for number in range(1000))
-    with pytest.raises(ValueError, match="4093 fit"):
+    with pytest.raises(ValueError, match="4090 fit"):
         bpf.arp_about(ranges)
     fitting = bpf.on_link(7, bpf.arp_about(ranges[: bpf.MAX_RANGES]))
     assert len(fitting) < bpf.MAX_INSTRUCTIONS
@@ -93,3 +93,19 @@ def test_too_many_ranges_are_refused() -> None:
 def test_a_program_is_an_array_of_sock_filter() -> None:
     assert bpf.assemble(bpf.nothing()).hex() == "06000000" + "00000000"
     assert len(bpf.assemble(bpf.arp())) == 8 * len(bpf.arp())
+
+
+@pytest.mark.parametrize("mark", [0, 0xA5, 0xA500])
+def test_a_mark_tells_two_sockets_frames_apart(mark: int) -> None:
+    frame = frames.probe(MAC, bytes([192, 0, 2, 100]))
+    about = bpf.arp_about((Range(0xC0000264, 0xC0000264),))
+    with_it = bpf_machine.run(bpf.marked(0xA5, about), frame, mark=mark)
+    without = bpf_machine.run(bpf.marked(0xA5, about, others=True), frame, mark=mark)
+    assert (bool(with_it), bool(without)) == (mark == 0xA5, mark != 0xA5)
+
+
+def test_the_longest_filter_fits_with_all_that_stands_before_it() -> None:
+    ranges = tuple(Range(2 * number, 2 * number) for number in range(bpf.MAX_RANGES))
+    prefixes = tuple(bpf.Prefix(number << 64, 64) for number in range(bpf.MAX_RANGES))
+    for program in (bpf.arp_about(ranges), bpf.ndp_about(prefixes)):
+        assert len(bpf.on_link(1, bpf.marked(1, program))) <= 4096

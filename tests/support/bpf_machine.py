@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from strictarp.arp.bpf import Program
 
-PACKET_TYPE, INTERFACE = 0xFFFFF004, 0xFFFFF008
+PACKET_TYPE, INTERFACE, MARK = 0xFFFFF004, 0xFFFFF008, 0xFFFFF014
 
 
-def run(program: Program, frame: bytes, packet_type: int = 0, interface: int = 0) -> int:
+def run(program: Program, frame: bytes, packet_type: int = 0, interface: int = 0, mark: int = 0) -> int:
     """How many bytes of the frame the program keeps (Linux net/core/filter.c; out of bounds drops)."""
     accumulator, counter = 0, 0
     while True:
@@ -20,6 +20,8 @@ def run(program: Program, frame: bytes, packet_type: int = 0, interface: int = 0
                 accumulator = packet_type
             case 0x20 if step.operand == INTERFACE:
                 accumulator = interface
+            case 0x20 if step.operand == MARK:
+                accumulator = mark
             case 0x54:
                 accumulator &= step.operand
             case 0x20 | 0x28 | 0x30:
