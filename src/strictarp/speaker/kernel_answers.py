@@ -45,8 +45,6 @@ class KernelAnswers:
     """
 
     def __init__(self, lease: int) -> None:
-        self.mac = b""
-        """Which the answers name."""
         self.broken = False
         self._lease = lease
         self._descriptors: list[int] = []
@@ -75,8 +73,6 @@ class KernelAnswers:
         except OSError:
             _close(made)
             raise
-        self.mac = mac
-        self.broken = False
         self._descriptors = made
         for address in owned:
             self.own(address)
@@ -85,6 +81,7 @@ class KernelAnswers:
         """Answer nothing more."""
         _close(self._descriptors)
         self._descriptors = []
+        self.broken = False
         self._untold.clear()
         self._answered.clear()
 
