@@ -15,6 +15,7 @@ from strictarp.lab import namespaces
 from strictarp.lab.apiserver.targets import parse_path
 from strictarp.speaker import daemon
 from strictarp.speaker.daemon import Options, Speaker
+from strictarp.speaker.kernel_answers import Who
 from strictarp.speaker.membership import LABELS, LINKS_ANNOTATION
 from strictarp.speaker.settings import MS, SECOND, Settings
 from support.api import Api, running_api
@@ -42,7 +43,8 @@ async def test_a_dual_stack_service_is_announced_measured_and_given_up(tmp_path:
         with namespaces.entered(wire.hosts["node1"]):
             async with running_api(tmp_path) as api:
                 await furnish(api)
-                speaker = Speaker(Options(None, "node1", SETTINGS, metrics_port=0), api.client)
+                options = Options(None, "node1", SETTINGS, metrics_port=0, answer=Who.PROCESS)
+                speaker = Speaker(options, api.client)
                 work = asyncio.create_task(speaker.run())
                 try:
                     await announced(api)

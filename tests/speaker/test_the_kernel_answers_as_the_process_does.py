@@ -18,9 +18,10 @@ from strictarp.lab import namespaces
 from strictarp.speaker import resolution
 from strictarp.speaker.kernel_answers import KernelAnswers
 from strictarp.speaker.segment import now
+from support.answering import needs_kernel_answers
 from support.segment import QUIET, needs_root, write_sysctls
 
-pytestmark = [pytest.mark.netns, needs_root]
+pytestmark = [pytest.mark.netns, needs_root, needs_kernel_answers]
 
 MAC, CLIENT, OTHER = (bytes.fromhex(f"02000000000{last}") for last in "7ce")
 GROUP = bytes.fromhex("01005e000001")

@@ -27,6 +27,7 @@ from strictarp.lab.namespaces import Namespace
 from strictarp.speaker import election
 from strictarp.speaker.actions import Kind, Report
 from strictarp.speaker.events import DrainRequested
+from strictarp.speaker.exposition import Figures
 from strictarp.speaker.kernel_answers import Who, usable
 from strictarp.speaker.links import Place
 from strictarp.speaker.machine import Machine
@@ -34,13 +35,14 @@ from strictarp.speaker.segment import Segment, Told
 from strictarp.speaker.settings import MS, Settings
 from strictarp.speaker.view import Member, View, Vip
 from support import forked
+from support.answering import needs_kernel_answers
 from support.api import until
 from support.forked import Child
 from support.segment import VIP, build, needs_root
 from support.segment import Segment as Wire
 from support.speaker_processes import Listener, kubeconfig
 
-pytestmark = [pytest.mark.netns, needs_root]
+pytestmark = [pytest.mark.netns, needs_root, needs_kernel_answers]
 
 ADDRESS = ipaddress.IPv4Address(VIP)
 SETTINGS = Settings(
@@ -158,6 +160,16 @@ async def test_the_kernel_answers_and_everything_is_counted(wire: Wire) -> None:
         assert (traffic.requests, traffic.answers) == (listener.asked, listener.asked)
         (slot,) = segment.machine._core.owned.values()
         assert ipaddress.ip_address(wire.address("client")).packed in dict(slot.askers)
+        figures = Figures("node1", dict)
+        figures.segments = (segment,)
+        samples = {
+            (each.name, *each.labels.values()): each.value
+            for one in figures.collect()
+            for each in one.samples
+        }
+        assert samples["strictarp_speaker_kernel_answers", "eth0"] == 1
+        assert samples["strictarp_speaker_frames_total", "eth0", "answers_of_kernel"] == listener.asked
+        assert samples["metallb_layer2_responses_sent", VIP] == listener.asked
     finally:
         segment.close()
 
