@@ -31,6 +31,8 @@ SENDER = bytes([192, 0, 2, 11])
 LAST = frames.request(CLIENT, bytes([192, 0, 2, 12]), OWNED[0])
 """Its answer comes after that of whatever was asked before."""
 SECOND = 1_000_000
+EVERY_TYPE = 3
+"""ETH_P_ALL: such a socket, as tcpdump has, is served before the program, and read after it."""
 
 
 class Cable:
@@ -49,6 +51,7 @@ class Cable:
         with namespaces.entered(node):
             self.index = socket.if_nametoindex("eth0")
             self.heard = RawSocket(self.index, frames.ETHERTYPE_ARP, every)
+            self.tap = RawSocket(self.index, EVERY_TYPE, every)
             self.answered = RawSocket(self.index, frames.ETHERTYPE_ARP, answered)
             self.kernel = KernelAnswers(60 * SECOND)
             self.kernel.open(self.index, MAC, OWNED)
@@ -56,7 +59,7 @@ class Cable:
 
     def close(self) -> None:
         self.kernel.close()
-        for each in (self.client, self.heard, self.answered, *self.spaces):
+        for each in (self.client, self.heard, self.tap, self.answered, *self.spaces):
             each.close()
 
     def answers(self, asked: bytes) -> list[bytes]:
@@ -157,14 +160,15 @@ def test_it_answers_exactly_what_the_process_answers_with_the_same_bytes(cable: 
 def test_every_frame_goes_on_as_it_came_and_the_mark_tells_which_was_answered(cable: Cable) -> None:
     chance = random.Random(7)
     for _ in range(500):
-        cable.heard.discard()
-        cable.answered.discard()
+        for each in (cable.heard, cable.tap, cable.answered):
+            each.discard()
         asked = draw(chance)
         if asked[12:14] != b"\x08\x06":
             continue
         cable.answers(asked)
-        assert cable.heard.receive() == asked
-        assert cable.heard.receive() == LAST
+        for each in (cable.heard, cable.tap):
+            assert each.receive() == asked
+            assert each.receive() == LAST
         if by_process(asked) is not None:
             assert cable.answered.receive() == asked
         assert cable.answered.receive() == LAST
