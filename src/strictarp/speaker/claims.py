@@ -33,7 +33,7 @@ def may_claim_slot(core: Core, slot: Slot) -> bool:
 
 
 def may_join_in(core: Core, slot: Slot) -> bool:
-    """Whether a joining node may be handed this IP: it has listened long enough, and nobody seasoned lives."""
+    """Whether a joining node may be handed this IP: it has listened, and nobody seasoned lives."""
     listened = core.joined_at is not None and core.now - core.joined_at >= core.settings.settle
     return listened and may_claim_slot(core, slot)
 

@@ -1,8 +1,8 @@
 """Planned moves: the successor is named and ready before the owner stops.
 
 OFFER to a seasoned candidate, its ACCEPT, then the owner stops and says RELEASE, and only that lets the
-successor answer. Each frame may be lost: offers are repeated, and go to the next candidate. An owner that must
-go while nobody is seasoned, as when all speakers are restarted within a minute, offers to the joining.
+successor answer. Each frame may be lost: offers are repeated, and go to the next candidate. An owner that
+must go while nobody is seasoned, as when all speakers are restarted at once, offers to the joining.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def _improve(core: Core, slot: Slot) -> None:
 
 
 def offer(core: Core, slot: Slot, cause: Cause, *, to: Sequence[str] | None = None) -> None:
-    """Offer an own IP to the first live seasoned candidates: of those in `to`, where that is given. If none is
-    seasoned and the owner cannot stay, to the joining ones.
+    """Offer an own IP to the first live seasoned candidates: of those in `to`, where that is given. If none
+    is seasoned and the owner cannot stay, to the joining ones.
     """
     found = [each.node for each in slot.view.candidates if each.node != core.node]
     known = [ids.node_id(each) for each in found if to is None or each in to]
@@ -85,7 +85,7 @@ def _say_offer(core: Core, slot: Slot, offering: Offering) -> None:
 
 
 def _taker(core: Core, node: int, state: State | None = None) -> Peer | None:
-    """The live peer of a node, if it is in this state and may take an IP: a joining one has listened by then."""
+    """The live peer of a node, if it is in this state and may take an IP: a joining one has listened."""
     peer = core.peers.live_of(node, core.now)
     if peer is None or peer.state is not (state or peer.state):
         return None

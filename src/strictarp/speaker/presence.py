@@ -112,7 +112,7 @@ def say_hello(core: Core) -> None:
     core.agenda.cancel(Timer.URGENT, 0)
     spread = core.interval * core.settings.jitter_permille // 1_000
     due = core.now + core.interval + core.chance.randint(-spread, spread)
-    # Urgent hellos put the regular one off, but not its tick: who provokes them must not stop this node's life.
+    # Urgent hellos put the regular one off, but not its tick: who provokes them must not stop this node.
     core.agenda.set(Timer.HELLO, 0, min(due, core.ticked + 2 * core.interval))
 
 
