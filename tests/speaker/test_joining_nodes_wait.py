@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from strictarp.arp import frames as arp
@@ -113,3 +114,27 @@ def test_a_joining_node_ends_its_claim_although_another_becomes_seasoned_in_its_
     assert len(table.reported(Kind.TOOK_OVER, "claimant")) == len(begun)
     assert not table.reported(Kind.CLAIM_LOST)
     assert begun or offset > 60
+
+
+@pytest.mark.parametrize("phase", range(0, 100, 25))
+def test_a_joining_node_claims_as_soon_as_the_last_seasoned_one_is_silent(phase: int) -> None:
+    """Also what another node owned, which fell silent before. phase: of the hellos, ms."""
+    table = Table(settings=msgspec.structs.replace(SETTINGS, season=20 * SECOND)).settled()
+    table.after(20 * SECOND)
+    (owner,) = table.owners()
+    joining, last = (name for name in table.first() if name != owner)
+    table.kill(joining)
+    table.after(SECOND)
+    table.start(joining, seed=str(phase), view=table.view(joining))
+    table.after(2 * SETTINGS.settle + phase * MS)
+    table.separate([owner], [joining])
+    table.after(60 * MS)
+    table.separate([last], [joining])
+    table.after(T + SECOND)
+    (silent,) = [
+        at
+        for at, name, each in table.reports
+        if each.node == last and name == joining and each.kind is Kind.PEER_SILENT
+    ]
+    (taken,) = [at for at, name, each in table.reports if name == joining and each.kind is Kind.TOOK_OVER]
+    assert taken - silent <= P + S
