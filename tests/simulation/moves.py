@@ -51,6 +51,10 @@ class Moves:
             self.epochs[who, address] = epoch
             self.owned_until.setdefault(address, []).append((who, epoch, now))
             self._froze(now, self.picture.procs[who], address)
+        elif what is What.DIED:
+            # Its last hello may be on its way.
+            for vip, epoch in self.picture.procs[who].owned.items():
+                self.owned_until.setdefault(vip, []).append((who, epoch, now))
         elif what is What.HELLO and info[0] == State.SEASONED != self.picture.procs[who].state:
             self.seasoned_at = now
 
@@ -193,6 +197,9 @@ class Moves:
         self.given[vip] = target.label
         if not target.running or self.picture.conditions.bad or self.picture.conditions.reorders:
             return
+        wanted = target.view.vips.get(vip) if target.view is not None else None
+        if wanted is None or not wanted.eligible:
+            return  # what the API says has changed since it accepted
         lossy = self.picture.conditions.lossy
         bound = self.bounds.handover_lossy if lossy else self.bounds.handover
         self.handovers[vip] = (now, now + bound, target.label, proc.label)

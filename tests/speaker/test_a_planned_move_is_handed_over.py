@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from strictarp.hello.messages import Accept, Claim, Offer, Release, State
 from strictarp.speaker.actions import Kind
 from strictarp.speaker.events import DrainEnded, DrainRequested, MoveRequested
@@ -363,3 +365,53 @@ def test_a_target_refuses_an_ip_that_another_live_peer_lists_too() -> None:
     table.after(100 * MS)
     assert table.messages(Offer, second, since=before)
     assert not table.messages(Accept, third, since=before)
+
+
+def _restarted(name: str, table: Table) -> None:
+    """The process drains, is gone, and another one is there a moment later."""
+    table.feed(name, DrainRequested(leave=True))
+    table.after(SETTINGS.drain_grace + SETTINGS.hello)
+    table.kill(name)
+    table.start(name, seed=f"again at {table.now}", view=table.view(name))
+
+
+def test_an_owner_that_must_go_hands_over_to_a_joining_node_where_nobody_is_seasoned() -> None:
+    table = Table(("a", "b"), settings=msgspec.structs.replace(SETTINGS, season=60 * SECOND)).settled()
+    table.after(60 * SECOND)
+    (owner,) = table.owners()
+    (other,) = {"a", "b"} - {owner}
+    _restarted(other, table)
+    before = table.now
+    table.after(SETTINGS.settle // 2)
+    table.feed(owner, DrainRequested(leave=True))
+    table.after(SETTINGS.settle // 4)
+    assert table.owners() == [owner], "it keeps the IP while nobody has listened long enough"
+    table.after(SETTINGS.settle // 2)
+    assert table.owners() == [other]
+    assert list(table.hellos(other))[-1].state is State.JOINING
+    assert not table.messages(Claim, since=before)
+
+
+def test_a_joining_node_takes_no_offer_while_a_seasoned_node_lives() -> None:
+    table = Table(settings=msgspec.structs.replace(SETTINGS, season=60 * SECOND)).settled()
+    table.after(60 * SECOND)
+    (owner,) = table.owners()
+    first, second = (name for name in table.first() if name != owner)
+    _restarted(first, table)
+    table.after(2 * SETTINGS.settle)
+    table.feed(owner, DrainRequested(leave=True))
+    table.after(100 * MS)
+    assert table.owners() == [second]
+
+
+def test_an_owner_that_may_stay_offers_nothing_to_a_joining_node() -> None:
+    table = Table(("a", "b"), settings=msgspec.structs.replace(SETTINGS, season=60 * SECOND)).settled()
+    table.after(60 * SECOND)
+    (owner,) = table.owners()
+    (other,) = {"a", "b"} - {owner}
+    _restarted(other, table)
+    table.after(2 * SETTINGS.settle)
+    table.feed(owner, MoveRequested(VIP, other))
+    table.after(100 * MS)
+    assert not table.messages(Offer)
+    assert table.owners() == [owner]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
+from strictarp.arp import frames as arp
 from strictarp.hello.messages import State
+from strictarp.speaker.actions import Kind
 from strictarp.speaker.settings import MS, SECOND
 from support.speakers import SETTINGS, VIP, Table
 
@@ -82,3 +85,56 @@ def test_a_restarted_owner_does_not_take_its_ip_back() -> None:
     table.after(SETTINGS.season + SECOND)
     assert list(table.hellos(first))[-1].state is State.SEASONED
     assert table.owners(VIP) == [second]
+
+
+def test_a_node_whose_hellos_are_provoked_all_the_time_still_gets_seasoned_and_claims() -> None:
+    """Urgent hellos put the regular one off; the work that goes with it must not be put off with it."""
+    table = Table(("a",))
+    table.show()
+    provoking = arp.gratuitous_request(b"\x02\0\0\0\0\x99", VIP)
+    end = table.now + 3 * SECOND
+    while table.now < end:
+        table.inject("a", provoking)
+        table.after(5 * MS)
+    assert table.owners() == ["a"]
+    assert list(table.hellos("a"))[-1].state is State.SEASONED
+
+
+@pytest.mark.parametrize("offset", range(0, 120, 20))
+def test_a_joining_node_ends_its_claim_although_another_becomes_seasoned_in_its_midst(offset: int) -> None:
+    """The other one does not want the IP. offset: ms by which the claim begins earlier or later."""
+    table = Table(())
+    table.macs |= {"claimant": b"\x02\0\0\1\0\1", "other": b"\x02\0\0\1\0\2"}
+    both = ("claimant", "other")
+    table.start("other", view=table.view("other", members=both, eligible=False))
+    table.after(SETTINGS.season - SETTINGS.settle - P - S + offset * MS)
+    table.start("claimant", view=table.view("claimant", members=both))
+    table.after(SETTINGS.settle + P + 3 * S)
+    begun = table.reported(Kind.CLAIM_STARTED, "claimant")
+    assert len(table.reported(Kind.TOOK_OVER, "claimant")) == len(begun)
+    assert not table.reported(Kind.CLAIM_LOST)
+    assert begun or offset > 60
+
+
+@pytest.mark.parametrize("phase", range(0, 100, 25))
+def test_a_joining_node_claims_as_soon_as_the_last_seasoned_one_is_silent(phase: int) -> None:
+    """Also what another node owned, which fell silent before. phase: of the hellos, ms."""
+    table = Table(settings=msgspec.structs.replace(SETTINGS, season=20 * SECOND)).settled()
+    table.after(20 * SECOND)
+    (owner,) = table.owners()
+    joining, last = (name for name in table.first() if name != owner)
+    table.kill(joining)
+    table.after(SECOND)
+    table.start(joining, seed=str(phase), view=table.view(joining))
+    table.after(2 * SETTINGS.settle + phase * MS)
+    table.separate([owner], [joining])
+    table.after(60 * MS)
+    table.separate([last], [joining])
+    table.after(T + SECOND)
+    (silent,) = [
+        at
+        for at, name, each in table.reports
+        if each.node == last and name == joining and each.kind is Kind.PEER_SILENT
+    ]
+    (taken,) = [at for at, name, each in table.reports if name == joining and each.kind is Kind.TOOK_OVER]
+    assert taken - silent <= P + S

@@ -32,6 +32,12 @@ def may_claim_slot(core: Core, slot: Slot) -> bool:
     return not _waits_for_deaf(core, slot)
 
 
+def may_join_in(core: Core, slot: Slot) -> bool:
+    """Whether a joining node may be handed this IP: it has listened, and nobody seasoned lives."""
+    listened = core.joined_at is not None and core.now - core.joined_at >= core.settings.settle
+    return listened and may_claim_slot(core, slot)
+
+
 def _any_seasoned(core: Core, slot: Slot) -> bool:
     """Of thousands of IPs that wait in a cold cluster each asks this at each hello: it must cost nothing."""
     if core.seasoned_peers is None:
@@ -163,7 +169,8 @@ def advance(core: Core, slot: Slot, due: int) -> None:
         if may_claim_slot(core, slot):
             begin(core, slot)
         return
-    if not may_claim_slot(core, slot):
+    # Another node that became seasoned meanwhile is no reason: nobody else is further than this claim.
+    if not slot.view.eligible or not may_claim(core) or _waits_for_deaf(core, slot):
         abort(core, slot, "no longer eligible")
     elif _is_alone(core, claiming):
         core.report(Kind.CLAIM_ALONE, slot)

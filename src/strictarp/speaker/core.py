@@ -63,6 +63,8 @@ class Core:
         self.lease_end = -1
         """Until when this node may answer: L after its last hello."""
         self.interval = settings.hello
+        self.ticked = 0
+        """When `presence.tick` was done last."""
         self.silence = settings.silence
         self.longer_told = 0
         self.wants_hello = False

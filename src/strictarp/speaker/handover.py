@@ -1,7 +1,8 @@
 """Planned moves: the successor is named and ready before the owner stops.
 
 OFFER to a seasoned candidate, its ACCEPT, then the owner stops and says RELEASE, and only that lets the
-successor answer. Each frame may be lost: offers are repeated, and go to the next candidate.
+successor answer. Each frame may be lost: offers are repeated, and go to the next candidate. An owner that
+must go while nobody is seasoned, as when all speakers are restarted at once, offers to the joining.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 
 from strictarp.hello import ids
 from strictarp.hello.messages import Accept, Offer, Release, State
+from strictarp.speaker import claims
 from strictarp.speaker.actions import Finished, Kind, Taking
 from strictarp.speaker.agenda import Timer
 from strictarp.speaker.core import Core
@@ -20,6 +22,8 @@ from strictarp.speaker.slots import Accepted, Cause, Heir, Offering, Phase, Rele
 
 _PATIENT = frozenset({Cause.SCORE, Cause.WISH, Cause.DRAINED})
 """What can wait for a node that is ready."""
+_FORCED = frozenset({Cause.DRAIN, Cause.INELIGIBLE})
+"""The owner cannot keep the IP."""
 
 
 def consider(core: Core, slot: Slot) -> None:
@@ -46,12 +50,16 @@ def _improve(core: Core, slot: Slot) -> None:
 
 
 def offer(core: Core, slot: Slot, cause: Cause, *, to: Sequence[str] | None = None) -> None:
-    """Offer an own IP to the first live seasoned candidates: of those in `to`, where that is given."""
+    """Offer an own IP to the first live seasoned candidates: of those in `to`, where that is given. If none
+    is seasoned and the owner cannot stay, to the joining ones.
+    """
     found = [each.node for each in slot.view.candidates if each.node != core.node]
     known = [ids.node_id(each) for each in found if to is None or each in to]
-    live = [target for target in known if core.peers.live_seasoned(target, core.now) is not None]
+    live = [target for target in known if _taker(core, target, State.SEASONED) is not None]
     if not live and cause in _PATIENT:
         return  # nobody of them is seasoned yet: a hello will tell
+    if not live and cause in _FORCED:
+        live = [target for target in known if _taker(core, target, State.JOINING) is not None]
     slot.phase = Phase.OFFERING
     slot.offering = Offering(cause, live[: core.settings.offer_targets], slot.highest + 1)
     _say_offer(core, slot, slot.offering)
@@ -61,10 +69,10 @@ def _say_offer(core: Core, slot: Slot, offering: Offering) -> None:
     """The next OFFER, to the next target after some; when none is left, nobody takes it."""
     if offering.sent == core.settings.offers_each:
         offering.next_target()
-    peer = core.peers.live_seasoned(offering.targets[0], core.now) if offering.targets else None
+    peer = _taker(core, offering.targets[0]) if offering.targets else None
     while offering.targets and peer is None:
         offering.next_target()
-        peer = core.peers.live_seasoned(offering.targets[0], core.now) if offering.targets else None
+        peer = _taker(core, offering.targets[0]) if offering.targets else None
     if peer is None:
         _nobody_takes(core, slot, offering.cause)
         return
@@ -74,6 +82,15 @@ def _say_offer(core: Core, slot: Slot, offering: Offering) -> None:
     offering.sent += 1
     core.say(Offer(slot.vip, offering.epoch, offering.nonce), to=peer.mac)
     core.agenda.set(Timer.SLOT, slot.vip, core.now + core.settings.offer)
+
+
+def _taker(core: Core, node: int, state: State | None = None) -> Peer | None:
+    """The live peer of a node, if it is in this state and may take an IP: a joining one has listened."""
+    peer = core.peers.live_of(node, core.now)
+    if peer is None or peer.state is not (state or peer.state):
+        return None
+    listened = peer.state is State.JOINING and core.now - peer.since >= core.settings.settle
+    return peer if listened or peer.state is State.SEASONED else None
 
 
 def advance_offer(core: Core, slot: Slot) -> None:
@@ -140,7 +157,9 @@ def hear_offer(core: Core, peer: Peer, message: Offer) -> None:
 
 
 def _can_take(core: Core, slot: Slot, peer: Peer) -> bool:
-    if not (core.seasoned and core.drain_until is None and core.lease_holds and slot.view.eligible):
+    if core.drain_until is not None or not core.lease_holds or not slot.view.eligible:
+        return False
+    if not (core.seasoned or claims.may_join_in(core, slot)):
         return False
     if slot.phase not in (Phase.FREE, Phase.FOREIGN, Phase.ACCEPTED):
         return False

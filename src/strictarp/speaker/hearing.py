@@ -140,6 +140,8 @@ def hear_hello(core: Core, peer: Peer, frame: Frame, hello: Hello) -> None:
     core.macs[frame.source] = frame.node
     core.heard_ever.add(frame.node)
     syncing.take_list(core, peer, hello)
+    if before is State.SEASONED and (peer.state is not before or peer.isolated > was_isolated):
+        _miss_seasoned(core)
     if hello.state is State.LEAVING:
         _say_goodbye(core, peer)
         return
@@ -234,3 +236,11 @@ def fall_silent(core: Core, number: int) -> None:
         core.report(Kind.PEER_SILENT, node=peer.node, mac=peer.mac, micros=core.now - peer.heard)
     core.unsynced.discard(peer)
     core.look(peer.owned)
+    if peer.state is State.SEASONED:
+        _miss_seasoned(core)
+
+
+def _miss_seasoned(core: Core) -> None:
+    """A joining node left what is free to the seasoned; this may have been the last of them."""
+    if not core.seasoned:
+        core.look(core.some_waiting())

@@ -66,6 +66,7 @@ def start_over(core: Core, micros: int) -> None:
     core.heard_any = core.now
     core.interval = core.settings.told_interval(len(core.names))
     core.longer_told = 0
+    core.ticked = core.now
     core.urgent_hello(at_once=True)
     core.look(core.slots)
 
@@ -77,6 +78,7 @@ def begin(core: Core) -> None:
     if core.speaking and core.last_hello is None:
         core.joined_at = core.now
         core.heard_any = core.now
+        core.ticked = core.now
         core.urgent_hello(at_once=True)
 
 
@@ -109,7 +111,9 @@ def say_hello(core: Core) -> None:
         core.lease_end = core.now + core.lease
     core.agenda.cancel(Timer.URGENT, 0)
     spread = core.interval * core.settings.jitter_permille // 1_000
-    core.agenda.set(Timer.HELLO, 0, core.now + core.interval + core.chance.randint(-spread, spread))
+    due = core.now + core.interval + core.chance.randint(-spread, spread)
+    # Urgent hellos put the regular one off, but not its tick: who provokes them must not stop this node.
+    core.agenda.set(Timer.HELLO, 0, min(due, core.ticked + 2 * core.interval))
 
 
 def _interval_to_tell(core: Core) -> int:
@@ -128,6 +132,7 @@ def _interval_to_tell(core: Core) -> int:
 
 def tick(core: Core) -> None:
     """What the own hello's time is also good for: seasoning, isolation, silent peers long gone."""
+    core.ticked = core.now
     _season(core)
     _isolate(core)
     forgotten = core.now - core.settings.remember
