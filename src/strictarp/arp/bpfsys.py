@@ -9,11 +9,11 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import platform
 import struct
 
 _CALLS = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "loongarch64": 280, "ppc64le": 361, "s390x": 351}
 """Number of the system call (asm/unistd.h)."""
+_CALL = _CALLS.get(os.uname().machine)
 _MAP_CREATE, _MAP_UPDATE, _MAP_DELETE, _PROG_LOAD, _LINK_CREATE = 0, 2, 3, 5, 28
 _HASH, _ARRAY = 1, 2
 _NO_PREALLOC = 1
@@ -70,11 +70,10 @@ def attach(program: int, index: int) -> int:
 
 
 def _bpf(command: int, attributes: bytes) -> int:
-    number = _CALLS.get(platform.machine())
-    if number is None:
-        raise OSError(errno.ENOSYS, f"bpf(2) has no known number on {platform.machine()}")
+    if _CALL is None:
+        raise OSError(errno.ENOSYS, f"bpf(2) has no known number on {os.uname().machine}")
     buffer = ctypes.create_string_buffer(attributes, _ATTRIBUTES)
-    found: int = _libc.syscall(number, command, buffer, _ATTRIBUTES)
+    found: int = _libc.syscall(_CALL, command, buffer, _ATTRIBUTES)
     if found < 0:
         failed = ctypes.get_errno()
         raise OSError(failed, os.strerror(failed))

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 import msgspec
 
 STACK_END = 10
-STACK_SIZE = 512
 _SIGNED_16 = range(-0x8000, 0x8000)
 
 _LOAD, _STORE_NUMBER, _STORE, _LOAD_DOUBLE = 0x61, 0x62, 0x63, 0x18

@@ -165,7 +165,6 @@ def _missing() -> str:
 _WHY = {
     errno.EPERM: "it needs the capabilities BPF and NET_ADMIN",
     errno.EINVAL: "it needs Linux 6.6 or later (TCX)",
-    errno.ENOSYS: "it needs a kernel with bpf(2)",
 }
 
 
