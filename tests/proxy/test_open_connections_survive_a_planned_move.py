@@ -1,5 +1,6 @@
 """Two nodes with the real IPVS: a VIP moves on plan, its open connections stay with the previous owner."""
 
+import asyncio
 import contextlib
 import socket
 import subprocess
@@ -119,9 +120,14 @@ async def test_open_connections_go_on_and_new_ones_are_the_new_owners(nodes: Wor
             assert node == nodes.address("old", width)
         old = nodes.member("old")
         moved = {_packed(vip): Moved(_packed(vip), 2, old, 7, 60.0) for vip in nodes.vips.values()}
+        nodes.toward("new")
+        for connection in opened.values():
+            connection.sendall(b"early")
+        await asyncio.sleep(0.1)  # packets are there before the rule is
         with entered(nodes.wire.hosts["new"]):
             await nodes.kernels["new"].load_rules(moves.script(moved, {7: "eth0"}, 0.0))
-        nodes.toward("new")
+        for connection in opened.values():
+            assert connection.recv(10) == b"early"
         for width, vip in nodes.vips.items():
             for number in range(20):
                 opened[width].sendall(b"%d" % number)

@@ -23,6 +23,8 @@ READY_LIMIT = 90.0
 ASK_INTERVAL_MS = 20
 STREAM_INTERVAL_MS = 20
 STREAM_LIMIT_MS = 250
+STREAM_LIMIT_IN_VM_MS = 1000
+"""A packet that a move costs is repeated after 200 ms, and an emulated machine takes its time besides."""
 HELD_CONNECTIONS = 20
 PROBE_SECONDS = 0.3
 POLL = 0.25
@@ -136,8 +138,9 @@ class Player:
         if self.proxied:
             held = await measuring.start_holding(cluster, vip, "run", connections=HELD_CONNECTIONS)
         witness = await measuring.start_witness(cluster, vip, "run", interval_ms=ASK_INTERVAL_MS)
+        limit = STREAM_LIMIT_IN_VM_MS if cluster.settings.isolation == "vm" else STREAM_LIMIT_MS
         stream = await measuring.start_stream(
-            cluster, vip, "run", count=0, interval_ms=STREAM_INTERVAL_MS, limit_ms=STREAM_LIMIT_MS
+            cluster, vip, "run", count=0, interval_ms=STREAM_INTERVAL_MS, limit_ms=limit
         )
         began = time.monotonic()
         await asyncio.sleep(FIRST_ANSWERS)

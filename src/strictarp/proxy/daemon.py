@@ -123,6 +123,7 @@ class Proxy:
         self.syncer.on_drift = self._drifted
         self.syncer.on_warning = self._warned
         self._open_forward = options.settings.open_forward
+        self._hand_over = options.settings.hand_over
         self._foreign = ForeignRules(
             kernel,
             [nftables.FAMILIES[width] for width in self._families],
@@ -304,7 +305,14 @@ class Proxy:
 
     def _table(self, elements: Iterable[Element]) -> str:
         opened = self.engine.facts.node_ports if self._open_forward else None
-        return nftables.whole_table(self._config, self._pod_networks, elements, self._families, opened)
+        return nftables.whole_table(
+            self._config,
+            self._pod_networks,
+            elements,
+            self._families,
+            opened,
+            hand_over=self._hand_over,
+        )
 
     async def _look_at_host(self) -> None:
         self._host = await self._kernel.host_links()

@@ -25,11 +25,6 @@ OFFERED_SECONDS = 2.0
 MOST = 256
 """IPs at a time; the connections of others are reset, as without this."""
 TABLE = "strictarp-moved"
-_UNKNOWN = (
-    "tcp flags & (syn | rst) == 0 ct state new",
-    "tcp flags & (fin | syn | rst) == fin ct state invalid",
-)
-"""Packets of no connection here: connection tracking takes any up from the middle but a FIN (tcp_new)."""
 
 
 class Moved(msgspec.Struct, frozen=True, gc=False):
@@ -171,6 +166,6 @@ def _table(family: str, moved: Iterable[Moved], links: Mapping[int, str], now: f
         )
         maps.append(f"  map to{link} {{ type {kind} : {kind}; flags timeout; elements = {{ {elements} }}; }}")
         passing = f'dup to {family} daddr map @to{link} device "{links[link]}" drop'
-        rules += [f"    meta l4proto tcp {match} {passing}" for match in _UNKNOWN]
+        rules += [f"    meta l4proto tcp {match} {passing}" for match in nftables.UNKNOWN]
     hook = "    type filter hook prerouting priority mangle; policy accept;"
     return [f"table {family} {TABLE} {{", *maps, "  chain pass {", hook, *rules, "  }", "}"]

@@ -8,6 +8,10 @@ nat see the first packet of a connection only. Masquerading follows kube-proxy's
 VIPs are local addresses, and rules of others for host ports (CNI plugins, Docker) translate what goes to any
 of those. Our chains come before them and translate traffic to a VIP to where it goes anyhow: a connection
 gets its destination once (nf_nat_inet_fn), so that no later chain takes it away (kubernetes issue 62718).
+
+An IP that moves here on plan brings packets of connections that are not ours, some of them before the rules
+that pass them on (`moves`): this kernel would reset those connections. So the first such packet of each is
+dropped, and what its sender repeats is passed on or, where nothing was handed over, reset.
 """
 
 from __future__ import annotations
@@ -70,6 +74,13 @@ _OPEN = (
     "clusterIP", "loadBalancer", "externalIP", "externalIPLocal", "healthCheckNodePort", "healthCheckVIP",
 )  # fmt: skip
 """What is open on VIPs."""
+UNKNOWN = (
+    "tcp flags & (syn | rst) == 0 ct state new",
+    "tcp flags & (fin | syn | rst) == fin ct state invalid",
+)
+"""TCP packets of no connection here: connection tracking takes any up from the middle but a FIN (tcp_new)."""
+_STRAYS = {"strays": "1m", "strays_now": "400ms"}
+"""Connections that are not ours, as long as they are remembered, and as long as their packets are dropped."""
 _BEFORE_OTHERS = "priority -101; policy accept;"
 INTERVALS = "loadBalancerSource"
 """The set in which elements may overlap, which nft refuses."""
@@ -81,11 +92,14 @@ def whole_table(
     elements: Iterable[Element],
     widths: Sequence[int] = (4, 16),
     opened: Sequence[bytes] | None = None,
+    *,
+    hand_over: bool = True,
 ) -> str:
     """A script that replaces our tables, one for each width of address, in one transaction.
 
     `pod_networks`: node.spec.podCIDRs, for detectLocalMode NodeCIDR. `opened`: mark forwarded answers for
     openings in others' chains; these are the node's addresses with NodePorts. None: mark nothing.
+    `hand_over`: IPs may move here with connections that are not ours.
     """
     filled: dict[tuple[str, str], list[str]] = {}
     for name, element in sorted(elements):
@@ -99,6 +113,13 @@ def whole_table(
             content = f" elements = {{ {', '.join(inside)} }};" if inside else ""
             lines.append(f"  set {name} {{ {definition.format(address=words.address)}{content} }}")
         chains = _chains(config, pod_networks, words)
+        if hand_over:
+            lines += [
+                f"  set {name} {{ type {words.address} . inet_service . {words.address} . inet_service;"
+                f" size 65536; flags dynamic,timeout; timeout {time}; }}"
+                for name, time in _STRAYS.items()
+            ]
+            chains |= _strays(words)
         if opened is not None:
             chains |= _forwarded(forward_mark(config), opened, words)
         for name, rules in chains.items():
@@ -107,6 +128,22 @@ def whole_table(
             lines.append("  }")
         lines.append("}")
     return "\n".join([*lines, ""])
+
+
+def _strays(words: _Words) -> dict[str, list[str]]:
+    """Behind the rules of `moves`. A set that is full holds nothing back."""
+    connection = f"{words.header} saddr . tcp sport . {words.header} daddr . tcp dport"
+    return {
+        "strayed": [
+            "type filter hook prerouting priority mangle + 1; policy accept;",
+            *(f"{match} {words.place} @loadBalancer jump hold_back" for match in UNKNOWN),
+        ],
+        "hold_back": [
+            f"{connection} @strays_now drop",
+            f"{connection} @strays return",
+            f"add @strays {{ {connection} }} add @strays_now {{ {connection} }} drop",
+        ],
+    }
 
 
 def forward_mark(config: Config) -> int:
