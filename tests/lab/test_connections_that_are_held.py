@@ -31,7 +31,7 @@ def pages() -> Iterator[tuple[int, multiprocessing.Process]]:
 
 
 def hold(port: int, seconds: float, count: int = 3) -> Held:
-    holding = Holding("127.0.0.1", port, count)
+    holding = Holding("127.0.0.1", port, count, interval=0.2)
 
     def stop() -> None:
         holding.stopped = True
@@ -67,7 +67,7 @@ def test_without_a_server_nothing_is_held() -> None:
     with socket.create_server(("127.0.0.1", 0)) as gone:
         port = gone.getsockname()[1]
     with pytest.raises(ConnectionRefusedError):
-        Holding("127.0.0.1", port, 1)
+        Holding("127.0.0.1", port, 1, interval=0.2)
 
 
 async def test_a_page_without_the_wish_ends_the_connection() -> None:

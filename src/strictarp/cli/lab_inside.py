@@ -74,12 +74,13 @@ def stream(address: str, port: int, out: Path, interval_ms: int, limit_ms: int, 
 @click.option("--port", default=80, type=int)
 @click.option("--out", required=True, type=click.Path(path_type=Path))
 @click.option("--connections", required=True, type=int)
-def hold(address: str, port: int, out: Path, connections: int) -> int:
+@click.option("--interval-ms", required=True, type=int)
+def hold(address: str, port: int, out: Path, connections: int, interval_ms: int) -> int:
     """Connections that stay open."""
     from strictarp.lab import holding as module
 
     try:
-        return module.run((address, port), out, connections=connections)
+        return module.run((address, port), out, connections=connections, interval=interval_ms / 1000)
     except OSError as error:
         raise UserError(f"cannot connect to {address}: {error.strerror or 'no answer in time'}") from error
 

@@ -12,7 +12,6 @@ import msgspec
 
 from strictarp.speaker.priority import go_first
 
-INTERVAL = 0.2
 OPEN_LIMIT = 5.0
 ANSWER_LIMIT = 5.0
 _CHUNK = 4096
@@ -44,9 +43,12 @@ class _Connection:
 
 
 class Holding:
-    """`count` connections to `address`:`port`, each asked every INTERVAL. Raises OSError when one fails."""
+    """`count` connections to `address`:`port`, each asked every `interval` seconds. Raises OSError when one
+    fails.
+    """
 
-    def __init__(self, address: str, port: int, count: int) -> None:
+    def __init__(self, address: str, port: int, count: int, *, interval: float) -> None:
+        self._interval = interval
         self._request = f"GET / HTTP/1.1\r\nHost: {address}\r\nConnection: keep-alive\r\n\r\n".encode()
         self._selector = selectors.DefaultSelector()
         self._open: list[_Connection] = []
@@ -68,10 +70,10 @@ class Holding:
         while not self.stopped or any(each.asked is not None for each in self._open):
             now = time.monotonic()
             if now >= due and not self.stopped:
-                due = max(due + INTERVAL, now)
+                due = max(due + self._interval, now)
                 for connection in list(self._open):
                     self._ask(connection, now)
-            wake = due if not self.stopped else now + INTERVAL
+            wake = due if not self.stopped else now + self._interval
             for key, _ in self._selector.select(max(0.0, wake - time.monotonic())):
                 self._read(key.data)
             for connection in list(self._open):
@@ -118,12 +120,12 @@ def _is_whole(answer: bytes) -> bool:
     return bool(separator) and body.endswith(b"\n")
 
 
-def run(target: tuple[str, int], out: Path, *, connections: int) -> int:
+def run(target: tuple[str, int], out: Path, *, connections: int, interval: float) -> int:
     """Hold until SIGTERM; writes a Held to `out`. A file `.ready` beside it says that all are open."""
     go_first()  # a busy machine is not to be taken for an outage
     ready = out.with_suffix(".ready")
     ready.unlink(missing_ok=True)
-    holding = Holding(*target, connections)
+    holding = Holding(*target, connections, interval=interval)
 
     def stop(*_: object) -> None:
         holding.stopped = True

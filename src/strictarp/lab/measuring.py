@@ -45,10 +45,13 @@ async def start_stream(
     return await cluster.start_on(layout.CLIENT, name, "strictarp", "lab", "stream", *options), out
 
 
-async def start_holding(cluster: Cluster, vip: str, name: str, *, connections: int) -> Measuring:
+async def start_holding(
+    cluster: Cluster, vip: str, name: str, *, connections: int, interval_ms: int
+) -> Measuring:
     """Connections that stay open. Raises UserError when they cannot be opened."""
     out = file(cluster, f"{name}.held")
-    options = ("--address", vip, "--out", str(out), "--connections", str(connections))
+    options = ["--address", vip, "--out", str(out), "--connections", str(connections)]
+    options += ["--interval-ms", str(interval_ms)]
     process = await cluster.start_on(layout.CLIENT, name, "strictarp", "lab", "hold", *options)
     await _appears(out.with_suffix(".ready"), process)
     return process, out

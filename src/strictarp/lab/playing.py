@@ -20,11 +20,6 @@ from strictarp.lab.speaker_logs import SpeakerLogs
 from strictarp.lab.stage import Stage
 
 READY_LIMIT = 90.0
-ASK_INTERVAL_MS = 20
-STREAM_INTERVAL_MS = 20
-STREAM_LIMIT_MS = 250
-STREAM_LIMIT_IN_VM_MS = 1000
-"""A packet that a move costs is repeated after 200 ms, and an emulated machine takes its time besides."""
 HELD_CONNECTIONS = 20
 PROBE_SECONDS = 0.3
 POLL = 0.25
@@ -33,6 +28,23 @@ FIRST_ANSWERS = 0.5
 LAST_ANSWERS = 0.3
 """Seconds at the end, for answers that are under way."""
 
+
+class Pace(msgspec.Struct, frozen=True):
+    """How often is measured, in milliseconds: the listener's question, a new connection and how long it may
+    take, a question on each open connection.
+    """
+
+    ask: int = 20
+    stream: int = 20
+    limit: int = 250
+    hold: int = 200
+
+
+PACE = Pace()
+PACE_IN_VM = Pace(ask=50, stream=50, limit=1000, hold=1000)
+"""Else those who measure would take the emulated processors from those who are measured. A packet that a move
+costs is repeated after 200 ms, and takes its time there besides.
+"""
 Progress = Callable[[str], None]
 OnResult = Callable[[Result], None]
 
@@ -134,13 +146,15 @@ class Player:
 
     async def _record(self, scenario: Scenario, stage: Stage) -> Recorded:
         cluster, vip = self.cluster, self.vip
+        pace = PACE_IN_VM if cluster.settings.isolation == "vm" else PACE
         held = None
         if self.proxied:
-            held = await measuring.start_holding(cluster, vip, "run", connections=HELD_CONNECTIONS)
-        witness = await measuring.start_witness(cluster, vip, "run", interval_ms=ASK_INTERVAL_MS)
-        limit = STREAM_LIMIT_IN_VM_MS if cluster.settings.isolation == "vm" else STREAM_LIMIT_MS
+            held = await measuring.start_holding(
+                cluster, vip, "run", connections=HELD_CONNECTIONS, interval_ms=pace.hold
+            )
+        witness = await measuring.start_witness(cluster, vip, "run", interval_ms=pace.ask)
         stream = await measuring.start_stream(
-            cluster, vip, "run", count=0, interval_ms=STREAM_INTERVAL_MS, limit_ms=limit
+            cluster, vip, "run", count=0, interval_ms=pace.stream, limit_ms=pace.limit
         )
         began = time.monotonic()
         await asyncio.sleep(FIRST_ANSWERS)
