@@ -77,7 +77,7 @@ class World:
             await kernel.prepare()
             values = ("ipv4.ip_forward", "ipv4.vs.conntrack", "ipv6.conf.all.forwarding")
             namespaces.run(self.wire.hosts[name], ["sysctl", "-qw", *(f"net.{value}=1" for value in values)])
-            await kernel.load_rules(nftables.whole_table(Config(), (), []))
+            await kernel.load_rules(nftables.whole_table(Config(), (), [], hold_back=3.0))
             operations: list[Operation] = []
             for width, vip in self.vips.items():
                 server = VirtualServer(6, _packed(vip), 80)

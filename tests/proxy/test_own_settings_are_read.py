@@ -26,6 +26,13 @@ def test_switches_and_times_are_read() -> None:
     assert (made.open_forward, made.hand_over, made.drain_limit, made.full_look) == (True, False, 300.0, 30.0)
 
 
+def test_how_long_packets_are_held_back_has_a_limit() -> None:
+    """The rules forget a connection after a minute, and would hold it back again."""
+    assert load(HEAD + "holdBack: 3s\n", "f").hold_back == 3.0
+    with pytest.raises(UserError, match=r"^holdBack: '31s' is too long, 30 s are the most"):
+        load(HEAD + "holdBack: 31s\n", "f")
+
+
 def test_every_fault_is_named_by_its_field() -> None:
     with pytest.raises(UserError) as caught:
         load(HEAD + "openForward: 1\nhandOver: perhaps\nliveness: {asks: 0}\n", "f")

@@ -32,10 +32,10 @@ def wire() -> Iterator[segment.Segment]:
         yield made
 
 
-def _load(wire: segment.Segment, *, hand_over: bool = True) -> None:
+def _load(wire: segment.Segment, hold_back: float = 0.4) -> None:
     elements = [("loadBalancer", f"{vip} . tcp . 80") for vip in VIPS.values()]
     elements += [("vips", vip) for vip in VIPS.values()]
-    text = whole_table(Config(), (), elements, hand_over=hand_over)
+    text = whole_table(Config(), (), elements, hold_back=hold_back)
     with entered(wire.hosts["node"]):
         subprocess.run(["nft", "-f", "-"], input=text.encode(), check=True)
 
@@ -94,7 +94,7 @@ def test_each_connection_has_a_moment_of_its_own(wire: segment.Segment) -> None:
 
 
 def test_they_are_reset_at_once_where_nothing_is_handed_over(wire: segment.Segment) -> None:
-    _load(wire, hand_over=False)
+    _load(wire, hold_back=0)
     assert Client(wire).flags_of_answer(ACK) & RST
 
 

@@ -29,6 +29,12 @@ log = logging.getLogger(__name__)
 
 API_START_LIMIT = 60.0
 Progress = Callable[[str], None]
+_SLOW_PROXY = """\
+apiVersion: strictarp.io/v1alpha1
+kind: ProxySettings
+holdBack: 3s
+"""
+"""In the virtual machine `nft` takes more than half a second to load rules."""
 
 
 class Timing(msgspec.Struct, frozen=True):
@@ -137,14 +143,21 @@ class Cluster:
             self._keep(f"web@{name}", name, web, name)
         else:
             config = self.kubelet.config_folder(name) / manifests.CONFIG_KEY
-            argv = ("strictarp", "proxy", "--config", str(config), "--hostname-override", name)
-            state = ("--strictarp-state", str(self._node_state(name)))
-            self._keep(f"{PROXY}@{name}", name, (*argv, *state), name)
+            argv = ["strictarp", "proxy", "--config", str(config), "--hostname-override", name]
+            argv += ["--strictarp-state", str(self._node_state(name))]
+            if self.settings.isolation == "vm":
+                argv += ["--settings", str(self._slow_proxy_settings())]
+            self._keep(f"{PROXY}@{name}", name, tuple(argv), name)
             port = str(manifests.BACKEND_PORT)
             web = ("strictarp", "lab", "backend", "--name", name, "--port", port)
             self._keep(f"web@{name}", node.pod, web, name)
         speaker = self._strictarp("speaker", "--node-name", name, *self.settings.timing.flags())
         self._keep(f"speaker@{name}", name, speaker, name)
+
+    def _slow_proxy_settings(self) -> Path:
+        path = self.state / "proxy-settings.yaml"
+        path.write_text(_SLOW_PROXY, encoding="utf-8")
+        return path
 
     def _node_state(self, name: str) -> Path:
         """What a node has of its own below /var/lib."""

@@ -41,9 +41,9 @@ class Pace(msgspec.Struct, frozen=True):
 
 
 PACE = Pace()
-PACE_IN_VM = Pace(ask=50, stream=50, limit=1000, hold=1000)
+PACE_IN_VM = Pace(ask=50, stream=50, limit=3000, hold=1000)
 """Else those who measure would take the emulated processors from those who are measured. A packet that a move
-costs is repeated after 200 ms, and takes its time there besides.
+costs is repeated after 200 ms and more, and takes its time there besides.
 """
 Progress = Callable[[str], None]
 OnResult = Callable[[Result], None]

@@ -123,7 +123,7 @@ class Proxy:
         self.syncer.on_drift = self._drifted
         self.syncer.on_warning = self._warned
         self._open_forward = options.settings.open_forward
-        self._hand_over = options.settings.hand_over
+        self._hold_back = options.settings.hold_back if options.settings.hand_over else 0
         self._foreign = ForeignRules(
             kernel,
             [nftables.FAMILIES[width] for width in self._families],
@@ -311,7 +311,7 @@ class Proxy:
             elements,
             self._families,
             opened,
-            hand_over=self._hand_over,
+            hold_back=self._hold_back,
         )
 
     async def _look_at_host(self) -> None:

@@ -79,8 +79,6 @@ UNKNOWN = (
     "tcp flags & (fin | syn | rst) == fin ct state invalid",
 )
 """TCP packets of no connection here: connection tracking takes any up from the middle but a FIN (tcp_new)."""
-_STRAYS = {"strays": "1m", "strays_now": "400ms"}
-"""Connections that are not ours, as long as they are remembered, and as long as their packets are dropped."""
 _BEFORE_OTHERS = "priority -101; policy accept;"
 INTERVALS = "loadBalancerSource"
 """The set in which elements may overlap, which nft refuses."""
@@ -93,13 +91,13 @@ def whole_table(
     widths: Sequence[int] = (4, 16),
     opened: Sequence[bytes] | None = None,
     *,
-    hand_over: bool = True,
+    hold_back: float = 0,
 ) -> str:
     """A script that replaces our tables, one for each width of address, in one transaction.
 
     `pod_networks`: node.spec.podCIDRs, for detectLocalMode NodeCIDR. `opened`: mark forwarded answers for
     openings in others' chains; these are the node's addresses with NodePorts. None: mark nothing.
-    `hand_over`: IPs may move here with connections that are not ours.
+    `hold_back`: for how many seconds packets of connections that are not ours are dropped, and not reset.
     """
     filled: dict[tuple[str, str], list[str]] = {}
     for name, element in sorted(elements):
@@ -113,11 +111,13 @@ def whole_table(
             content = f" elements = {{ {', '.join(inside)} }};" if inside else ""
             lines.append(f"  set {name} {{ {definition.format(address=words.address)}{content} }}")
         chains = _chains(config, pod_networks, words)
-        if hand_over:
+        if hold_back:
+            # As long as their packets are dropped, and as long as they are remembered.
+            times = {"strays_now": f"{round(hold_back * 1000)}ms", "strays": "1m"}
             lines += [
                 f"  set {name} {{ type {words.address} . inet_service . {words.address} . inet_service;"
                 f" size 65536; flags dynamic,timeout; timeout {time}; }}"
-                for name, time in _STRAYS.items()
+                for name, time in times.items()
             ]
             chains |= _strays(words)
         if opened is not None:

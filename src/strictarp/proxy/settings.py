@@ -31,6 +31,10 @@ class Liveness(msgspec.Struct, frozen=True):
     ask_interval: float = 0.04
 
 
+_LONGEST_HOLD = 30
+"""The rules remember a connection for a minute."""
+
+
 class Settings(msgspec.Struct, frozen=True):
     """All settings. Durations are seconds.
 
@@ -38,6 +42,7 @@ class Settings(msgspec.Struct, frozen=True):
     may keep its connections. full_look: between two comparisons of everything with the kernel. open_forward:
     let answers of Services through others' nftables chains that drop forwarded packets by policy. hand_over:
     pass packets of connections that an IP's previous node has to that node, for a while after a planned move.
+    hold_back: for so long they are dropped, not reset, until it is known who that is.
     vip_device: name of the dummy device that VIPs are bound on. guard: how strictARP is kept, if the
     configuration wants it.
     """
@@ -48,6 +53,7 @@ class Settings(msgspec.Struct, frozen=True):
     full_look: float = 60.0
     open_forward: bool = False
     hand_over: bool = True
+    hold_back: float = 0.4
     vip_device: str = DEVICE
     guard: GuardSettings = GuardSettings(owner=PROXY)
     warnings: tuple[str, ...] = ()
@@ -76,6 +82,7 @@ def load(text: str, source: str) -> Settings:
         full_look=fields.seconds("fullLookPeriod", Settings().full_look),
         open_forward=fields.boolean("openForward", default=False),
         hand_over=fields.boolean("handOver", default=True),
+        hold_back=fields.seconds("holdBack", Settings().hold_back, _LONGEST_HOLD),
         vip_device=_vip_device(fields.section("vipDevice")),
         guard=_guard(fields.section("strictARP")),
     )
