@@ -68,7 +68,7 @@ class Control:
             send(Reply(request.id, result=msgspec.to_builtins(result), done=True))
         except UserError as error:
             send(Reply(request.id, error=str(error), code=error.exit_code, done=True))
-        except (OSError, RuntimeError, ValueError) as error:
+        except Exception as error:  # whoever asked would wait for ever
             log.exception("operation failed", extra={"fields": {"op": request.op}})
             send(Reply(request.id, error=f"{request.op}: {error}", code=1, done=True))
 
