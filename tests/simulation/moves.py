@@ -200,6 +200,10 @@ class Moves:
         wanted = target.view.vips.get(vip) if target.view is not None else None
         if wanted is None or not wanted.eligible:
             return  # what the API says has changed since it accepted
+        others = [each for each in self.picture.procs.values() if each is not target]
+        calm = [now - self.picture.bad_since_or_until(target, other, now) for other in others]
+        if min(calm) < self.bounds.silence:
+            return  # who claimed while it was cut off names a higher epoch, and ends what was accepted
         lossy = self.picture.conditions.lossy
         bound = self.bounds.handover_lossy if lossy else self.bounds.handover
         self.handovers[vip] = (now, now + bound, target.label, proc.label)
