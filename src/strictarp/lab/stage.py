@@ -19,6 +19,8 @@ HEALING_REST = 0.05
 """Seconds for the way of that hello and for the next answer."""
 COME_BACK_LIMIT = 30.0
 POLL = 0.02
+_ANNOUNCE_AGAIN = 0.5
+"""Seconds between the announcements of a host that took the VIP."""
 
 
 class Stage:
@@ -123,12 +125,19 @@ class Stage:
             case scenario.ChangeMac():
                 self.cluster.network.change_mac(self.node(step.node))
             case scenario.ForeignHost():
-                stranger.plug_in(self.cluster.network, stranger.another_mac())
-                stranger.take(self.cluster.network, self.vip)
-                await asyncio.sleep(step.seconds)
-                stranger.pull_out(self.cluster.network)
+                await self._take_by_stranger(step.seconds)
             case scenario.Flood():
                 await self._flood(step.rate, step.seconds)
+
+    async def _take_by_stranger(self, seconds: float) -> None:
+        network, mac = self.cluster.network, stranger.another_mac()
+        stranger.plug_in(network, mac)
+        stranger.take(network, self.vip)
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            stranger.announce(network, self.vip, mac)
+            await asyncio.sleep(min(_ANNOUNCE_AGAIN, left))
+        stranger.pull_out(network)
 
     def _stop(self, process: str) -> None:
         running = self.keeper(process).process

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 import random
+import socket
 
+from strictarp.arp import bpf, frames
+from strictarp.arp.frames import ETHERTYPE_ARP
+from strictarp.arp.rawsocket import RawSocket
 from strictarp.lab import layout, namespaces
 from strictarp.lab.topology import Network, write_sysctls
 
@@ -34,6 +39,17 @@ def take(network: Network, address: str) -> None:
         f"addr add {address}/{layout.SEGMENT.prefixlen} dev eth0",
         "link set eth0 up",
     )
+
+
+def announce(network: Network, address: str, mac: str) -> None:
+    """Tell all caches once, as hosts do again and again: what a kernel sends when its link comes up is lost
+    where the switch's port comes up later.
+    """
+    with namespaces.entered(network.spaces[NAME]):
+        link = RawSocket(socket.if_nametoindex("eth0"), ETHERTYPE_ARP, bpf.nothing())
+    packed = ipaddress.IPv4Address(address).packed
+    link.send(frames.gratuitous_request(frames.parse_mac(mac), packed))
+    link.close()
 
 
 def pull_out(network: Network) -> None:
