@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -133,6 +134,44 @@ def test_nothing_is_said_of_an_ip_with_open_connections_nor_of_one_that_came_bac
             nonces[step.vip] = step.nonce
         elif isinstance(step, Release) and step.to == OWN:
             nonces.pop(step.vip, None)
+
+
+class NoConnections:
+    """A kernel without any connection, and without rules."""
+
+    async def load_rules(self, _script: str) -> None:
+        return
+
+    async def with_open_connections(self, _due: frozenset[bytes]) -> frozenset[bytes]:
+        return frozenset()
+
+
+async def test_nothing_is_said_while_packets_are_passed_on_to_a_third_node(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The IP went from the third node to this one, and from here to another at once."""
+    monkeypatch.setattr(giving, "LOOK_SECONDS", 0.02)
+    third, said = 3, []
+    handing = HandingOver(
+        NoConnections(),
+        OWN,
+        lambda number: number.to_bytes(4),
+        lambda *_: Member("node3", bytes([192, 0, 2, 13])),
+        links=lambda: {LINK: SimpleNamespace(mac=MAC, name="eth0")},
+        families=(4,),
+        say=said.append,
+    )
+    following = asyncio.ensure_future(handing.run())
+    handing.hear(Frame(MAC, OTHER_MAC, third, 1, 1, Release(NUMBER, 4, 8, OWN)), LINK)
+    handing.hear(_frame(ACCEPTED), LINK)
+    await asyncio.sleep(0.1)
+    assert said == []
+    handing.hear(_frame(Spent(NUMBER, 4, 8), node=third), LINK)
+    await asyncio.sleep(0.1)
+    assert {telling.message for telling in said} == {Spent(NUMBER, 5, 9)}
+    following.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await following
 
 
 CLUSTER, KEYS = 77, Keys(b"k" * 32)

@@ -96,6 +96,8 @@ class HandingOver:
             # The next owner passes packets on until the time is over, as it does when it hears nothing.
             log.warning("connections of given IPs are not seen", extra={"fields": {"reason": str(refused)}})
             opened = due
+        # The IP may have come from a third node, whose connections go by way of this one.
+        opened |= self.moves.moved.keys()
         for telling in self._given.looked(due, opened, time.monotonic()):
             self._say(telling)
 
