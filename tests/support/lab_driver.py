@@ -14,6 +14,7 @@ import msgspec
 from strictarp.lab import channel, host
 from strictarp.lab.cluster import Settings, Timing
 from strictarp.lab.figures import Witnessed
+from strictarp.lab.playing import PACE_IN_VM
 from strictarp.lab.remote import Remote
 from strictarp.lab.stream import Answer
 
@@ -66,7 +67,7 @@ class Lab:
         witness = f"strictarp-worker witness --vip {vip} --out {run}.seen --interval-ms 50"
         stream = (
             f"strictarp-worker stream --address {vip} --port {port} --out {run}.answers "
-            "--interval-ms 50 --limit-ms 1000 --count 0"
+            f"--interval-ms 50 --limit-ms {PACE_IN_VM.limit} --count 0"
         )
         self.remote.result("start", host=wire, name="test-witness", argv=_worker(witness), limit=30)
         self.remote.result("start", host=client, name="test-stream", argv=_worker(stream), limit=30)
