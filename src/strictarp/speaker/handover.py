@@ -55,11 +55,11 @@ def offer(core: Core, slot: Slot, cause: Cause, *, to: Sequence[str] | None = No
     """
     found = [each.node for each in slot.view.candidates if each.node != core.node]
     known = [ids.node_id(each) for each in found if to is None or each in to]
-    live = [target for target in known if _taker(core, target, State.SEASONED) is not None]
+    live = [target for target in known if core.peers.live_seasoned(target, core.now) is not None]
     if not live and cause in _PATIENT:
         return  # nobody of them is seasoned yet: a hello will tell
     if not live and cause in _FORCED:
-        live = [target for target in known if _taker(core, target, State.JOINING) is not None]
+        live = [target for target in known if _taker(core, target) is not None]
     slot.phase = Phase.OFFERING
     slot.offering = Offering(cause, live[: core.settings.offer_targets], slot.highest + 1)
     _say_offer(core, slot, slot.offering)
@@ -84,13 +84,13 @@ def _say_offer(core: Core, slot: Slot, offering: Offering) -> None:
     core.agenda.set(Timer.SLOT, slot.vip, core.now + core.settings.offer)
 
 
-def _taker(core: Core, node: int, state: State | None = None) -> Peer | None:
-    """The live peer of a node, if it is in this state and may take an IP: a joining one has listened."""
+def _taker(core: Core, node: int) -> Peer | None:
+    """The live peer of a node, if it may take an IP: it is seasoned, or joining and has listened."""
     peer = core.peers.live_of(node, core.now)
-    if peer is None or peer.state is not (state or peer.state):
-        return None
-    listened = peer.state is State.JOINING and core.now - peer.since >= core.settings.settle
-    return peer if listened or peer.state is State.SEASONED else None
+    if peer is None or peer.state is State.SEASONED:
+        return peer
+    listened = core.now - peer.since >= core.settings.settle
+    return peer if listened and peer.state is State.JOINING else None
 
 
 def advance_offer(core: Core, slot: Slot) -> None:
