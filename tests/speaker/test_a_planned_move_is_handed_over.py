@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from strictarp.hello.messages import Accept, Claim, Offer, Release, State
-from strictarp.speaker.actions import Kind
+from strictarp.speaker.actions import Kind, Taking
 from strictarp.speaker.events import DrainEnded, DrainRequested, MoveRequested
 from strictarp.speaker.settings import MS, SECOND
 from support.speakers import SETTINGS, VIP, WAY, Table, address
@@ -294,6 +294,19 @@ def test_nodes_that_see_different_scores_do_not_hand_an_ip_to_and_fro() -> None:
     table.after(SETTINGS.season - 100 * MS)
     assert len(table.reported(Kind.HANDED_OVER, since=before)) == 1
     assert table.owners() == [second]
+
+
+def test_what_was_offered_and_had_to_be_claimed_is_not_given_back_at_once() -> None:
+    table = Table(("a", "b")).settled()
+    first, second = table.first()
+    table.show(second, scores={first: 5})
+    table.loses[second] = Release
+    table.feed(first, MoveRequested(VIP, second))
+    table.after(SETTINGS.season - SECOND)
+    assert table.owners() == [second]
+    assert table.reported(Kind.TOOK_OVER, second)[-1].detail == Taking.RELEASED.value
+    table.after(2 * SECOND)
+    assert table.owners() == [first]
 
 
 def test_a_drain_hands_everything_over_and_the_node_owns_nothing_until_it_ends() -> None:

@@ -266,8 +266,6 @@ def hear_release(core: Core, peer: Peer, message: Release, seq: int) -> None:
     if message.to == core.sender.node and accepted is not None and _may_take_now(core, slot, peer, message):
         slot.previous = (peer.node, peer.key[1], max(peer.hello_seq, 0))
         own(core, slot, accepted.epoch, Taking.HANDED_OVER)
-        # Its giver may see other scores: two such nodes would hand the IP to and fro without end.
-        slot.move_after = core.now + core.settings.season
         return
     slot.saw_epoch(message.epoch)
     if message.to not in (0, core.sender.node) and slot.phase is not Phase.CLAIMING:

@@ -74,6 +74,9 @@ def _announce(core: Core, slot: Slot) -> None:
 def own(core: Core, slot: Slot, epoch: int, cause: Taking | None = None) -> None:
     """This node owns the IP from now on, and says so. cause: without one, what became of the last owner."""
     cause = cause or _cause_of_claim(core, slot)
+    if cause is Taking.HANDED_OVER or (cause is Taking.RELEASED and _was_offered(slot)):
+        # Its giver may see other scores: two such nodes would hand the IP to and fro without end.
+        slot.move_after = core.now + core.settings.season
     previous = slot.previous[0]
     without = core.now - slot.free_since if slot.free_since is not None else 0
     slot.leave_phase()
@@ -95,6 +98,11 @@ def own(core: Core, slot: Slot, epoch: int, cause: Taking | None = None) -> None
     announce_rounds(core, slot)
     note_view(core, slot)
     core.look((slot.vip,))
+
+
+def _was_offered(slot: Slot) -> bool:
+    """Whether the last owner wanted this node to have the IP, and only its RELEASE was lost."""
+    return slot.took is not None and slot.took.giver == slot.previous[:2]
 
 
 def _cause_of_claim(core: Core, slot: Slot) -> Taking:
