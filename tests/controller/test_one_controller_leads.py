@@ -1,8 +1,12 @@
 """The Lease: who may take it, and when."""
 
+import asyncio
+
 import msgspec
 import pytest
 
+from strictarp.controller import elector
+from strictarp.controller.elector import Elector
 from strictarp.controller.leading import DURATION, Observed, observe, record, verdict
 from strictarp.kube.objects import Lease, LeaseSpec
 
@@ -54,3 +58,34 @@ def test_a_renewal_keeps_the_time_of_acquisition_and_a_takeover_is_counted() -> 
         4,
     )
     assert msgspec.convert(record(None, "me", NOW), LeaseSpec).lease_transitions == 0
+
+
+class SlowClient:
+    """Of an API that takes `delay` seconds for each request."""
+
+    def __init__(self) -> None:
+        self.delay = 0.0
+
+    async def get(self, *_: object) -> Lease:
+        await asyncio.sleep(self.delay)
+        return _lease("me")
+
+    async def merge_patch(self, *_: object) -> None:
+        await asyncio.sleep(self.delay)
+
+
+async def test_a_term_ends_although_the_right_to_write_came_back_a_moment_after_it_was_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was to be written in between was left out: the next term decides it anew."""
+    for name, seconds in (("TRUST", 0.6), ("RENEW", 0.4)):
+        monkeypatch.setattr(elector, name, seconds)
+    client = SlowClient()
+    candidate = Elector(client, "ns", "me")
+    await candidate.acquire()
+    held = asyncio.ensure_future(candidate.hold())
+    await asyncio.sleep(1.0)
+    assert not held.done(), "renewed in time"
+    client.delay = 0.14
+    await asyncio.wait_for(held, 2)
+    assert candidate.leading

@@ -57,12 +57,17 @@ class Elector:
             await asyncio.sleep(RETRY)
 
     async def hold(self) -> None:
-        """Renew; returns when the right to write is lost."""
+        """Renew; returns when the right to write is lost, be it for a moment: what was left out in it has to be
+        decided anew.
+        """
+        loop = asyncio.get_running_loop()
         while self.leading:
             began = self._until
             await asyncio.sleep(RENEW)
             while self.leading and self._until == began:
                 state = await self._attempt()
+                if loop.time() >= began:
+                    return
                 if self._until == began:
                     log.warning("the Lease is not renewed", extra={"fields": {"why": state}})
                     await asyncio.sleep(RETRY)
