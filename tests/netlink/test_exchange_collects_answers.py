@@ -53,6 +53,17 @@ def test_refusals_come_in_order_and_the_last_answer_tells_that_the_rest_went_wel
     assert [0 if e is None else e.errno for e in exchange.errors] == numbers
 
 
+@given(st.integers(0, 0xFFFFFFFF), st.integers(1, 64), st.data())
+def test_a_transaction_ends_with_its_first_refusal(first: int, count: int, data: st.DataObject) -> None:
+    refused = data.draw(st.integers(0, count - 1))
+    exchange = Exchange(first, count, together=True)
+    exchange.feed(_ack((first + refused) & 0xFFFFFFFF, errno.EPERM))
+    assert exchange.done
+    assert [e.errno if e else 0 for e in exchange.errors] == [
+        errno.EPERM if number == refused else 0 for number in range(count)
+    ]
+
+
 def test_a_dump_ends_with_done_and_keeps_its_parts_in_order() -> None:
     exchange = Exchange(9, 1)
     exchange.feed(_answer(9, 16, b"aaaa", NLM_F_MULTI) + _answer(9, 16, b"bbbb", NLM_F_MULTI))

@@ -20,6 +20,7 @@ from strictarp.hello.messages import Accept, Hello, Message, Offer, Release, Spe
 from strictarp.lab import namespaces
 from strictarp.lab.namespaces import entered
 from strictarp.netlink import look
+from strictarp.netlink.nft_maps import Filling
 from strictarp.netlink.socket import NETLINK_ROUTE, Netlink
 from strictarp.proxy import given as giving
 from strictarp.proxy import nftables
@@ -142,6 +143,9 @@ class NoConnections:
     async def load_rules(self, _script: str) -> None:
         return
 
+    async def fill_maps(self, _fillings: list[Filling]) -> None:
+        return
+
     async def with_open_connections(self, _due: frozenset[bytes]) -> frozenset[bytes]:
         return frozenset()
 
@@ -157,10 +161,10 @@ async def test_nothing_is_said_while_packets_are_passed_on_to_a_third_node(
         OWN,
         lambda number: number.to_bytes(4),
         lambda *_: Member("node3", bytes([192, 0, 2, 13])),
-        links=lambda: {LINK: SimpleNamespace(mac=MAC, name="eth0")},
         families=(4,),
         say=said.append,
     )
+    handing.learn({LINK: SimpleNamespace(mac=MAC, name="eth0")})
     following = asyncio.ensure_future(handing.run())
     handing.hear(Frame(MAC, OTHER_MAC, third, 1, 1, Release(NUMBER, 4, 8, OWN)), LINK)
     handing.hear(_frame(ACCEPTED), LINK)
@@ -178,6 +182,21 @@ CLUSTER, KEYS = 77, Keys(b"k" * 32)
 NAMES = ("old", "new")
 
 
+class KernelOf(LinuxKernel):
+    """That of a node; nft talks to the namespace of the thread that starts it."""
+
+    def __init__(self, space: namespaces.Namespace) -> None:
+        with entered(space):
+            super().__init__(nftables.change_elements)
+        self._space = space
+
+        self.loads = 0
+
+    async def load_rules(self, text: str) -> None:
+        self.loads += 1
+        namespaces.run(self._space, ["nft", text])
+
+
 class World:
     """A client with a connection to the VIP on `old`; proxies' hearing and handing over on both nodes."""
 
@@ -188,6 +207,7 @@ class World:
         self.packed = socket.inet_pton(socket.AF_INET6 if v6 else socket.AF_INET, self.vip)
         self.links: dict[str, HostLinks] = {}
         self.raw: dict[str, RawSocket] = {}
+        self.kernels: dict[str, KernelOf] = {}
         self.seq = 0
 
     def address(self, name: str) -> str:
@@ -218,10 +238,10 @@ class World:
         self.served.settimeout(3)
 
     async def start(self, name: str, other: str) -> None:
-        """The parts of the proxy on a node. The last one that is started has its nftables."""
+        """The parts of the proxy on a node."""
+        kernel = self.kernels[name] = KernelOf(self.wire.hosts[name])
+        self._stack.callback(kernel.close)
         with entered(self.wire.hosts[name]):
-            kernel = LinuxKernel(nftables.change_elements)
-            self._stack.callback(kernel.close)
             async with Netlink(NETLINK_ROUTE) as route:
                 self.links[name] = HostLinks(
                     tuple(await look.links(route)), tuple(await look.addresses(route))
@@ -235,7 +255,6 @@ class World:
                 node_id(name),
                 lambda number: self.packed if number == vip_id(self.packed) else None,
                 lambda *asked: hearing.reachable(*asked),  # noqa: PLW0108 - it is made below
-                links=lambda: {link.index: link for link in self.links[name].links},
                 families=(4, 16),
                 say=lambda told: hearing.say(told.message, node_id(name), link=told.link, to=told.to),
             )
@@ -243,6 +262,9 @@ class World:
             self._stack.callback(hearing.close)
             members = {node_id(other): self.member(other)}
             hearing.learn(members, self.links[name], cluster=CLUSTER, keys=KEYS)
+            handing.learn(
+                {link.index: link for link in self.links[name].links if link.index in hearing.links}
+            )
         task = asyncio.create_task(handing.run())
         self._stack.callback(task.cancel)
 
@@ -277,24 +299,31 @@ async def world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
         made = World(wire, stack, v6=request.param == 16)
         made.connect()
         await made.start("old", "new")
-        await asyncio.sleep(0.3)
-        stack.enter_context(entered(wire.hosts["new"]))
         await made.start("new", "old")
-        await asyncio.sleep(0.1)
         yield made
+
+
+async def _meet(world: World) -> None:
+    """Both nodes' proxies have heard the other's speaker."""
+    hello = Hello(State.SEASONED, False, 100, 0, 0, 0)
+    for name in (*NAMES, *NAMES):
+        world.speak(name, hello)
+    await asyncio.sleep(0.3)
+
+
+def _hand_over(world: World) -> None:
+    number = vip_id(world.packed)
+    old_mac = next(link.mac for link in world.links["old"].links if link.name == "eth0")
+    world.speak("old", Offer(number, 5, 9))
+    world.speak("new", Accept(number, 5, 9), to=old_mac)
+    world.speak("old", Release(number, 5, 9, node_id("new")))
 
 
 @pytest.mark.netns
 async def test_packets_are_passed_on_while_a_connection_is_open_and_no_longer(world: World) -> None:
-    hello = Hello(State.SEASONED, False, 100, 0, 0, 0)
-    old_mac = next(link.mac for link in world.links["old"].links if link.name == "eth0")
-    for name in (*NAMES, *NAMES):
-        world.speak(name, hello)
-    number = vip_id(world.packed)
-    await asyncio.sleep(0.1)
-    world.speak("old", Offer(number, 5, 9))
-    world.speak("new", Accept(number, 5, 9), to=old_mac)
-    world.speak("old", Release(number, 5, 9, node_id("new")))
+    await _meet(world)
+    loads = world.kernels["new"].loads
+    _hand_over(world)
     await world.until_passing(True)
     world.toward("new")
     world.exchange()
@@ -304,3 +333,12 @@ async def test_packets_are_passed_on_while_a_connection_is_open_and_no_longer(wo
     assert world.served.recv(10) == b""
     world.served.close()
     await world.until_passing(False)
+    assert world.kernels["new"].loads == loads, "no nft process, which may take longer than the move"
+
+
+@pytest.mark.netns
+async def test_rules_that_somebody_has_flushed_are_made_again(world: World) -> None:
+    await _meet(world)
+    namespaces.run(world.wire.hosts["new"], ["nft", "flush", "ruleset"])
+    _hand_over(world)
+    await world.until_passing(True)

@@ -13,7 +13,9 @@ from strictarp.hello.frames import Frame
 from strictarp.hello.messages import Accept, Challenge, Message, Offer, Release
 from strictarp.lab import namespaces
 from strictarp.lab.namespaces import entered
+from strictarp.netlink.nft_maps import Element, Filling
 from strictarp.proxy import moves
+from strictarp.proxy.kernel import LinuxKernel
 from strictarp.proxy.liveness import Member
 from strictarp.proxy.moves import MOST, OFFERED_SECONDS, SECONDS, Moved, Moves
 from support import segment
@@ -165,17 +167,14 @@ def test_nothing_is_passed_to_the_node_that_took_it_last_nor_past_its_time(
             assert now < moved.until <= now + SECONDS
 
 
-def test_the_script_without_anything_only_deletes() -> None:
-    assert moves.script({}, {LINK: "eth0"}, 0.0).splitlines() == [
+def test_the_script_without_links_only_deletes() -> None:
+    assert moves.script({}).splitlines() == [
         "add table ip strictarp-moved",
         "delete table ip strictarp-moved",
         "add table ip6 strictarp-moved",
         "delete table ip6 strictarp-moved",
     ]
-    assert "ip6" not in moves.script({}, {}, 0.0, (4,))
-    gone = Moved(bytes(4), 2, MEMBERS[2], LINK, 60.0)
-    assert "map" not in moves.script({gone.vip: gone}, {}, 0.0)
-    assert "map" not in moves.script({gone.vip: gone}, {LINK: "eth0"}, 60.0)
+    assert "ip6" not in moves.script({LINK: "eth0"}, (4,))
 
 
 def test_each_family_has_its_own_table_and_next_hops() -> None:
@@ -184,12 +183,22 @@ def test_each_family_has_its_own_table_and_next_hops() -> None:
         vip: Moved(vip, 2, both, link, 60.0)
         for vip, link in ((packed("192.0.2.100"), 7), (packed(VIP6), 7), (packed("2001:db8::101"), 8))
     }
-    four, six = moves.script(moved, {7: "eth0", 8: "eth1"}, 0.0).split("add table ip6")
-    assert "192.0.2.100 timeout 60s : 192.0.2.12" in four
-    assert "2001" not in four
-    assert f"{VIP6} timeout 60s : 2001:db8::12" in six
+    four, six = moves.script({7: "eth0", 8: "eth1"}).split("add table ip6")
+    assert 'dup to ip daddr map @to7 device "eth0" drop' in four
     assert 'dup to ip6 daddr map @to8 device "eth1" drop' in six
-    assert "192" not in six
+    assert moves.fillings(moved, [7, 8], 0.0) == [
+        Filling(2, moves.TABLE, "to7", (Element(packed("192.0.2.100"), packed("192.0.2.12"), 60_000),)),
+        Filling(2, moves.TABLE, "to8", ()),
+        Filling(10, moves.TABLE, "to7", (Element(packed(VIP6), packed("2001:db8::12"), 60_000),)),
+        Filling(10, moves.TABLE, "to8", (Element(packed("2001:db8::101"), packed("2001:db8::12"), 60_000),)),
+    ]
+
+
+def test_what_is_over_or_on_a_link_that_has_gone_is_not_passed_on() -> None:
+    moved = {bytes(4): Moved(bytes(4), 2, MEMBERS[2], LINK, 60.0)}
+    assert moves.fillings(moved, [], 0.0) == []
+    assert moves.fillings(moved, [LINK + 1], 0.0, (4,)) == [Filling(2, moves.TABLE, f"to{LINK + 1}", ())]
+    assert moves.fillings(moved, [LINK], 60.0, (4,)) == [Filling(2, moves.TABLE, f"to{LINK}", ())]
 
 
 class Movement:
@@ -230,13 +239,16 @@ class Movement:
         except (ConnectionResetError, TimeoutError):
             return False
 
-    def load(self, script: str) -> None:
-        namespaces.run(self.wire.hosts["new"], ["nft", script])
-
-    def script(self, seconds: float = 60.0) -> str:
+    async def pass_on(self, *, seconds: float = 60.0) -> None:
         vip, old = packed(self.vip), packed(self.old)
         member = Member("old", old) if len(old) == 4 else Member("old", address6=old)
-        return moves.script({vip: Moved(vip, 2, member, LINK, seconds)}, {LINK: "eth0"}, 0.0)
+        await self.fill({vip: Moved(vip, 2, member, LINK, seconds)})
+
+    async def fill(self, moved: dict[bytes, Moved]) -> None:
+        with entered(self.wire.hosts["new"]), contextlib.closing(LinuxKernel(str)) as kernel:
+            if moved:
+                await kernel.load_rules(moves.script({LINK: "eth0"}))
+            await kernel.fill_maps(moves.fillings(moved, [LINK], 0.0))
 
 
 @pytest.fixture(params=[4, 16], ids=["IPv4", "IPv6"])
@@ -255,19 +267,19 @@ def test_without_the_rule_the_new_kernel_resets_the_connection(movement: Movemen
 
 
 @pytest.mark.netns
-def test_an_open_connection_goes_on_and_a_new_one_is_the_new_owners(movement: Movement) -> None:
-    movement.load(movement.script())
+async def test_an_open_connection_goes_on_and_a_new_one_is_the_new_owners(movement: Movement) -> None:
+    await movement.pass_on()
     movement.toward("new")
     assert all(movement.exchange() for _ in range(20))
     with entered(movement.wire.hosts["client"]), pytest.raises(ConnectionRefusedError):
         socket.create_connection((movement.vip, 80), timeout=3)
-    movement.load(moves.script({}, {}, 0.0))
+    await movement.fill({})
     assert not movement.exchange(0.5)
 
 
 @pytest.mark.netns
-def test_the_kernel_ends_it_by_itself_when_the_time_is_over(movement: Movement) -> None:
-    movement.load(movement.script(1.0))
+async def test_the_kernel_ends_it_by_itself_when_the_time_is_over(movement: Movement) -> None:
+    await movement.pass_on(seconds=1.0)
     movement.toward("new")
     assert movement.exchange()
     with contextlib.suppress(TimeoutError):

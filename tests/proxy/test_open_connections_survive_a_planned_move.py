@@ -125,7 +125,8 @@ async def test_open_connections_go_on_and_new_ones_are_the_new_owners(nodes: Wor
             connection.sendall(b"early")
         await asyncio.sleep(0.1)  # packets are there before the rule is
         with entered(nodes.wire.hosts["new"]):
-            await nodes.kernels["new"].load_rules(moves.script(moved, {7: "eth0"}, 0.0))
+            await nodes.kernels["new"].load_rules(moves.script({7: "eth0"}))
+            await nodes.kernels["new"].fill_maps(moves.fillings(moved, [7], 0.0))
         for connection in opened.values():
             assert connection.recv(10) == b"early"
         for width, vip in nodes.vips.items():
@@ -136,7 +137,7 @@ async def test_open_connections_go_on_and_new_ones_are_the_new_owners(nodes: Wor
             fresh.close()
             assert node == nodes.address("new", width)
         with entered(nodes.wire.hosts["new"]):
-            await nodes.kernels["new"].load_rules(moves.script({}, {}, 0.0))
+            await nodes.kernels["new"].fill_maps(moves.fillings({}, [7], 0.0))
         for connection in opened.values():
             connection.sendall(b"x")
             with pytest.raises(ConnectionResetError):

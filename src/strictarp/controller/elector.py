@@ -57,8 +57,8 @@ class Elector:
             await asyncio.sleep(RETRY)
 
     async def hold(self) -> None:
-        """Renew; returns when the right to write is lost, be it for a moment: what was left out in it has to be
-        decided anew.
+        """Renew; returns when the right to write is lost, be it for a moment: what was left out then has to
+        be decided anew.
         """
         loop = asyncio.get_running_loop()
         while self.leading:

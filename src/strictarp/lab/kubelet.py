@@ -10,6 +10,7 @@ import logging
 import signal
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import aiohttp
@@ -29,6 +30,8 @@ LONG_LIFE = 10.0
 STOP_GRACE = 10.0
 HEALTH_PORT = 10256
 PROXY = "proxy"
+STARTED = "started"
+"""What stands in a log before the lines of each process."""
 
 
 class Workload(msgspec.Struct, frozen=True):
@@ -73,6 +76,7 @@ class Keeper:
         deaths = 0
         while True:
             began = time.monotonic()
+            self._log_start()
             self.process = await self._processes.start_logged(
                 self._namespace(), self.workload.argv, self._log_file
             )
@@ -83,6 +87,12 @@ class Keeper:
             self._held = 0.0
             log.info("ended", extra={"fields": {"process": self.workload.name, "code": code, "again": delay}})
             await asyncio.sleep(delay)
+
+    def _log_start(self) -> None:
+        """Tell where the lines of another process begin."""
+        line = {"ts": datetime.now(UTC), "component": "lab", "msg": STARTED}
+        with self._log_file.open("ab") as file:
+            file.write(msgspec.json.encode(line) + b"\n")
 
     def kill(self, *, away: float = 0.0) -> None:
         """SIGKILL; it is started again, after `away` seconds at the earliest."""

@@ -59,7 +59,6 @@ class Player:
         self.vip = ""
         self.nodes = cluster.network.nodes
         self.logs = SpeakerLogs(cluster.state / "logs", self.nodes)
-        self._starts: dict[str, int] = {}
 
     # --- before -------------------------------------------------------------------------------------------
 
@@ -98,20 +97,15 @@ class Player:
 
     def _seasoned(self, count: int, *, besides: str = "") -> Callable[[], Awaitable[bool]]:
         async def check() -> bool:
-            self._see_restarts()
             self.logs.look()
-            return len(self.logs.seasoned - {besides}) >= count
+            return sum(map(self._runs, self.logs.seasoned - {besides})) >= count
 
         return check
 
-    def _see_restarts(self) -> None:
-        """A speaker that was started anew is not seasoned, whatever the one before it said."""
-        for node in self.nodes:
-            keeper = self.cluster.kubelet.keepers.get(f"speaker@{node}")
-            pid = keeper.process.pid if keeper is not None and keeper.process is not None else 0
-            if pid != self._starts.get(node, pid):
-                self.logs.restarted(node)
-            self._starts[node] = pid
+    def _runs(self, node: str) -> bool:
+        """Whether the node's speaker runs; the log of one that has died goes on with the next one's start."""
+        keeper = self.cluster.kubelet.keepers.get(f"speaker@{node}")
+        return keeper is not None and keeper.process is not None and keeper.process.running
 
     async def _answerers(self) -> list[str]:
         """The nodes that answer now."""
@@ -189,7 +183,6 @@ class Player:
         A speaker that froze several times within an hour is trusted later and later. Those are started
         afresh, or no other node would be ready for the next repetition.
         """
-        self._see_restarts()
         self.logs.look()
         for node in sorted(self.logs.frozen):
             self.cluster.kill(f"speaker@{node}", away=0)
@@ -199,7 +192,7 @@ class Player:
         await self._until("a node that stands by", self._seasoned(1, besides=owner))
 
     async def _all_run(self) -> bool:
-        self._see_restarts()
+        self.logs.look()
         keepers = self.cluster.kubelet.keepers.values()
         return not self.logs.frozen and all(each.process and each.process.running for each in keepers)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from strictarp.lab.kubelet import STARTED
 from strictarp.speaker.actions import Kind
 
 
@@ -24,12 +25,6 @@ class SpeakerLogs:
         self.frozen: set[str] = set()
         """Nodes whose speaker started over, and was not started afresh since."""
         self._told: list[str] = []
-
-    def restarted(self, node: str) -> None:
-        """The node's speaker has ended: what it said before says nothing of the next one."""
-        self._follow(node)
-        self.seasoned.discard(node)
-        self.frozen.discard(node)
 
     def look(self) -> None:
         """Read what is new."""
@@ -60,7 +55,10 @@ class SpeakerLogs:
         except msgspec.MsgspecError:
             return  # what Python prints when it dies
         self._told.append(text)
-        if text == Kind.SEASONED:
+        if text == STARTED:  # what the one before said says nothing of this one
+            self.seasoned.discard(node)
+            self.frozen.discard(node)
+        elif text == Kind.SEASONED:
             self.seasoned.add(node)
         elif text == Kind.FROZEN:
             self.seasoned.discard(node)

@@ -3,8 +3,9 @@
 The kernel works through the messages of a datagram in order. It answers each that it refuses, and each that
 carries NLM_F_ACK, with one NLMSG_ERROR (0 is success; netlink_rcv_skb in net/netlink/af_netlink.c), and a
 dump with parts that end in NLMSG_DONE. So only the last message of a batch asks: its answer says that all
-before it are done, and silence about them that they went well. Answers to an exchange that was given up may
-still arrive: their numbers are not ours, they are counted and dropped.
+before it are done, and silence about them that they went well. A transaction of nfnetlink ends at the first
+refusal, which may be that of its beginning, and then of all (nfnetlink_rcv_batch in nfnetlink.c). Answers to
+an exchange that was given up may still arrive: their numbers are not ours, they are counted and dropped.
 """
 
 from __future__ import annotations
@@ -49,14 +50,15 @@ def join(messages: Sequence[bytes], first_sequence: int) -> bytearray:
 class Exchange:
     """Collects the answers to messages numbered `first_sequence` to `first_sequence + count - 1`.
 
-    Done with the answer to the last of them.
+    Done with the answer to the last of them; with `together`, also with the first refusal.
 
     `errors`: the answer to each message in order, None for success. `messages`: everything else that was
     answered, in order of arrival. `interrupted`: the table changed under a dump, it must be read again
     (NLM_F_DUMP_INTR). `stray`: messages that answer something else.
     """
 
-    def __init__(self, first_sequence: int, count: int) -> None:
+    def __init__(self, first_sequence: int, count: int, *, together: bool = False) -> None:
+        self._together = together
         self._first = first_sequence
         self._last = count - 1
         self._open = set(range(count))
@@ -81,7 +83,7 @@ class Exchange:
             if message.type in (NLMSG_ERROR, NLMSG_DONE):
                 self.errors[index] = parse_error(message)
                 self._open.discard(index)
-                if index == self._last:
+                if index == self._last or (self._together and self.errors[index] is not None):
                     self._open.clear()
             elif message.type != NLMSG_NOOP:
                 self.messages.append(message)

@@ -109,6 +109,14 @@ class Netlink:
             raise done.errors[0]
         return done.messages
 
+    async def transaction(self, messages: Sequence[bytes], end: bytes) -> Refusal | None:
+        """Send what is done whole or not at all, in one datagram: what was refused, None for success.
+
+        The first message begins it, the last asks for an ACK; `end` ends it and is not answered.
+        """
+        done = await self._exchange(messages, end)
+        return next((error for error in done.errors if error is not None), None)
+
     async def dump(self, message: bytes) -> list[Message]:
         """Everything a dump gives; read again while it is interrupted by changes.
 
@@ -126,10 +134,10 @@ class Netlink:
             await asyncio.sleep(0.01 * attempt)
         raise DumpInterrupted(f"the kernel's table changed during each of {_DUMP_TRIES} dumps")
 
-    async def _exchange(self, messages: Sequence[bytes]) -> Exchange:
+    async def _exchange(self, messages: Sequence[bytes], end: bytes = b"") -> Exchange:
         async with self._lock:
-            exchange = Exchange(self._sequence, len(messages))
-            datagram = join(messages, self._sequence)
+            exchange = Exchange(self._sequence, len(messages), together=bool(end))
+            datagram = join(messages, self._sequence) + end
             self._sequence = (self._sequence + len(messages)) & 0xFFFFFFFF
             self.sent += len(messages)
             self.exchanges += 1

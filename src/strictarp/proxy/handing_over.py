@@ -1,4 +1,8 @@
-"""Keeps the nftables rules for moved IPs as `moves` says, and tells what `given` has to tell. Thin."""
+"""Keeps the nftables rules for moved IPs as `moves` says, and tells what `given` has to tell. Thin.
+
+The rules are there for every link on which other nodes are heard, long before an IP moves: then only their
+maps have to be filled, which takes the kernel a moment. A process of nft may take longer than the move.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +17,15 @@ from strictarp.proxy import moves
 from strictarp.proxy.given import Giving, Telling
 from strictarp.proxy.liveness import Member
 from strictarp.proxy.moves import Moves
-from strictarp.proxy.seam import Kernel, KernelRefused
+from strictarp.proxy.seam import Kernel, KernelRefused, TableVanished
 
 log = logging.getLogger(__name__)
 
 
 class HandingOver:
-    """`own`, `find`, `find_old`: as of `Moves`. `links`: this node's links by index, now.
+    """`own`, `find`, `find_old`: as of `Moves`. `say`: sends a frame.
 
-    `families`: widths of the addresses of those that the kernel has. `say`: sends a frame.
+    `families`: widths of the addresses of those that the kernel has.
     """
 
     def __init__(
@@ -31,18 +35,31 @@ class HandingOver:
         find: Callable[[int], bytes | None],
         find_old: Callable[[int, int, bytes], Member | None],
         *,
-        links: Callable[[], Mapping[int, Link]],
         families: Sequence[int],
         say: Callable[[Telling], None],
     ) -> None:
         self.moves = Moves(own, find, find_old)
-        self._given = Giving(own, find, lambda link: links()[link].mac if link in links() else None)
+        self._given = Giving(own, find, self._mac)
         self._kernel = kernel
-        self._links = links
+        self._links: dict[int, Link] = {}
         self._families = families
         self._say = say
+        self._loaded: dict[int, str] | None = None
+        """Names of the links that there are rules for, by index; None: not known."""
         self._changed = asyncio.Event()
         self._gave = asyncio.Event()
+
+    def learn(self, links: Mapping[int, Link]) -> None:
+        """The links on which other nodes are heard now, by index; safe to repeat."""
+        self._links = dict(links)
+        if self._names() != self._loaded:
+            self._changed.set()
+
+    def _names(self) -> dict[int, str]:
+        return {index: link.name for index, link in self._links.items()}
+
+    def _mac(self, link: int) -> bytes | None:
+        return self._links[link].mac if link in self._links else None
 
     def hear(self, frame: Frame, link: int) -> None:
         """A frame of a speaker or proxy came."""
@@ -71,15 +88,29 @@ class HandingOver:
             await self._load()
 
     async def _load(self) -> None:
-        names = {index: link.name for index, link in self._links().items()}
-        moved = self.moves.moved
+        links = self._names()
         try:
-            await self._kernel.load_rules(moves.script(moved, names, time.monotonic(), self._families))
+            if links != self._loaded:
+                await self._make(links)
+            try:
+                await self._fill(links)
+            except TableVanished:  # somebody has flushed it
+                await self._make(links)
+                await self._fill(links)
         except (KernelRefused, OSError) as refused:
             log.warning(
                 "connections of moved IPs are not passed on",
-                extra={"fields": {"ips": len(moved), "reason": str(refused)}},
+                extra={"fields": {"ips": len(self.moves.moved), "reason": str(refused)}},
             )
+
+    async def _make(self, links: dict[int, str]) -> None:
+        self._loaded = None
+        await self._kernel.load_rules(moves.script(links, self._families))
+        self._loaded = links
+
+    async def _fill(self, links: dict[int, str]) -> None:
+        now = time.monotonic()
+        await self._kernel.fill_maps(moves.fillings(self.moves.moved, links, now, self._families))
 
     async def _follow_given(self) -> None:
         while True:

@@ -103,6 +103,11 @@ class Hearing:
             self._open(self._hellos, index, ETHERTYPE, SPOKEN, self._on_spoken)
         self._after()
 
+    @property
+    def links(self) -> frozenset[int]:
+        """Where it hears."""
+        return frozenset(self._hellos)
+
     def _all_sockets(self) -> tuple[dict[int, RawSocket], ...]:
         return self._hellos, *self._answers.values()
 

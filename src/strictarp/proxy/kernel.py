@@ -10,11 +10,12 @@ import errno
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from itertools import groupby
 
-from strictarp.netlink import conntrack, genl, ipvs_encode, look, nftables
+from strictarp.netlink import conntrack, genl, ipvs_encode, look, nft_maps, nftables
 from strictarp.netlink.conntrack import Flow
 from strictarp.netlink.ipvs import FAMILY_NAME, Key, RealServerState, Timeouts, VirtualServer
 from strictarp.netlink.ipvs_parse import parse_dest, parse_service
 from strictarp.netlink.messages import MalformedMessage, Message, Refusal
+from strictarp.netlink.nft_maps import Filling
 from strictarp.netlink.nftables import Chain
 from strictarp.netlink.policy import NETLINK_NETFILTER
 from strictarp.netlink.rtnl import (
@@ -90,10 +91,13 @@ class LinuxKernel:
         self._route = route or Netlink(NETLINK_ROUTE)
         self._generic = generic or Netlink(NETLINK_GENERIC)
         self._netfilter = Netlink(NETLINK_NETFILTER)
+        self._maps = Netlink(NETLINK_NETFILTER)
+        """Of its own: a long dump of tracked connections must not keep a hand-over waiting."""
 
     def close(self) -> None:
         """Let go of the sockets; everything programmed stays."""
-        for socket in (self._generic, self._route, self._netfilter, self._events, self._rule_events):
+        sockets = (self._generic, self._route, self._netfilter, self._maps, self._events, self._rule_events)
+        for socket in sockets:
             socket.close()
 
     async def prepare(self, *, make: bool = True) -> None:
@@ -311,6 +315,20 @@ class LinuxKernel:
     async def load_rules(self, text: str) -> None:
         """Run one nftables script as one transaction. Raises KernelRefused."""
         await nft_apply.run_script(text)
+
+    async def fill_maps(self, fillings: Sequence[Filling]) -> None:
+        """Make maps of nftables hold just this, all in one transaction, without a process.
+
+        Raises TableVanished when one is not there, KernelRefused, OSError.
+        """
+        messages = [message for each in fillings for message in nft_maps.encode_fill(each)]
+        if not messages:
+            return
+        refusal = await self._maps.transaction([nft_maps.encode_begin(), *messages], nft_maps.encode_end())
+        if refusal is not None:
+            names = ", ".join(f"{each.table} {each.name}" for each in fillings)
+            kind = TableVanished if refusal.errno == errno.ENOENT else KernelRefused
+            raise kind(f"nftables maps {names}: {refusal}")
 
     async def list_rules(self, family: str, table: str, *, elements: bool = True) -> bytes:
         """A table as nft's JSON; empty when there is none. Raises KernelRefused."""

@@ -84,7 +84,7 @@ class Migration:
             case Step.REMOVE_OURS:
                 await adjust(self._kernel, await self._kernel.chains(), 0)
                 families = host.families()
-                nothing_moved = moves.script({}, {}, 0.0, families)
+                nothing_moved = moves.script({}, families)
                 await self._kernel.load_rules(nftables.no_table(families) + nothing_moved)
             case Step.CLEAN_UP:
                 await clean_up(self._kernel, self._config, self._node, dry_run=False)

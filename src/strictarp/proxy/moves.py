@@ -15,8 +15,9 @@ import msgspec
 from strictarp.hello.frames import Frame
 from strictarp.hello.messages import Accept, Offer, Release, Spent
 from strictarp.hello.replay import Window
+from strictarp.netlink import nft_maps
+from strictarp.netlink.nft_maps import Element, Filling
 from strictarp.proxy import nftables
-from strictarp.proxy.addresses import show
 from strictarp.proxy.liveness import Member
 
 SECONDS = 60.0
@@ -128,44 +129,60 @@ class Moves:
         return bool(vips)
 
 
-def script(
-    moved: Mapping[bytes, Moved], links: Mapping[int, str], now: float, families: Iterable[int] = (4, 16)
-) -> str:
-    """The nftables script that passes exactly these on. `links`: names of links by index.
+def script(links: Mapping[int, str], families: Iterable[int] = (4, 16)) -> str:
+    """The nftables script of rules that pass on what `fillings` names, nothing yet.
 
-    `families`: widths of the addresses of those that this kernel has.
+    `links`: names of links by index; without any the tables are deleted. `families`: widths of the addresses
+    of those that this kernel has.
     """
-    lasting = [each for each in moved.values() if each.link in links and each.until > now]
     lines: list[str] = []
     for width in families:
         family = nftables.FAMILIES[width]
         lines += [f"add table {family} {TABLE}", f"delete table {family} {TABLE}"]
-        some = [each for each in lasting if len(each.vip) == width]
-        if some:
-            lines += _table(family, some, links, now)
+        if links:
+            lines += _table(family, links)
     return "\n".join([*lines, ""])
 
 
-def _table(family: str, moved: Iterable[Moved], links: Mapping[int, str], now: float) -> list[str]:
+def _table(family: str, links: Mapping[int, str]) -> list[str]:
     """The table of one family.
 
-    The kernel forgets each element by itself when its time is over, also without this process. In the hook
-    after connection tracking; a copy goes out untracked, with its time to live one less (nf_dup_ipv4,
-    nf_dup_ipv6).
+    In the hook after connection tracking; a copy goes out untracked, with its time to live one less
+    (nf_dup_ipv4, nf_dup_ipv6).
     """
     kind = {"ip": "ipv4_addr", "ip6": "ipv6_addr"}[family]
-    by_link: dict[int, list[Moved]] = {}
-    for each in sorted(moved, key=lambda each: (each.link, each.vip)):
-        by_link.setdefault(each.link, []).append(each)
     maps, rules = [], []
-    for link, some in by_link.items():
-        elements = ", ".join(
-            f"{show(each.vip)} timeout {max(1, round(each.until - now))}s"
-            f" : {show(each.to.next_hop(each.vip))}"
-            for each in some
-        )
-        maps.append(f"  map to{link} {{ type {kind} : {kind}; flags timeout; elements = {{ {elements} }}; }}")
-        passing = f'dup to {family} daddr map @to{link} device "{links[link]}" drop'
+    for link, name in sorted(links.items()):
+        maps.append(f"  map {_map(link)} {{ type {kind} : {kind}; flags timeout; }}")
+        passing = f'dup to {family} daddr map @{_map(link)} device "{name}" drop'
         rules += [f"    meta l4proto tcp {match} {passing}" for match in nftables.UNKNOWN]
     hook = "    type filter hook prerouting priority mangle; policy accept;"
     return [f"table {family} {TABLE} {{", *maps, "  chain pass {", hook, *rules, "  }", "}"]
+
+
+def _map(link: int) -> str:
+    return f"to{link}"
+
+
+def fillings(
+    moved: Mapping[bytes, Moved], links: Iterable[int], now: float, families: Iterable[int] = (4, 16)
+) -> list[Filling]:
+    """What the maps of the script's tables shall hold to pass exactly these on.
+
+    The kernel forgets each element by itself when its time is over, also without this process.
+    """
+    lasting = sorted((each for each in moved.values() if each.until > now), key=lambda each: each.vip)
+    return [
+        Filling(
+            nft_maps.FAMILIES[width],
+            TABLE,
+            _map(link),
+            tuple(
+                Element(each.vip, each.to.next_hop(each.vip), max(1, round((each.until - now) * 1000)))
+                for each in lasting
+                if (len(each.vip), each.link) == (width, link)
+            ),
+        )
+        for width in families
+        for link in links
+    ]

@@ -52,7 +52,7 @@ async def clean_up(kernel: Kernel, config: Config, name: str, *, dry_run: bool) 
     if dry_run:
         return told
     failed = [reason for reason in await kernel.apply(removals) if reason is not None]
-    await kernel.load_rules(nftables.no_table(host.families()) + moves.script({}, {}, 0.0, host.families()))
+    await kernel.load_rules(nftables.no_table(host.families()) + moves.script({}, host.families()))
     await kernel.remove_device()
     if failed:
         raise KernelRefused("; ".join(failed[:5]))

@@ -68,7 +68,6 @@ class Others:
             node_id(node),
             self._vip,
             self._reachable,
-            links=lambda: {link.index: link for link in self._host.links},
             families=families,
             say=self._say,
         )
@@ -109,6 +108,8 @@ class Others:
                 cluster=read_cluster(self._namespaces.objects.get(CLUSTER_NAMESPACE)),
                 keys=self._keys(),
             )
+            heard = self._hearing.links
+            self._handing.learn({link.index: link for link in self._host.links if link.index in heard})
 
     def _keys(self) -> Keys | None:
         try:

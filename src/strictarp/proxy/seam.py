@@ -12,6 +12,7 @@ import msgspec
 
 from strictarp.netlink.conntrack import Flow
 from strictarp.netlink.ipvs import Key, RealServerState, Timeouts, VirtualServer
+from strictarp.netlink.nft_maps import Filling
 from strictarp.netlink.nftables import Chain
 from strictarp.netlink.rtnl import Address, Link, Route
 from strictarp.proxy.operations import Operation
@@ -136,6 +137,12 @@ class Kernel(Protocol):
 
     async def load_rules(self, text: str) -> None:
         """Run one nftables script as one transaction (`nft -f -`)."""
+
+    async def fill_maps(self, fillings: Sequence[Filling]) -> None:
+        """Make maps of nftables hold just this, all in one transaction, without a process.
+
+        Raises TableVanished when one is not there.
+        """
 
     async def list_rules(self, family: str, table: str, *, elements: bool = True) -> bytes:
         """A table as nft's JSON (`nft -j list table`); empty when there is none. elements: of sets too."""
