@@ -79,7 +79,8 @@ class Moves:
                 self._forget_target(who)
             case What.LINKS if self.picture.conditions.bad:
                 self.handovers.clear()
-            case What.HELLO if info[0] == State.JOINING:
+            case What.HELLO if info[0] == State.JOINING and now > self.picture.procs[who].woke_at:
+                # It stays. The hello of waking up is said before it takes the order that waits for it.
                 self.draining.discard(who)
             case _:
                 pass

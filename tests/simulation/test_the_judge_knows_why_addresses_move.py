@@ -1,0 +1,69 @@
+"""What the judge says of moves, by traces written by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from simulation.bounds import Bounds
+from simulation.moves import Moves
+from simulation.picture import Disturbances, Picture
+from simulation.schedule import QUICK
+from simulation.trace import Entry, Member, What
+from strictarp.hello.messages import State
+from strictarp.speaker.actions import Kind, Report
+from strictarp.speaker.settings import MS
+from strictarp.speaker.view import Candidate, View, Vip
+
+VIP = bytes((203, 0, 113, 1))
+_CANDIDATES = (Candidate("a"), Candidate("b"))
+_VIEW = View({VIP: Vip(VIP, _CANDIDATES, eligible=True)}, {})
+
+
+class Judged:
+    """Two nodes that see the same view; `a` owns the VIP."""
+
+    def __init__(self) -> None:
+        members = [Member(name, name, 0, port, 0) for port, name in enumerate("ab")]
+        self.picture = Picture(members, QUICK, {"client": 9})
+        bounds = Bounds(QUICK, lag=MS, slowest=MS, nodes=2, vips=1)
+        self.moves = Moves(self.picture, Disturbances(QUICK), bounds)
+        for name in "ab":
+            self.sees(0, What.STARTED, name)
+            self.sees(0, What.SEES, name, info=_VIEW)
+        self.hello(0, "a", State.JOINING)
+        self.sees(MS, What.OWNS, "a", VIP, 1)
+
+    def sees(self, at: int, what: What, who: str = "", address: bytes = b"", info: Any = None) -> None:  # noqa: ANN401
+        """The judge is shown an entry."""
+        entry = Entry(at, what, who, address, info)
+        self.moves.before(entry)
+        self.picture.apply(entry)
+        self.moves.after(entry)
+
+    def hello(self, at: int, who: str, state: State) -> None:
+        """A hello of incarnation 1."""
+        self.sees(at, What.HELLO, who, info=(state, False, 1, at))
+
+    def hands_over(self, at: int) -> list[str]:
+        """`a` hands the VIP to `b`; the promises that it breaks by that alone."""
+        self.sees(at, What.DISOWNS, "a", VIP)
+        self.sees(at, What.REPORTS, "a", info=Report(Kind.HANDED_OVER, VIP, "b"))
+        return [violation.promise for violation in self.moves.found]
+
+
+def test_what_was_ordered_of_a_stopped_joining_node_it_does_after_its_hello_of_waking_up() -> None:
+    judged = Judged()
+    judged.sees(10 * MS, What.STOPPED, "a")
+    judged.sees(20 * MS, What.PLAN, "a", info="drain")
+    judged.sees(300 * MS, What.WOKE, "a")
+    judged.hello(300 * MS, "a", State.JOINING)
+    judged.hello(300 * MS, "a", State.DRAINING)
+    assert not judged.hands_over(305 * MS)
+
+
+def test_a_drain_that_is_over_is_no_reason_any_more() -> None:
+    judged = Judged()
+    judged.sees(20 * MS, What.PLAN, "a", info="drain")
+    judged.hello(20 * MS, "a", State.DRAINING)
+    judged.hello(120 * MS, "a", State.JOINING)
+    assert judged.hands_over(130 * MS) == ["I3"]
