@@ -86,6 +86,13 @@ class Bounds:
         return self.slowest + self.lag
 
     @cached_property
+    def handover_way(self) -> int:
+        """The successor waits A from its ACCEPT on. Where no frame takes longer than this, the ways of that
+        and of the RELEASE fit into A whatever happens.
+        """
+        return self.settings.accept * 98 // 100 // 2 - self.lag
+
+    @cached_property
     def handover_lossy(self) -> int:
         """With a light loss: until the last repetition of the RELEASE."""
         return self.handover + _drifted(self.settings.release_repeat[-1]) + self.lag

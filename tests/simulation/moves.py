@@ -35,6 +35,8 @@ class Moves:
         """VIP → when it was released, until when the target must own it, the target, and the giver."""
         self.gaps: list[int] = []
         self.seasoned_at = 0
+        self.links_at = 0
+        """When the segment changed last."""
 
     def before(self, entry: Entry) -> None:
         """The state so far lasts until this entry."""
@@ -55,6 +57,8 @@ class Moves:
             # Its last hello may be on its way.
             for vip, epoch in self.picture.procs[who].owned.items():
                 self.owned_until.setdefault(vip, []).append((who, epoch, now))
+        elif what is What.LINKS:
+            self.links_at = now
         elif what is What.HELLO and info[0] == State.SEASONED != self.picture.procs[who].state:
             self.seasoned_at = now
 
@@ -205,9 +209,21 @@ class Moves:
         calm = [now - self.picture.bad_since_or_until(target, other, now) for other in others]
         if min(calm) < self.bounds.silence:
             return  # who claimed while it was cut off names a higher epoch, and ends what was accepted
+        if not self._release_is_in_time(now):
+            return  # then an ordinary claim follows, which I2 is about
         lossy = self.picture.conditions.lossy
         bound = self.bounds.handover_lossy if lossy else self.bounds.handover
         self.handovers[vip] = (now, now + bound, target.label, proc.label)
+
+    def _release_is_in_time(self, now: int) -> bool:
+        """Whether A suffices where frames are slower than it is made for. The giver releases only when OFFER
+        and ACCEPT have left 2 D of A. So the RELEASE may take that much longer than the OFFER, which went the
+        same way: enough for the usual spread, unless the segment has changed since or the target is busy.
+        """
+        if self.picture.conditions.slowest <= self.bounds.handover_way:
+            return True
+        settings = self.bounds.settings
+        return now - self.links_at > settings.accept and self.bounds.lag <= settings.delay
 
 
 def _rank(proc: Proc, vip: bytes) -> int:

@@ -8,10 +8,10 @@ from simulation.bounds import Bounds
 from simulation.moves import Moves
 from simulation.picture import Disturbances, Picture
 from simulation.schedule import QUICK
-from simulation.trace import Entry, Member, What
+from simulation.trace import Conditions, Entry, Member, What
 from strictarp.hello.messages import State
 from strictarp.speaker.actions import Kind, Report
-from strictarp.speaker.settings import MS
+from strictarp.speaker.settings import MS, SECOND
 from strictarp.speaker.view import Candidate, View, Vip
 
 VIP = bytes((203, 0, 113, 1))
@@ -20,13 +20,14 @@ _VIEW = View({VIP: Vip(VIP, _CANDIDATES, eligible=True)}, {})
 
 
 class Judged:
-    """Two nodes that see the same view; `a` owns the VIP."""
+    """Two nodes that see the same view; `a` owns the VIP. slowest: the largest one-way delay."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, slowest: int = MS) -> None:
         members = [Member(name, name, 0, port, 0) for port, name in enumerate("ab")]
         self.picture = Picture(members, QUICK, {"client": 9})
-        bounds = Bounds(QUICK, lag=MS, slowest=MS, nodes=2, vips=1)
+        bounds = Bounds(QUICK, lag=MS, slowest=slowest, nodes=2, vips=1)
         self.moves = Moves(self.picture, Disturbances(QUICK), bounds)
+        self.sees(0, What.LINKS, info=Conditions(slowest=slowest))
         for name in "ab":
             self.sees(0, What.STARTED, name)
             self.sees(0, What.SEES, name, info=_VIEW)
@@ -67,3 +68,17 @@ def test_a_drain_that_is_over_is_no_reason_any_more() -> None:
     judged.hello(20 * MS, "a", State.DRAINING)
     judged.hello(120 * MS, "a", State.JOINING)
     assert judged.hands_over(130 * MS) == ["I3"]
+
+
+def test_a_release_that_became_slower_than_its_offer_is_not_promised_to_be_in_time() -> None:
+    for slowest, changed, broken in (
+        (27 * MS, SECOND - 10 * MS, ["I4"]),
+        (29 * MS, SECOND - 10 * MS, []),
+        (29 * MS, SECOND - 70 * MS, ["I4"]),
+    ):
+        judged = Judged(slowest=slowest)
+        judged.sees(changed, What.LINKS, info=Conditions(slowest=slowest))
+        judged.sees(SECOND, What.PLAN, "a", VIP, "move")
+        assert not judged.hands_over(SECOND)
+        judged.hello(SECOND + 90 * MS, "b", State.JOINING)
+        assert [violation.promise for violation in judged.moves.found] == broken
