@@ -38,6 +38,16 @@ async def fine(_: web.Request) -> web.Response:
     return web.Response(text="ok")
 
 
+def ready(why_not: Callable[[], str]) -> Handler:
+    """Answers 200, or 503 and the reason while there is one."""
+
+    async def answer(_: web.Request) -> web.Response:
+        reason = why_not()
+        return web.Response(text=reason or "ok", status=503 if reason else 200)
+
+    return answer
+
+
 async def serve(
     made: web.Application,
     host: str | None,

@@ -57,6 +57,16 @@ def template_revision(daemonset: DaemonSet) -> tuple[tuple[str, str], ...]:
     return tuple(sorted((daemonset.spec.template.metadata.annotations or {}).items()))
 
 
+async def answers(url: str) -> bool:
+    """Whether a probe succeeds: 200 within 2 s."""
+    limit = aiohttp.ClientTimeout(total=2)
+    try:
+        async with aiohttp.ClientSession(timeout=limit) as session, session.get(url) as answer:
+            return answer.status == 200
+    except (aiohttp.ClientError, TimeoutError):
+        return False
+
+
 class Keeper:
     """Keeps one workload running until told to end."""
 
@@ -203,21 +213,11 @@ class Kubelet:
             return  # the node is off
         started = keeper.starts
         await keeper.process.stop(STOP_GRACE)
-        while keeper.starts == started or not await self._healthy(self.proxy_nodes[node]):
+        healthy = f"http://{self.proxy_nodes[node]}:{HEALTH_PORT}/healthz"
+        while keeper.starts == started or not await answers(healthy):
             await asyncio.sleep(0.1)
             if f"{PROXY}@{node}" not in self.keepers:
                 return
-
-    async def _healthy(self, address: str) -> bool:
-        limit = aiohttp.ClientTimeout(total=2)
-        try:
-            async with (
-                aiohttp.ClientSession(timeout=limit) as session,
-                session.get(f"http://{address}:{HEALTH_PORT}/healthz") as answer,
-            ):
-                return answer.status == 200
-        except (aiohttp.ClientError, TimeoutError):
-            return False
 
     async def _report(self, daemonset: DaemonSet, *, updated: int) -> None:
         total = len(self.proxy_nodes)

@@ -107,9 +107,12 @@ class ApiBack(Step, frozen=True):
 
 
 class RestartSpeakers(Step, frozen=True):
-    """SIGTERM to one speaker after the other, each as soon as the one before has been back for `pause`."""
+    """SIGTERM to one speaker after the other, each as soon as the one before has been back for `pause`; with
+    `ready`, and once that one is ready, as in a rolling update of a DaemonSet.
+    """
 
     pause: float = 1.0
+    ready: bool = False
 
 
 class Move(Step, frozen=True):

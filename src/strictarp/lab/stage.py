@@ -10,7 +10,7 @@ import time
 from strictarp.errors import UserError
 from strictarp.lab import layout, manifests, scenario, stranger
 from strictarp.lab.cluster import Cluster
-from strictarp.lab.kubelet import Keeper
+from strictarp.lab.kubelet import Keeper, answers
 from strictarp.lab.scenario import OTHER, OWNER, AnyStep
 
 HEALING_HELLOS = 1.05
@@ -18,7 +18,10 @@ HEALING_HELLOS = 1.05
 HEALING_REST = 0.05
 """Seconds for the way of that hello and for the next answer."""
 COME_BACK_LIMIT = 30.0
+READY_LIMIT = 90.0
 POLL = 0.02
+PROBE_PERIOD = 0.5
+SPEAKER_PORT = 7472
 _ANNOUNCE_AGAIN = 0.5
 """Seconds between the announcements of a host that took the VIP."""
 
@@ -68,7 +71,7 @@ class Stage:
             case scenario.Kill() | scenario.Terminate() | scenario.Stop() | scenario.Continue():
                 await self._disturb_process(step)
             case scenario.RestartSpeakers():
-                await self._restart_speakers(step.pause)
+                await self._restart_speakers(step)
             case scenario.Move():
                 service = f"default/{manifests.WEB}"
                 await self._strictarp("move", service, "--to", self.node(step.to))
@@ -174,13 +177,15 @@ class Stage:
         await self.cluster.api_ready()
         self._api_away = False
 
-    async def _restart_speakers(self, pause: float) -> None:
-        for name in self.cluster.network.nodes:
+    async def _restart_speakers(self, step: scenario.RestartSpeakers) -> None:
+        for name, node in self.cluster.network.nodes.items():
             keeper = self.keeper(f"speaker@{name}")
             starts = keeper.starts
             keeper.terminate()
             await _started_again(keeper, starts)
-            await asyncio.sleep(pause)
+            if step.ready:
+                await _becomes_ready(name, f"http://{node.management}:{SPEAKER_PORT}/readyz")
+            await asyncio.sleep(step.pause)
 
     async def _replace_card(self, node: str, away: float) -> None:
         self.cluster.network.remove_card(node)
@@ -224,3 +229,11 @@ async def _started_again(keeper: Keeper, starts: int) -> None:
         if time.monotonic() > end:
             raise UserError(f"{keeper.workload.name} did not come back within {COME_BACK_LIMIT:.0f} s")
         await asyncio.sleep(POLL)
+
+
+async def _becomes_ready(node: str, probe: str) -> None:
+    end = time.monotonic() + READY_LIMIT
+    while not await answers(probe):
+        if time.monotonic() > end:
+            raise UserError(f"the speaker of {node} did not become ready within {READY_LIMIT:.0f} s")
+        await asyncio.sleep(PROBE_PERIOD)

@@ -52,6 +52,7 @@ from strictarp.speaker.membership import SELECTOR, Membership, Presence, segment
 from strictarp.speaker.noting import Notes
 from strictarp.speaker.pools import read_pool
 from strictarp.speaker.priority import go_first
+from strictarp.speaker.readiness import unready
 from strictarp.speaker.renewal import Renewal
 from strictarp.speaker.segment import Segment, Told
 from strictarp.speaker.settings import SECOND, Settings
@@ -116,6 +117,7 @@ class Speaker:
         self._picture = picture.Picture()
         self._membership = Membership(options.node)
         self._segments: dict[int, Segment] = {}
+        self._links_followed = False
         self._vips: dict[int, dict[bytes, Vip]] = {}
         self._shown_places: tuple[Place, ...] = ()
         self._cluster: int | None = None
@@ -426,6 +428,7 @@ class Speaker:
                 wanted[index], self._machine(), self._on_told, kernel_lease=self._kernel_lease
             )
         self.figures.segments = tuple(self._segments.values())
+        self._links_followed = True
 
     def _machine(self) -> Machine:
         assert self._cluster is not None  # noqa: S101 - `_rebuild` saw to it
@@ -457,12 +460,17 @@ class Speaker:
     def _count_status_failure(self) -> None:
         self.figures.status_failures += 1
 
+    def _unready(self) -> str:
+        if not self._links_followed:
+            return unready(None)
+        return unready((each.place.name, each.machine.state) for each in self._segments.values())
+
     async def _serve(self) -> None:
         registry = CollectorRegistry()
         registry.register(self.figures)
         handlers: dict[str, serving.Handler] = {
             "/metrics": serving.exposition(registry),
             "/healthz": serving.fine,
-            "/readyz": serving.fine,
+            "/readyz": serving.ready(self._unready),
         }
         await serving.serve(serving.application(handlers), None, self._options.metrics_port, "metrics")

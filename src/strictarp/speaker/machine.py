@@ -10,6 +10,7 @@ from collections import Counter
 
 from strictarp.hello.auth import Keys
 from strictarp.hello.frames import ETHERTYPE
+from strictarp.hello.messages import State
 from strictarp.speaker import (
     auditing,
     claims,
@@ -62,6 +63,11 @@ class Machine:
     def counters(self) -> Counter[str]:
         """Frames that did not count, by why."""
         return self._core.counters
+
+    @property
+    def state(self) -> State:
+        """What the hellos say of this node."""
+        return self._core.state
 
     @property
     def owned(self) -> dict[bytes, int]:
