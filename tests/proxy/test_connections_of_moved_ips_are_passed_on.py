@@ -97,6 +97,14 @@ def test_an_ip_that_goes_back_is_not_passed_in_a_circle(who: int, message: Messa
     assert machine.moved.keys() == {_vip(101)}
 
 
+def test_an_ip_that_was_offered_here_and_went_to_another_is_not_passed_on() -> None:
+    wire = Wire(_moves())
+    assert wire.say(2, Offer(100, 5, 9))
+    assert not wire.say(2, Release(100, 4, 7, 3)), "one from before"
+    assert wire.say(2, Release(100, 5, 10, 3))
+    assert wire.machine.moved == {}
+
+
 def test_an_ip_that_goes_on_is_passed_on_along_the_chain() -> None:
     """A third node passes to this one, this one to the first: each knows only its own predecessor."""
     machine = _moves()
