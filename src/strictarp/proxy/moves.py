@@ -77,16 +77,8 @@ class Moves:
             return self._begin(vip, frame.node, link, now + OFFERED_SECONDS, offer)
         if isinstance(message, Release) and message.to == self._own:
             return self._begin(vip, frame.node, link, now + SECONDS, offer)
-        # It goes to the node that packets of it are passed to, from here or from a third one, or the node that
-        # offered it gives it to another: round in a ring they would go until their time to live is over.
-        if isinstance(message, Accept):
-            return self._drop_to(vip, {frame.node})
         before = self.moved.get(vip)
-        is_later = before is not None and message.epoch >= before.offer[0]
-        return message.to != 0 and self._drop_to(vip, {message.to, frame.node if is_later else message.to})
-
-    def _drop_to(self, vip: bytes, nodes: Set[int]) -> bool:
-        return self._drop({v for v, m in self.moved.items() if v == vip and m.node in nodes})
+        return before is not None and _goes_elsewhere(before, frame.node, message) and self._drop({vip})
 
     def _is_new(self, frame: Frame) -> bool:
         incarnation, window = self._windows.get(frame.node, (0, Window()))
@@ -131,6 +123,17 @@ class Moves:
         for vip in vips:
             del self.moved[vip]
         return bool(vips)
+
+
+def _goes_elsewhere(moved: Moved, node: int, message: Accept | Release) -> bool:
+    """Whether the IP goes to the node that its packets are passed to, from here or from a third one, or was
+    offered here and goes to another: round in a ring they would go until their time to live is over.
+    """
+    if isinstance(message, Accept):
+        return moved.node == node
+    if message.to == 0:
+        return False
+    return moved.node == message.to or (moved.node == node and message.epoch >= moved.offer[0])
 
 
 def script(links: Mapping[int, str], families: Iterable[int] = (4, 16)) -> str:
