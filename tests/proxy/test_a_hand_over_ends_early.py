@@ -62,6 +62,7 @@ def test_who_accepted_is_told_a_few_times_once_nothing_is_open() -> None:
     due = machine.due(now)
     assert due == {VIP}
     assert machine.looked(due, {VIP}, now) == []
+    now += LOOK_SECONDS
     for again in range(1, TELL_TIMES + 1):
         later = now + again * LOOK_SECONDS
         assert machine.due(later - 0.1) == set()
@@ -69,6 +70,16 @@ def test_who_accepted_is_told_a_few_times_once_nothing_is_open() -> None:
             Telling(Spent(NUMBER, 5, 9), LINK, OTHER_MAC)
         ]
     assert machine.next_at() is None
+
+
+def test_looks_get_rarer_while_something_is_open() -> None:
+    machine, looks, now = _giving(), [], 0.0
+    machine.hear(_frame(ACCEPTED), LINK, now)
+    while (due := machine.next_at()) is not None:
+        now = due
+        looks.append(now)
+        machine.looked(machine.due(now), {VIP}, now)
+    assert looks == [2, 6, 14, 30, 46, 62]
 
 
 def test_what_is_not_for_this_node_or_comes_back_is_not_followed() -> None:

@@ -15,7 +15,10 @@ from strictarp.hello.messages import Accept, Release, Spent
 from strictarp.proxy.moves import MOST, SECONDS
 
 LOOK_SECONDS = 2.0
-"""Between two looks at what is open."""
+"""Until the first look at what is open, and between two tellings. While something is open the looks get rarer:
+each reads all tracked connections of the IP.
+"""
+LONGEST_LOOK = 16.0
 TELL_TIMES = 3
 """A frame may be lost."""
 
@@ -29,11 +32,14 @@ class Telling(msgspec.Struct, frozen=True, gc=False):
 
 
 class _Given(msgspec.Struct):
-    """look_at: when to look next. told: how often it was said that nothing is open."""
+    """look_at: when to look next. wait: how long it was waited for that. told: how often it was said that
+    nothing is open.
+    """
 
     telling: Telling
     look_at: float
     until: float
+    wait: float
     told: int = 0
 
 
@@ -67,7 +73,7 @@ class Giving:
         if (known is None and len(self._given) >= MOST) or (known and known.telling.message == spent):
             return False  # too many, or said again
         telling = Telling(spent, link, frame.source)
-        self._given[vip] = _Given(telling, now + LOOK_SECONDS, now + SECONDS)
+        self._given[vip] = _Given(telling, now + LOOK_SECONDS, now + SECONDS, LOOK_SECONDS)
         return True
 
     def next_at(self) -> float | None:
@@ -84,7 +90,8 @@ class Giving:
         said = []
         for vip in due & self._given.keys():
             given = self._given[vip]
-            given.look_at = now + LOOK_SECONDS
+            given.wait = min(2 * given.wait, LONGEST_LOOK) if vip in opened else LOOK_SECONDS
+            given.look_at = now + given.wait
             given.told = 0 if vip in opened else given.told + 1
             if given.told:
                 said.append(given.telling)
