@@ -1,5 +1,7 @@
 """A moved IP brings packets before the rules that pass them on: the first ones are dropped, not reset."""
 
+import asyncio
+import contextlib
 import select
 import socket
 import struct
@@ -13,7 +15,8 @@ import pytest
 from strictarp.lab import namespaces
 from strictarp.lab.namespaces import entered
 from strictarp.proxy.config import Config
-from strictarp.proxy.nftables import whole_table
+from strictarp.proxy.kernel import LinuxKernel
+from strictarp.proxy.nftables import forget_strays, whole_table
 from support import segment
 
 pytestmark = pytest.mark.netns
@@ -91,6 +94,17 @@ def test_each_connection_has_a_moment_of_its_own(wire: segment.Segment) -> None:
     time.sleep(0.2)
     assert client.flags_of_answer(ACK) & RST
     assert client.flags_of_answer(ACK, source=PORT + 2) == 0
+
+
+async def test_all_have_a_moment_again_when_an_ip_comes_another_time(wire: segment.Segment) -> None:
+    _load(wire)
+    client = Client(wire)
+    assert client.flags_of_answer(ACK) == 0
+    await asyncio.sleep(0.4)
+    assert client.flags_of_answer(ACK) & RST
+    with entered(wire.hosts["node"]), contextlib.closing(LinuxKernel(str)) as kernel:
+        await kernel.fill_maps(forget_strays())
+    assert client.flags_of_answer(ACK) == 0
 
 
 def test_they_are_reset_at_once_where_nothing_is_handed_over(wire: segment.Segment) -> None:

@@ -7,13 +7,14 @@ maps have to be filled, which takes the kernel a moment. A process of nft may ta
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 
 from strictarp.hello.frames import Frame
 from strictarp.netlink.rtnl import Link
-from strictarp.proxy import moves
+from strictarp.proxy import moves, nftables
 from strictarp.proxy.given import Giving, Telling
 from strictarp.proxy.liveness import Member
 from strictarp.proxy.moves import Moves
@@ -46,6 +47,8 @@ class HandingOver:
         self._say = say
         self._loaded: dict[int, str] | None = None
         """Names of the links that there are rules for, by index; None: not known."""
+        self._filled: frozenset[bytes] = frozenset()
+        """The IPs in the maps."""
         self._changed = asyncio.Event()
         self._gave = asyncio.Event()
 
@@ -109,8 +112,12 @@ class HandingOver:
         self._loaded = links
 
     async def _fill(self, links: dict[int, str]) -> None:
-        now = time.monotonic()
-        await self._kernel.fill_maps(moves.fillings(self.moves.moved, links, now, self._families))
+        now, moved = time.monotonic(), self.moves.moved
+        if moved.keys() - self._filled:
+            with contextlib.suppress(TableVanished):  # nothing is held back
+                await self._kernel.fill_maps(nftables.forget_strays(self._families))
+        self._filled = frozenset(moved)
+        await self._kernel.fill_maps(moves.fillings(moved, links, now, self._families))
 
     async def _follow_given(self) -> None:
         while True:

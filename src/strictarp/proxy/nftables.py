@@ -20,6 +20,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
+from strictarp.netlink import nft_maps
+from strictarp.netlink.nft_maps import Filling
 from strictarp.proxy.addresses import show
 from strictarp.proxy.config import Config
 from strictarp.proxy.fields import Network
@@ -144,6 +146,11 @@ def _strays(words: _Words) -> dict[str, list[str]]:
             f"add @strays {{ {connection} }} add @strays_now {{ {connection} }} drop",
         ],
     }
+
+
+def forget_strays(widths: Sequence[int] = (4, 16)) -> list[Filling]:
+    """So that every connection has its moment again, when an IP comes here another time within a minute."""
+    return [Filling(nft_maps.FAMILIES[width], TABLE, "strays", ()) for width in widths]
 
 
 def forward_mark(config: Config) -> int:
