@@ -19,8 +19,9 @@ from strictarp.hello.ids import node_id, vip_id
 from strictarp.hello.messages import Accept, Hello, Message, Offer, Release, Spent, State
 from strictarp.lab import namespaces
 from strictarp.lab.namespaces import entered
-from strictarp.netlink import look
+from strictarp.netlink import conntrack, look
 from strictarp.netlink.nft_maps import Filling
+from strictarp.netlink.policy import NETLINK_NETFILTER
 from strictarp.netlink.socket import NETLINK_ROUTE, Netlink
 from strictarp.proxy import given as giving
 from strictarp.proxy import nftables
@@ -157,7 +158,7 @@ class NoConnections:
     async def fill_maps(self, _fillings: list[Filling]) -> None:
         return
 
-    async def with_open_connections(self, _due: frozenset[bytes]) -> frozenset[bytes]:
+    async def forget_closed_connections(self, _due: frozenset[bytes]) -> frozenset[bytes]:
         return frozenset()
 
 
@@ -241,12 +242,21 @@ class World:
         self.toward("old")
         with entered(self.wire.hosts["old"]):
             kind = socket.AF_INET6 if self.length == 128 else socket.AF_INET
-            listener = self._stack.enter_context(socket.create_server((self.vip, 80), family=kind))
+            server = socket.create_server((self.vip, 80), family=kind)
+            self.listener = self._stack.enter_context(server)
         with entered(self.wire.hosts["client"]):
             self.client = self._stack.enter_context(socket.create_connection((self.vip, 80), timeout=3))
-        self.served, _ = listener.accept()
+        self.served, _ = self.listener.accept()
         self._stack.enter_context(self.served)
         self.served.settimeout(3)
+
+    def connect_and_close(self) -> None:
+        with entered(self.wire.hosts["client"]):
+            client = socket.create_connection((self.vip, 80), timeout=3)
+        served, _ = self.listener.accept()
+        client.close()
+        assert served.recv(10) == b""
+        served.close()
 
     async def start(self, name: str, other: str) -> None:
         """The parts of the proxy on a node."""
@@ -328,6 +338,28 @@ def _hand_over(world: World) -> None:
     world.speak("old", Offer(number, 5, 9))
     world.speak("new", Accept(number, 5, 9), to=old_mac)
     world.speak("old", Release(number, 5, 9, node_id("new")))
+
+
+async def _states(world: World, name: str) -> list[int]:
+    """Of the TCP connections to the VIP that a node tracks (enum tcp_conntrack)."""
+    with entered(world.wire.hosts[name]):
+        netfilter = Netlink(NETLINK_NETFILTER)
+    async with netfilter:
+        answers = await netfilter.dump(conntrack.encode_dump_tcp(world.packed))
+    flows = [conntrack.parse_flow(each) for each in answers]
+    return sorted(flow.tcp_state for flow in flows if flow and flow.original.destination == world.packed)
+
+
+@pytest.mark.netns
+async def test_who_gave_an_ip_away_forgets_its_closed_connections(world: World) -> None:
+    """A client that takes one's port again is not taken for it when the IP comes back."""
+    world.connect_and_close()
+    await _meet(world)
+    assert await _states(world, "old") == [3, 7], "one is established, one in TIME_WAIT"
+    _hand_over(world)
+    await asyncio.sleep(0.6)
+    assert await _states(world, "old") == [3]
+    world.exchange()
 
 
 @pytest.mark.netns

@@ -180,7 +180,7 @@ class ModelKernel:
         self.tracked = [flow for flow in self.tracked if flow not in flows]
         return len(flows)
 
-    async def with_open_connections(self, addresses: Collection[bytes]) -> frozenset[bytes]:
+    async def forget_closed_connections(self, addresses: Collection[bytes]) -> frozenset[bytes]:
         return frozenset(key[1] for (key, _), count in self.connections.items() if count).intersection(
             addresses
         )

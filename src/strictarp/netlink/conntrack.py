@@ -28,6 +28,8 @@ from strictarp.netlink.messages import (
 TCP, UDP = 6, 17
 OPEN_TCP = frozenset({1, 2, 3, 4, 5, 6, 9})
 """States in which an end may still send: from SYN_SENT to LAST_ACK, and SYN_SENT2 (enum tcp_conntrack)."""
+CLOSED_TCP = frozenset({7, 8})
+"""TIME_WAIT and CLOSE."""
 
 _GET, _DELETE = 1 << 8 | 1, 1 << 8 | 2
 _NFGENMSG = struct.Struct("=BBH")

@@ -16,7 +16,7 @@ from strictarp.proxy.moves import MOST, SECONDS
 
 LOOK_SECONDS = 2.0
 """Until the first look at what is open, and between two tellings. While something is open the looks get
-rarer: each reads tracked connections of the IP, of which there may be thousands.
+rarer: each reads all tracked connections of the IP.
 """
 LONGEST_LOOK = 16.0
 TELL_TIMES = 3

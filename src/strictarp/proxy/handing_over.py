@@ -129,7 +129,7 @@ class HandingOver:
         if not due:
             return
         try:
-            opened = await self._kernel.with_open_connections(due)
+            opened = await self._kernel.forget_closed_connections(due)
         except (KernelRefused, OSError) as refused:
             # The next owner passes packets on until the time is over, as it does when it hears nothing.
             log.warning("connections of given IPs are not seen", extra={"fields": {"reason": str(refused)}})

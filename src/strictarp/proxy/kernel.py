@@ -297,23 +297,30 @@ class LinuxKernel:
             raise KernelRefused(f"tracked connections cannot be deleted: {refused[0]}")
         return answers.count(None)
 
-    async def with_open_connections(self, addresses: Collection[bytes]) -> frozenset[bytes]:
-        """Addresses with open TCP connections. Raises KernelRefused, OSError."""
+    async def forget_closed_connections(self, addresses: Collection[bytes]) -> frozenset[bytes]:
+        """Forget tracked TCP connections to these addresses that are over; the addresses of open ones.
+
+        A packet of another connection from the same port would be taken for theirs. Raises KernelRefused,
+        OSError.
+        """
         # One dump for all of IPv6: the kernel's filter cannot tell its addresses.
         asked = {address if len(address) == 4 else b"": address for address in addresses}
-        found: set[bytes] = set()
+        opened: set[bytes] = set()
+        closed: list[Flow] = []
         try:
             for address in asked.values():
-                wanted = {each for each in addresses if each == address or len(each) == len(address) == 16}
                 for message in await self._netfilter.dump(conntrack.encode_dump_tcp(address)):
                     flow = conntrack.parse_flow(message)
-                    if flow is not None and flow.tcp_state in conntrack.OPEN_TCP:
-                        found.add(flow.original.destination)
-                        if found >= wanted:
-                            break  # a busy IP has thousands
+                    if flow is None or flow.original.destination not in addresses:
+                        continue
+                    if flow.tcp_state in conntrack.OPEN_TCP:
+                        opened.add(flow.original.destination)
+                    elif flow.tcp_state in conntrack.CLOSED_TCP:
+                        closed.append(flow)
         except (Refusal, DumpInterrupted, MalformedMessage) as error:
             raise KernelRefused(f"looking at tracked connections: {error}") from None
-        return frozenset(found.intersection(addresses))
+        await self.end_flows(closed)
+        return frozenset(opened)
 
     async def load_rules(self, text: str) -> None:
         """Run one nftables script as one transaction. Raises KernelRefused."""

@@ -132,8 +132,10 @@ class Kernel(Protocol):
     async def end_flows(self, flows: Sequence[Flow]) -> int:
         """Forget tracked connections; how many were still there."""
 
-    async def with_open_connections(self, addresses: Collection[bytes]) -> frozenset[bytes]:
-        """Those of these addresses to which TCP connections are tracked that may still carry something."""
+    async def forget_closed_connections(self, addresses: Collection[bytes]) -> frozenset[bytes]:
+        """Forget tracked TCP connections to these addresses that are over; those of the addresses that have
+        some which may still carry something.
+        """
 
     async def load_rules(self, text: str) -> None:
         """Run one nftables script as one transaction (`nft -f -`)."""
