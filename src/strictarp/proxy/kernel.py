@@ -334,7 +334,11 @@ class LinuxKernel:
         messages = [message for each in fillings for message in nft_maps.encode_fill(each)]
         if not messages:
             return
-        refusal = await self._maps.transaction([nft_maps.encode_begin(), *messages], nft_maps.encode_end())
+        begin, end = nft_maps.encode_begin(), nft_maps.encode_end()
+        try:
+            refusal = await self._maps.transaction([begin, *messages], end)
+        except MalformedMessage as error:
+            raise KernelRefused(f"filling nftables maps: {error}") from None
         if refusal is not None:
             names = ", ".join(f"{each.table} {each.name}" for each in fillings)
             kind = TableVanished if refusal.errno == errno.ENOENT else KernelRefused
