@@ -31,7 +31,7 @@ from strictarp.proxy.hearing import Hearing
 from strictarp.proxy.kernel import LinuxKernel
 from strictarp.proxy.liveness import Member
 from strictarp.proxy.moves import MOST, SECONDS, Moves
-from strictarp.proxy.seam import HostLinks
+from strictarp.proxy.seam import HostLinks, KernelRefused
 from strictarp.proxy.settings import Liveness
 from support import segment
 
@@ -160,6 +160,29 @@ class NoConnections:
 
     async def forget_closed_connections(self, _due: frozenset[bytes]) -> frozenset[bytes]:
         return frozenset()
+
+
+class Refusing(NoConnections):
+    """A kernel that cannot pass packets on."""
+
+    loads = 0
+
+    async def load_rules(self, _script: str) -> None:
+        self.loads += 1
+        raise KernelRefused("no such expression: dup")
+
+
+async def test_rules_that_are_refused_are_not_tried_again_whenever_a_node_reports() -> None:
+    kernel = Refusing()
+    handing = HandingOver(kernel, OWN, lambda _: None, lambda *_: None, families=(4,), say=lambda _: None)
+    following = asyncio.ensure_future(handing.run())
+    for name in ("eth0", "eth0", "eth0", "eth1"):
+        handing.learn({LINK: SimpleNamespace(mac=MAC, name=name)})
+        await asyncio.sleep(0.02)
+    assert kernel.loads == 2
+    following.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await following
 
 
 async def test_nothing_is_said_while_packets_are_passed_on_to_a_third_node(

@@ -55,7 +55,7 @@ def encode_end() -> bytes:
 
 
 def encode_fill(filling: Filling) -> list[bytes]:
-    """Messages that empty a map and fill it: an element that is there keeps its value and its time for good.
+    """Messages that empty a map, or a set, and fill it: an element that is there keeps its value and time.
 
     A deletion that names no element deletes all (nft_set_flush).
     """

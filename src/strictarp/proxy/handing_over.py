@@ -54,8 +54,9 @@ class HandingOver:
 
     def learn(self, links: Mapping[int, Link]) -> None:
         """The links on which other nodes are heard now, by index; safe to repeat."""
+        before = self._names()
         self._links = dict(links)
-        if self._names() != self._loaded:
+        if self._names() != before:  # what was refused is tried again with the next move, not with each look
             self._changed.set()
 
     def _names(self) -> dict[int, str]:
