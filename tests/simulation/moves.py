@@ -28,6 +28,8 @@ class Moves:
         """VIP → node that it was handed to last."""
         self.owned_until: dict[bytes, list[tuple[str, int, int]]] = {}
         """VIP → (owner, epoch, until) of those that stopped."""
+        self.owned_since: dict[bytes, int] = {}
+        """VIP → when somebody became its owner last."""
         self.epochs: dict[tuple[str, bytes], int] = {}
         self.draining: set[str] = set()
         self.moving: dict[tuple[str, bytes], int] = {}
@@ -90,7 +92,9 @@ class Moves:
                 pass
 
     def end(self, now: int) -> None:
-        """The run is over: addresses of one Service are together by now, if nothing has gone wrong lately."""
+        """The run is over: addresses of one Service are together by now, if nothing has gone wrong lately and
+        none of them has just moved.
+        """
         if self.picture.conditions.bad or self.picture.conditions.lossy:
             return
         for vip, owners in self.picture.owners.items():
@@ -98,13 +102,15 @@ class Moves:
                 continue
             (proc,) = owners
             view = proc.view.vips.get(vip) if proc.view is not None else None
-            others = self.picture.owners.get(view.beside, ()) if view is not None and view.beside else ()
-            last = max(self.disturbances.last(vip), self.seasoned_at)
-            if len(others) != 1 or proc in others or now - last < self.bounds.settings.move_retry + _RECENT:
+            if view is None or len(others := self.picture.owners.get(view.beside, [])) != 1 or proc in others:
                 continue
             (other,) = others
-            may = {candidate.node for candidate in view.candidates} if view is not None else set()
-            if other.state is State.SEASONED and other.running and other.member.name in may:
+            apart_since = max(self.owned_since[vip], self.owned_since[view.beside])
+            last = max(self.disturbances.last(vip), self.seasoned_at, apart_since)
+            may = {candidate.node for candidate in view.candidates}
+            if now - last < self.bounds.settings.move_retry + _RECENT or other.member.name not in may:
+                continue
+            if other.state is State.SEASONED and other.running:
                 words = f"{proc.label} owns it, and {other.label} the first address of its Service"
                 self.found.append(Violation("together", now, vip, words))
 
@@ -118,6 +124,7 @@ class Moves:
             del self.handovers[vip]
 
     def _owns(self, now: int, proc: Proc, vip: bytes) -> None:
+        self.owned_since[vip] = now
         planned = self.given.pop(vip, None) == proc.label
         handover = self.handovers.pop(vip, None)
         if handover is not None and handover[2] == proc.label:

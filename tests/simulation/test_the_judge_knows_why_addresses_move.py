@@ -15,12 +15,21 @@ from strictarp.speaker.settings import MS, SECOND
 from strictarp.speaker.view import Candidate, View, Vip
 
 VIP = bytes((203, 0, 113, 1))
+OTHER = bytes((203, 0, 113, 2))
 _CANDIDATES = (Candidate("a"), Candidate("b"))
-_VIEW = View({VIP: Vip(VIP, _CANDIDATES, eligible=True)}, {})
+_VIEW = View(
+    {
+        VIP: Vip(VIP, _CANDIDATES, eligible=True),
+        OTHER: Vip(OTHER, _CANDIDATES, eligible=True, beside=VIP),
+    },
+    {},
+)
 
 
 class Judged:
-    """Two nodes that see the same view; `a` owns the VIP. slowest: the largest one-way delay."""
+    """Two nodes that see the same view, with two addresses of one Service; `a` owns the first, the VIP.
+    slowest: the largest one-way delay.
+    """
 
     def __init__(self, *, slowest: int = MS) -> None:
         members = [Member(name, name, 0, port, 0) for port, name in enumerate("ab")]
@@ -49,6 +58,10 @@ class Judged:
         """`a` hands the VIP to `b`; the promises that it breaks by that alone."""
         self.sees(at, What.DISOWNS, "a", VIP)
         self.sees(at, What.REPORTS, "a", info=Report(Kind.HANDED_OVER, VIP, "b"))
+        return self.broken()
+
+    def broken(self) -> list[str]:
+        """The promises that have been broken."""
         return [violation.promise for violation in self.moves.found]
 
 
@@ -81,4 +94,16 @@ def test_a_release_that_became_slower_than_its_offer_is_not_promised_to_be_in_ti
         judged.sees(SECOND, What.PLAN, "a", VIP, "move")
         assert not judged.hands_over(SECOND)
         judged.hello(SECOND + 90 * MS, "b", State.JOINING)
-        assert [violation.promise for violation in judged.moves.found] == broken
+        assert judged.broken() == broken
+
+
+def test_addresses_of_a_service_are_together_once_a_refused_move_was_due_again() -> None:
+    for moved, broken in ((4 * SECOND, []), (SECOND, ["together"])):
+        judged = Judged()
+        judged.sees(2 * MS, What.OWNS, "a", OTHER, 1)
+        for name in "ba":
+            judged.hello(10 * MS, name, State.SEASONED)
+        judged.sees(moved, What.DISOWNS, "a", VIP)
+        judged.sees(moved + MS, What.OWNS, "b", VIP, 2)
+        judged.moves.end(9 * SECOND)
+        assert judged.broken() == broken
