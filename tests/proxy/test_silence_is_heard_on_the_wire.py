@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import itertools
 import logging
+import time
 from collections.abc import AsyncIterator
 from ipaddress import ip_address
 from pathlib import Path
@@ -19,7 +21,7 @@ from strictarp.hello.messages import Challenge, Hello, Message, Release, State
 from strictarp.lab import namespaces
 from strictarp.lab.namespaces import entered
 from strictarp.proxy import liveness, nftables
-from strictarp.proxy.hearing import Hearing
+from strictarp.proxy.hearing import READ_EVERY, Hearing
 from strictarp.proxy.kernel import LinuxKernel
 from strictarp.proxy.liveness import Member
 from strictarp.proxy.seam import HostLinks
@@ -54,6 +56,7 @@ class World:
         self.changed = asyncio.Event()
         self.speakers: dict[str, asyncio.Task[None]] = {}
         self.keys = KEYS
+        self.pace_ms = HELLO_MS
         self.spoken: list[tuple[Message, int]] = []
         self.hearing = Hearing(
             Liveness(), self._tell, lambda frame, link: self.spoken.append((frame.message, link))
@@ -91,7 +94,7 @@ class World:
         with contextlib.closing(raw):
             for seq in range(1, 10_000):
                 raw.send(frames.encode(message, sender, self.keys, seq=seq, source=link.mac))
-                await asyncio.sleep(HELLO_MS / 1000)
+                await asyncio.sleep(self.pace_ms / 1000)
 
     def silence(self, name: str) -> None:
         self.speakers.pop(name).cancel()
@@ -228,6 +231,28 @@ async def test_releases_of_present_incarnations_are_heard_and_other_frames_not(w
     assert world.hearing.unreadable == before
     assert world.hearing.reachable(node_id("node9"), index, bytes(4)) is None
     assert world.hearing.reachable(node_id("node2"), index + 100, bytes(4)) is None
+
+
+async def test_hellos_are_read_together_ten_times_a_second(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[float] = []
+    hear = liveness.Nodes.hear
+
+    def note(nodes: liveness.Nodes, beat: frames.Beat, link: int, now: float) -> None:
+        read.append(now)
+        hear(nodes, beat, link, now)
+
+    monkeypatch.setattr(liveness.Nodes, "hear", note)
+    world.pace_ms = 10
+    world.silence("node2")
+    world.speak("node2", incarnation=2)
+    began = time.monotonic()
+    await asyncio.sleep(1.0)
+    lasted = time.monotonic() - began
+    portions = 1 + sum(later - sooner > 0.005 for sooner, later in itertools.pairwise(read))
+    assert len(read) > 50
+    assert portions <= lasted / READ_EVERY + 2
 
 
 @pytest.mark.parametrize("world", [MIXED], ids=["mixed"], indirect=True)

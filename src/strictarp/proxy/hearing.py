@@ -1,7 +1,8 @@
 """Listens to the speakers and asks kernels on the node's links, for `liveness` and `moves`. Thin.
 
-Nothing is polled: the kernel filters frames, one timer waits for the first silence, and the sockets for
-answers (ARP, NDP) exist only while somebody is asked.
+Hellos wake nobody: they wait in a socket of their own and are read ten times a second, and before a silence
+is judged. A hundred nodes would else wake this process a thousand times a second, for nothing. What wakes it
+are the frames of planned moves; the sockets for answers (ARP, NDP) exist only while somebody is asked.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from strictarp.arp import bpf
 from strictarp.arp.rawsocket import RawSocket
@@ -36,15 +38,26 @@ log = logging.getLogger(__name__)
 
 _LOAD_BYTE, _JUMP_EQUAL, _RETURN = 0x30, 0x15, 0x06
 _TYPE_OFFSET = 14 + 5
-_TYPES = (HELLO_TYPE, *(ENCODERS[kind][0] for kind in (Offer, Accept, Release, Spent)))
-SPOKEN: bpf.Program = (
-    *bpf.ethertype(ETHERTYPE)[:-1],
-    bpf.Instruction(_LOAD_BYTE, 0, 0, _TYPE_OFFSET),
-    *(bpf.Instruction(_JUMP_EQUAL, len(_TYPES) - index, 0, number) for index, number in enumerate(_TYPES)),
-    bpf.Instruction(_RETURN, 0, 0, 0),
-    bpf.Instruction(_RETURN, 0, 0, bpf.WHOLE_FRAME),
-)
-"""HELLO, OFFER, ACCEPT, RELEASE and SPENT frames for this host, and no other of the speakers' frames."""
+READ_EVERY = 0.1
+"""Seconds between two looks at the hellos that have come: a silence is noticed so much later at most."""
+
+
+def _of_types(*numbers: int) -> bpf.Program:
+    """Speakers' frames of these types for this host, and no others."""
+    return (
+        *bpf.ethertype(ETHERTYPE)[:-1],
+        bpf.Instruction(_LOAD_BYTE, 0, 0, _TYPE_OFFSET),
+        *(
+            bpf.Instruction(_JUMP_EQUAL, len(numbers) - index, 0, number)
+            for index, number in enumerate(numbers)
+        ),
+        bpf.Instruction(_RETURN, 0, 0, 0),
+        bpf.Instruction(_RETURN, 0, 0, bpf.WHOLE_FRAME),
+    )
+
+
+BEATS = _of_types(HELLO_TYPE)
+MOVES = _of_types(*(ENCODERS[kind][0] for kind in (Offer, Accept, Release, Spent)))
 
 
 class Hearing:
@@ -70,6 +83,7 @@ class Hearing:
         self._members: Mapping[int, Member] = {}
         self._places: dict[int, Place] = {}
         self._hellos: dict[int, RawSocket] = {}
+        self._moves: dict[int, RawSocket] = {}
         self._answers: dict[int, dict[int, RawSocket]] = {each: {} for each in asking.ETHERTYPES}
         self._awaited: frozenset[bytes] = frozenset()
         self._timer: asyncio.TimerHandle | None = None
@@ -95,21 +109,24 @@ class Hearing:
         self._cluster = cluster or 0
         wanted = asking.places(host, members.values()) if keys is not None and cluster is not None else {}
         before, after = ({i: place.mac for i, place in some.items()} for some in (self._places, wanted))
-        for index in [i for i, s in self._hellos.items() if after.get(i) != before.get(i) or s.broken]:
+        broken = {i for sockets in self._all_sockets() for i, socket in sockets.items() if socket.broken}
+        for index in [i for i in before if after.get(i) != before[i] or i in broken]:
             for sockets in self._all_sockets():
                 self._close(sockets, index)
         self._places = wanted
         for index in wanted.keys() - self._hellos.keys():
-            self._open(self._hellos, index, ETHERTYPE, SPOKEN, self._on_spoken)
+            self._open(self._hellos, index, ETHERTYPE, BEATS)
+        for index in wanted.keys() - self._moves.keys():
+            self._open(self._moves, index, ETHERTYPE, MOVES, self._on_move)
         self._after()
 
     @property
     def links(self) -> frozenset[int]:
         """Where it hears."""
-        return frozenset(self._hellos)
+        return frozenset(self._moves)
 
     def _all_sockets(self) -> tuple[dict[int, RawSocket], ...]:
-        return self._hellos, *self._answers.values()
+        return self._hellos, self._moves, *self._answers.values()
 
     def _open(
         self,
@@ -117,8 +134,9 @@ class Hearing:
         index: int,
         ethertype: int,
         program: bpf.Program,
-        on_frame: Callable[[int, bytes], bool],
+        on_frame: Callable[[int, bytes], None] | None = None,
     ) -> None:
+        """on_frame: called for each frame at once; else they wait to be read."""
         groups = (GROUP_MAC,) if ethertype == ETHERTYPE else ()
         try:
             made = RawSocket(index, ethertype, program, groups=groups)
@@ -126,11 +144,8 @@ class Hearing:
             log.warning("link not heard", extra={"fields": {"link": index, "reason": str(error)}})
             return
         sockets[index] = made
-        made.watch(asyncio.get_running_loop(), lambda frame: self._frame(on_frame, index, frame))
-
-    def _frame(self, on_frame: Callable[[int, bytes], bool], index: int, frame: bytes) -> None:
-        if on_frame(index, frame):  # later, since it may close the socket that is being read
-            asyncio.get_running_loop().call_soon(self._after)
+        if on_frame is not None:
+            made.watch(asyncio.get_running_loop(), partial(on_frame, index))
 
     def _close(self, sockets: dict[int, RawSocket], index: int) -> None:
         old = sockets.pop(index, None)
@@ -142,21 +157,33 @@ class Hearing:
         for index in list(sockets):
             self._close(sockets, index)
 
-    def _on_spoken(self, index: int, frame: bytes) -> bool:
+    def _read_hellos(self) -> None:
+        for index, socket in self._hellos.items():
+            while (frame := socket.receive()) is not None:
+                self._on_hello(index, frame)
+
+    def _on_hello(self, index: int, frame: bytes) -> None:
         if self._keys is None:
-            return False
+            return
         try:
-            if frame[_TYPE_OFFSET] == HELLO_TYPE:
-                beat = decode_beat(frame, self._cluster, self._keys)
-                return self._nodes.hear(beat, index, time.monotonic())
-            spoken = decode(frame, self._cluster, self._keys)
-        except (FrameError, IndexError):
+            beat = decode_beat(frame, self._cluster, self._keys)
+        except FrameError:
             self.unreadable += 1
-            return False
+            return
+        self._nodes.hear(beat, index, time.monotonic())
+
+    def _on_move(self, index: int, frame: bytes) -> None:
+        if self._keys is None:
+            return
+        try:
+            spoken = decode(frame, self._cluster, self._keys)
+        except FrameError:
+            self.unreadable += 1
+            return
+        self._read_hellos()  # they say which incarnation of a speaker is the present one
         known = spoken.node in self._members and isinstance(spoken.message, Spent)
         if known or self._nodes.is_current(spoken.node, spoken.incarnation, spoken.seq):
             self._on_frame(spoken, index)
-        return False
 
     def reachable(self, node: int, link: int, destination: bytes) -> Member | None:
         """A node that can be the next hop to `destination` on a link; None when no address of that family
@@ -186,25 +213,27 @@ class Hearing:
 
         The proxy's incarnation is not its speaker's, so that nothing it says counts as the speaker's.
         """
-        place, socket = self._places.get(link), self._hellos.get(link)
+        place, socket = self._places.get(link), self._moves.get(link)
         if place is None or socket is None or self._keys is None:
             return
         self._said += 1
         sender = Sender(self._cluster, own, self._incarnation)
         socket.send(encode(message, sender, self._keys, seq=self._said, source=place.mac, to=to))
 
-    def _on_answer(self, _index: int, frame: bytes) -> bool:
+    def _on_answer(self, _index: int, frame: bytes) -> None:
         now = time.monotonic()
-        return any(self._nodes.answered(each, now) for each in asking.alive(frame))
+        if True in [self._nodes.answered(each, now) for each in asking.alive(frame)]:
+            # Later, since it may close the socket that is being read.
+            asyncio.get_running_loop().call_soon(self._after)
 
     def _expire(self) -> None:
         """Read what waits, then let time have passed: a busy loop must not take its own delay for silence."""
         self._timer = None
-        for sockets in self._all_sockets():
-            on_frame = self._on_spoken if sockets is self._hellos else self._on_answer
+        self._read_hellos()
+        for sockets in self._answers.values():
             for index, socket in sockets.items():
                 while (frame := socket.receive()) is not None:
-                    on_frame(index, frame)
+                    self._on_answer(index, frame)
         asks = self._nodes.expire(time.monotonic())
         self._after()
         for ask in asks:
@@ -225,15 +254,22 @@ class Hearing:
         awaited = self._nodes.asking()
         if awaited != self._awaited:
             self._await(awaited)
-        due = self._nodes.next_at()
-        loop = asyncio.get_running_loop()
-        if due is not None and (self._timer is None or self._timer.when() > _loop_time(due) + 0.001):
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer = loop.call_at(_loop_time(due), self._expire)
+        self._plan()
         if self._nodes.dead != self._told:
             self._told = self._nodes.dead
             self._on_change(self._told)
+
+    def _plan(self) -> None:
+        """Look at the hellos again, at the latest when somebody may be silent or is to be asked."""
+        loop = asyncio.get_running_loop()
+        dues = [loop.time() + READ_EVERY] if self._hellos else []
+        silence = self._nodes.next_at()
+        if silence is not None:
+            dues.append(_loop_time(silence))
+        if dues and (self._timer is None or self._timer.when() > min(dues) + 0.001):
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = loop.call_at(min(dues), self._expire)
 
     def _await(self, awaited: frozenset[bytes]) -> None:
         """Sockets for answers of these addresses, none for nobody."""

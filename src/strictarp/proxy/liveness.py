@@ -85,32 +85,27 @@ class Nodes:
         }
         self._settle()
 
-    def hear(self, beat: Beat, link: int, now: float) -> bool:
-        """An authenticated HELLO came; whether it did more than put off a silence, so that all is to be read.
-
-        Old frames count for nothing, nor do incarnations that were left.
-        """
+    def hear(self, beat: Beat, link: int, now: float) -> None:
+        """An authenticated HELLO came. Old frames count for nothing, nor do incarnations that were left."""
         member = self._members.get(beat.node)
         if member is None:
-            return False
+            return
         silent_at = now + self._limits.silence * beat.hello_ms / 1000
         peer = self._peers.get(beat.node)
         if peer is None:
             self._peers[beat.node] = _Peer(member, link, (beat.incarnation,), beat.seq, 1, silent_at)
-            return True
+            return
         if beat.incarnation != peer.incarnations[-1]:
             if beat.incarnation in peer.incarnations:
                 self.replayed += 1
-                return False
+                return
             peer.incarnations = (*peer.incarnations[1 - _REMEMBERED :], beat.incarnation)
         elif beat.seq <= peer.seq:
             self.replayed += 1
-            return False
-        # After an answer of its kernel, or from a longer interval: no timer is set for a silence so soon.
-        sooner = silent_at < peer.silent_at
+            return
         peer.seq, peer.link, peer.silent_at = beat.seq, link, silent_at
         peer.heard += 1
-        return self._alive(peer) or sooner or peer.heard == HEARD_BEFORE
+        self._alive(peer)
 
     def is_current(self, node: int, incarnation: int, seq: int) -> bool:
         """Whether an authenticated frame is of the incarnation that was heard last, and not long ago."""
@@ -137,14 +132,11 @@ class Nodes:
         peer.silent_at = now + PATIENT_ASK
         self._alive(peer)
 
-    def _alive(self, peer: _Peer) -> bool:
-        """Whether it was in doubt before."""
-        doubted = peer.asked > 0
+    def _alive(self, peer: _Peer) -> None:
         peer.asked = 0
         if peer.dead:
             peer.dead = False
             self._settle()
-        return doubted
 
     def expire(self, now: float) -> list[Ask]:
         """Time has passed: whom to ask; who stayed silent is dead now, as far as the guard allows.
