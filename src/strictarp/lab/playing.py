@@ -41,7 +41,7 @@ class Pace(msgspec.Struct, frozen=True):
 
 
 PACE = Pace()
-PACE_IN_VM = Pace(ask=50, stream=50, limit=3000, hold=1000)
+PACE_IN_VM = Pace(ask=100, stream=100, limit=3000, hold=1000)
 """Else those who measure would take the emulated processors from those who are measured. A packet that a move
 costs is repeated after 200 ms and more, and takes its time there besides.
 """
