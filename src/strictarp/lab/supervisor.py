@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import shutil
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 
 PORT_NAME = "strictarp"
 SOCKET_NAME = "control.sock"
+_FIRST = -20
+"""The highest priority of an ordinary process (setpriority(2))."""
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -43,6 +46,18 @@ def virtio_port(name: str, root: Path = Path("/sys/class/virtio-ports")) -> Path
     return None
 
 
+def deliver_first(proc: Path = Path("/proc")) -> None:
+    """Have the kernel's threads that deliver deferred packets go before all others, speakers included.
+
+    Five nodes share two processors in the virtual machine, with a speaker each that goes first on its node. A
+    thread behind all five delivers nothing for 100 ms and more, also no ARP: to others all nodes are dead.
+    """
+    for comm in proc.glob("[0-9]*/comm"):
+        with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+            if comm.read_text(encoding="ascii", errors="replace").startswith("ksoftirqd/"):
+                os.setpriority(os.PRIO_PROCESS, int(comm.parent.name), _FIRST)
+
+
 async def _supervise(channel: socket.socket, options: Options) -> int:
     state = Path(options.state)
     cluster = Cluster(options.settings, Processes(channel), state)
@@ -50,6 +65,7 @@ async def _supervise(channel: socket.socket, options: Options) -> int:
     port = virtio_port(PORT_NAME)
     serving: asyncio.Task[None] | None = None
     if options.settings.isolation == "vm" and port is not None:
+        deliver_first()
         serving = asyncio.create_task(control.serve_port(controller, port))
     else:
         await control.listen_on_socket(controller, state / SOCKET_NAME)
