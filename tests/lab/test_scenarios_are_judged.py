@@ -1,7 +1,7 @@
 from strictarp.lab import judging
 from strictarp.lab.figures import Seen, Witnessed
 from strictarp.lab.holding import Broken, Held
-from strictarp.lab.judging import Figures, Recorded, figures_of, judge
+from strictarp.lab.judging import Failure, Figures, Recorded, figures_of, judge
 from strictarp.lab.scenario import Bound, Expected, Scenario, Wait
 from strictarp.lab.stream import Answer
 
@@ -56,6 +56,15 @@ def test_answers_after_waking_count_until_the_node_claims_anew() -> None:
 def test_connections_that_broke_are_resets() -> None:
     held = Held(20, 100, 3.0, (Broken(1.0, "Connection reset by peer"),))
     assert figures_of(recorded([], requests=0, held=held)).resets == 1
+
+
+def test_what_failed_and_what_broke_is_told_with_the_time_that_logs_have() -> None:
+    held = Held(20, 100, 3.0, (Broken(1.0, "Connection reset by peer"),))
+    found = figures_of(recorded([], requests=0, held=held, wall=1_700_000_000.0))
+    assert found.failures == (
+        Failure("2023-11-14T22:13:21.400+00:00", "no answer in time", since="2023-11-14T22:13:21.200+00:00"),
+        Failure("2023-11-14T22:13:21.000+00:00", "Connection reset by peer"),
+    )
 
 
 def figures(outage: float | None, moves: int = 1) -> Figures:

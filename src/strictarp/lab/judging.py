@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import statistics
 from collections.abc import Collection, Iterable, Sequence
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -16,13 +17,14 @@ from strictarp.lab.stream import Answer
 
 MEDIAN_NEEDS = 5
 """Repetitions from which on a median is judged."""
+_FAILURES_TOLD = 100
 
 
 class Recorded(msgspec.Struct, frozen=True):
     """What was recorded in one repetition. Times are seconds of CLOCK_MONOTONIC.
 
     nodes: the hosts whose answers count. divided: spans in which a partition lasted. woken: a node's process
-    was continued then. told: turns that the speakers logged.
+    was continued then. told: turns that the speakers logged. wall: CLOCK_REALTIME less CLOCK_MONOTONIC.
     """
 
     vip: str
@@ -35,6 +37,15 @@ class Recorded(msgspec.Struct, frozen=True):
     divided: tuple[tuple[float, float], ...] = ()
     woken: tuple[tuple[str, float], ...] = ()
     told: tuple[str, ...] = ()
+    wall: float = 0.0
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """A request without success that began at `since`, or a connection that broke. Times as in the logs."""
+
+    at: str
+    error: str
+    since: str | None = None
 
 
 class Figures(msgspec.Struct, frozen=True, rename="kebab"):
@@ -48,6 +59,7 @@ class Figures(msgspec.Struct, frozen=True, rename="kebab"):
     resets: connections, of those that were held open, that broke; absent without them.
     answers_after_waking: frames with the VIP as sender from a node whose process had been stopped, after it
         was continued and before it claimed anew.
+    failures: what failed and what broke, the first 100 of each.
     """
 
     outage_ms: float | None
@@ -61,6 +73,7 @@ class Figures(msgspec.Struct, frozen=True, rename="kebab"):
     requests: int = 0
     questions: int = 0
     frames_lost: int = 0
+    failures: tuple[Failure, ...] = ()
 
 
 class Measure(msgspec.Struct, frozen=True):
@@ -115,7 +128,18 @@ def figures_of(seen: Recorded) -> Figures:
         requests=len(seen.answers),
         questions=seen.witnessed.requests,
         frames_lost=seen.witnessed.dropped,
+        failures=tuple(_failures(seen)),
     )
+
+
+def _failures(seen: Recorded) -> Iterable[Failure]:
+    def moment(at: float) -> str:
+        return datetime.fromtimestamp(at + seen.wall, UTC).isoformat(timespec="milliseconds")
+
+    for each in [each for each in seen.answers if not each.ok][:_FAILURES_TOLD]:
+        yield Failure(moment(each.ended), each.error, moment(each.started))
+    for broken in (seen.held.broken if seen.held is not None else ())[:_FAILURES_TOLD]:
+        yield Failure(moment(broken.at), broken.error)
 
 
 def _longest_silence(replies: Sequence[Seen], began: float, ended: float) -> float:

@@ -175,6 +175,7 @@ class Player:
             divided=tuple(stage.divided),
             woken=tuple(stage.woken),
             told=self.logs.take_told(),
+            wall=time.time() - time.monotonic(),
         )
 
     async def _heal(self) -> None:
