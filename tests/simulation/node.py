@@ -121,6 +121,10 @@ class Node:
         self.link_up = True
         self.kernel_answers = False
         self.kernel_vips: frozenset[bytes] = frozenset()
+        self.told_mac = self.mac
+        """That of the last hello: by which the others know this node."""
+        self.foreign: set[bytes] = set()
+        """VIPs that its kernel has answered for with a MAC that nobody knows."""
         self.process = Process.DEAD
         self.machine: Machine | None = None
         self.births = 0
@@ -270,6 +274,19 @@ class Node:
             reply = kernel_answer(data, self.mac)
             if reply is not None:
                 self.segment.transmit(self.port, reply)
+                self._is_foreign(target)
+
+    def _is_foreign(self, vip: bytes) -> None:
+        """With a new card and a process that says no hello, it is a foreign host to all others."""
+        if self.mac != self.told_mac and vip in self.kernel_vips and vip not in self.foreign:
+            self.foreign.add(vip)
+            self.trace.add(self.clock.now, What.FOREIGN, self.label, vip, info=True)
+
+    def _is_known(self) -> None:
+        self.told_mac = self.mac
+        for vip in sorted(self.foreign):
+            self.trace.add(self.clock.now, What.FOREIGN, self.label, vip, info=False)
+        self.foreign.clear()
 
     def _handle(self, data: bytes) -> None:
         machine = self.machine
@@ -369,6 +386,7 @@ class Node:
     def _send(self, data: bytes) -> None:
         if data[_TYPE] == _HELLO_TYPE and data[12:14] == _HELLO and self.link_up:
             self.trace.add(self.clock.now, What.HELLO, self.label, info=(*_hello_head(data), self.said_at))
+            self._is_known()
         if self.trace.verbose:
             self._note_frame(data)
         if self.link_up:
