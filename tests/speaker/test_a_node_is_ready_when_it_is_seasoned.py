@@ -43,7 +43,11 @@ async def test_the_daemon_says_so_over_http(tmp_path: Path) -> None:
             async with running_api(tmp_path) as api, aiohttp.ClientSession() as session:
                 await furnish(api)
                 options = Options(None, "node1", settings, metrics_port=PORT, answer=Who.PROCESS)
-                work = asyncio.create_task(Speaker(options, api.client).run())
+                known: list[int] = []
+                speaker = Speaker(
+                    options, api.client, on_known=lambda: known.append(len(speaker.services.objects))
+                )
+                work = asyncio.create_task(speaker.run())
                 told: list[tuple[int, str]] = []
                 try:
                     async with asyncio.timeout(20):
@@ -53,6 +57,8 @@ async def test_the_daemon_says_so_over_http(tmp_path: Path) -> None:
                 finally:
                     work.cancel()
                     await asyncio.wait({work})
+    assert len(known) == 1, "it goes first, from when it knows the Services on"
+    assert known[0] > 0
     assert told[-1] == (200, "ok")
     assert (503, "eth0: joining") in told
 

@@ -14,7 +14,7 @@ import asyncio
 import gc
 import logging
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 from prometheus_client import CollectorRegistry
@@ -90,14 +90,14 @@ class Options(msgspec.Struct, frozen=True):
 def run(options: Options) -> int:
     """Run until SIGTERM or SIGINT, hand all addresses over, end. Raises UserError."""
     logs.setup("speaker")
-    go_first()
     return asyncio.run(_until_signal(options, kubeconfig.load(options.kubeconfig)))
 
 
 async def _until_signal(options: Options, client_config: kubeconfig.ClientConfig) -> int:
     stop = stop_at_signals()
     async with Client(client_config) as client:
-        speaker = Speaker(options, client)
+        # Not before: reading all objects is no reason to keep others waiting.
+        speaker = Speaker(options, client, on_known=go_first)
         work = asyncio.create_task(speaker.run())
         await until_stopped(work, stop)
         await speaker.leave()
@@ -107,10 +107,16 @@ async def _until_signal(options: Options, client_config: kubeconfig.ClientConfig
 
 
 class Speaker:
-    """All parts of the daemon, wired. Make it in the network namespace of the node, in a running loop."""
+    """All parts of the daemon, wired. Make it in the network namespace of the node, in a running loop.
 
-    def __init__(self, options: Options, client: Client) -> None:
+    on_known: called once all objects are known, before it speaks on any link.
+    """
+
+    def __init__(
+        self, options: Options, client: Client, *, on_known: Callable[[], object] = lambda: None
+    ) -> None:
         self._options = options
+        self._on_known = on_known
         self._client = client
         self._host = Host()
         self._places: tuple[Place, ...] = ()
@@ -216,6 +222,7 @@ class Speaker:
                 log.info("objects known", extra={"fields": {"services": len(self.services.objects)}})
                 self._see_key()
                 gc.freeze()
+                self._on_known()
                 await self._follow()
         finally:
             for segment in self._segments.values():
