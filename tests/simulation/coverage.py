@@ -227,9 +227,11 @@ class Coverage:
         )
 
     def _is_not_alone(self, proc: Proc) -> bool:
-        """A lone node whose gateway is silent does not claim (rule 5), unless the API lists nobody else."""
+        """A lone node whose gateway is silent does not claim (rule 5), unless neither the API lists anybody
+        else nor has it ever heard one.
+        """
         if len(list(self.picture.component(proc))) > 1:
             return True
-        if proc.view is not None and set(proc.view.members) <= {proc.member.name}:
+        if proc.view is not None and set(proc.view.members) <= {proc.member.name} and not proc.heard:
             return True
         return self.gateway is not None and self.picture.both_ways(self.gateway, proc.member.port)

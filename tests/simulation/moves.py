@@ -28,6 +28,8 @@ class Moves:
         """VIP → node that it was handed to last."""
         self.owned_until: dict[bytes, list[tuple[str, int, int]]] = {}
         """VIP → (owner, epoch, until) of those that stopped."""
+        self.claimed: dict[bytes, int] = {}
+        """VIP → when a claim began last."""
         self.owned_since: dict[bytes, int] = {}
         """VIP → when somebody became its owner last."""
         self.epochs: dict[tuple[str, bytes], int] = {}
@@ -151,7 +153,9 @@ class Moves:
 
     def _report(self, now: int, proc: Proc, report: Report) -> None:
         vip = report.address
-        if report.kind is Kind.YIELDED:
+        if report.kind is Kind.CLAIM_STARTED:
+            self.claimed[vip] = now
+        elif report.kind is Kind.YIELDED:
             self._yielded(now, proc, vip)
         elif report.kind in (Kind.RELEASED, Kind.HANDED_OVER):
             if not self._has_reason(now, proc, vip):
@@ -212,6 +216,8 @@ class Moves:
         wanted = target.view.vips.get(vip) if target.view is not None else None
         if wanted is None or not wanted.eligible:
             return  # what the API says has changed since it accepted
+        if now - self.claimed.get(vip, -(10**12)) < self.bounds.silence:
+            return  # the giver had been stopped for almost T: a claim names an epoch as high as its offer's
         others = [each for each in self.picture.procs.values() if each is not target]
         calm = [now - self.picture.bad_since_or_until(target, other, now) for other in others]
         if min(calm) < self.bounds.silence:

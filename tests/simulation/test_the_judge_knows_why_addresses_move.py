@@ -97,6 +97,16 @@ def test_a_release_that_became_slower_than_its_offer_is_not_promised_to_be_in_ti
         assert judged.broken() == broken
 
 
+def test_a_claim_before_a_release_may_end_what_was_accepted() -> None:
+    for claimed, broken in ((SECOND - 5 * MS, []), (100 * MS, ["I4"])):
+        judged = Judged()
+        judged.sees(claimed, What.REPORTS, "b", info=Report(Kind.CLAIM_STARTED, VIP))
+        judged.sees(SECOND, What.PLAN, "a", VIP, "move")
+        assert not judged.hands_over(SECOND)
+        judged.hello(SECOND + 90 * MS, "b", State.JOINING)
+        assert judged.broken() == broken
+
+
 def test_addresses_of_a_service_are_together_once_a_refused_move_was_due_again() -> None:
     for moved, broken in ((4 * SECOND, []), (SECOND, ["together"])):
         judged = Judged()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from strictarp.arp import frames as arp
 from strictarp.hello.messages import Claim, Hello, Witness
 from strictarp.speaker.actions import Kind
-from strictarp.speaker.events import ViewChanged
+from strictarp.speaker.events import DrainRequested, ViewChanged
 from strictarp.speaker.settings import MS, SECOND
 from support.speakers import GATEWAY, SETTINGS, VIP, WAY, Table
 
@@ -173,6 +175,36 @@ def test_a_lone_node_claims_only_while_its_gateway_answers() -> None:
     assert table.reported(Kind.CLAIM_ALONE, second)
     table.gateway_answers = True
     table.after(2 * (P + SETTINGS.hello))
+    assert table.owners() == [second]
+
+
+@pytest.mark.parametrize("deaf", [0, 1])
+def test_who_hears_nothing_any_more_is_not_alone_because_no_lease_but_its_own_is_left(deaf: int) -> None:
+    table = Table().settled()
+    name = table.first()[deaf]
+    table.feed(name, ViewChanged(table.view(name, members=[name])))
+    table.cut |= {(other, name) for other in (*table.machines, "gateway", "client") if other != name}
+    began = table.now
+    table.after(3 * SECOND)
+    assert not table.reported(Kind.TOOK_OVER, name, since=began)
+    assert len(table.owners()) == (2 if deaf == 0 else 1), "an owner keeps it, and says that it is isolated"
+    assert list(table.hellos(name))[-1].isolated
+
+
+def test_who_was_left_alone_with_a_goodbye_needs_no_gateway() -> None:
+    table = Table().settled()
+    first, second, third = table.first()
+    table.gateway_answers = False
+    for name in (first, third):
+        table.feed(name, DrainRequested(leave=True))
+        table.after(2 * SECOND)
+        table.kill(name)
+    assert table.owners() == [second]
+    table.feed(second, ViewChanged(table.view(second, members=[second], eligible=False)))
+    table.after(SECOND)
+    assert table.owners() == []
+    table.feed(second, ViewChanged(table.view(second, members=[second])))
+    table.after(3 * SECOND)
     assert table.owners() == [second]
 
 

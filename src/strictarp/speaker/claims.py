@@ -184,7 +184,7 @@ def advance(core: Core, slot: Slot, due: int) -> None:
 
 def _is_alone(core: Core, claiming: Claiming) -> bool:
     """Whether the wire may be dead, rather than the owner: nobody that must be there was heard."""
-    if not core.has_peers_by_api:
+    if not core.expects_peers:
         return False
     if core.heard_any is not None and core.heard_any < claiming.started - core.interval // 2:
         return True  # longer than any live peer leaves between two hellos: this node has gone deaf

@@ -164,9 +164,15 @@ class Core:
         return State.SEASONED if self.seasoned else State.JOINING
 
     @property
-    def has_peers_by_api(self) -> bool:
-        """Whether the API lists any other node."""
-        return bool(self.names) and (len(self.names) > 1 or self.sender.node not in self.names)
+    def expects_peers(self) -> bool:
+        """Whether another node is to be heard: the API lists one, or one was heard and has not said goodbye.
+
+        Leases expire of nodes that do not reach the API. Who then goes deaf is not alone because of that.
+        """
+        if self.names and (len(self.names) > 1 or self.sender.node not in self.names):
+            return True
+        latest = (max(each, key=lambda peer: peer.heard) for each in self.peers.by_node.values())
+        return any(peer.state is not State.LEAVING for peer in latest)
 
     def name_of(self, node: int) -> str:
         """The node's name, or its id in hex where the API does not know it."""

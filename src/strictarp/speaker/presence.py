@@ -160,7 +160,7 @@ def _isolate(core: Core) -> None:
     quiet = core.now - core.heard_any if core.heard_any is not None else 0
     if quiet > core.silence:
         core.asks_gateway = True
-    isolated = core.has_peers_by_api and quiet > core.settings.isolation
+    isolated = core.expects_peers and quiet > core.settings.isolation
     if isolated and not core.isolated:
         core.report(Kind.ISOLATED, micros=quiet)
     elif core.isolated and not isolated:
