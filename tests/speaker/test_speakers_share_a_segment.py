@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import random
 from collections.abc import AsyncIterator, Iterator
@@ -11,7 +12,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 from fuzzing.frames import Surroundings, draw
-from strictarp.arp.frames import parse_mac
+from strictarp.arp import bpf
+from strictarp.arp.frames import ETHERTYPE_ARP, REPLY, decode, parse_mac, request
+from strictarp.arp.rawsocket import RawSocket
 from strictarp.hello import ids
 from strictarp.hello.auth import Keys
 from strictarp.hello.frames import Sender, encode
@@ -145,6 +148,29 @@ async def test_a_drain_hands_over_without_two_answers(wire: Wire) -> None:
         owning = [(name, each.previous) for name, each in made.told if isinstance(each, Owning)]
         assert owning[-1] == (second, first)
         assert await made.answering() == [wire.mac(second)]
+
+
+async def test_a_question_from_before_a_hand_over_is_not_answered_again_by_who_reads_it_late(
+    wire: Wire,
+) -> None:
+    loop = asyncio.get_running_loop()
+    async with speakers(wire, *NODES) as made:
+        first = await made.owned()
+        await until(lambda: set(made.reported(Kind.SEASONED)) == set(NODES), 10)
+        with namespaces.entered(wire.hosts["client"]):
+            client = RawSocket((await place_there()).index, ETHERTYPE_ARP, bpf.arp())
+        with contextlib.closing(client):
+            for name in NODES:
+                if name != first:  # it has other things to do, and reads questions with its timer only
+                    made.segments[name]._questions.unwatch(loop)
+            mac, own = parse_mac(wire.mac("client")), ipaddress.ip_address(wire.address("client")).packed
+            client.send(request(mac, own, ADDRESS.packed))
+            made.segments[first].feed(DrainRequested(leave=True))
+            await made.owned(other_than=first)
+            await asyncio.sleep(0.5)
+            heard = [decode(frame) for frame in iter(client.receive, None)]
+    answers = [each.sender_mac for each in heard if each.operation == REPLY and each.target_mac == mac]
+    assert len(answers) <= 1
 
 
 async def test_a_kernel_that_answers_is_named_and_takes_nothing(wire: Wire) -> None:

@@ -24,7 +24,7 @@ from strictarp.arp.groups import Groups
 from strictarp.arp.ndp_frames import ALL_NODES_MAC, ETHERTYPE_IPV6, solicited_node
 from strictarp.arp.rawsocket import RawSocket
 from strictarp.hello.frames import ETHERTYPE, GROUP_MAC
-from strictarp.hello.messages import HELLO_TYPE
+from strictarp.hello.messages import ENCODERS, HELLO_TYPE, Release
 from strictarp.speaker import resolution
 from strictarp.speaker.actions import (
     Action,
@@ -46,7 +46,8 @@ from strictarp.speaker.view import View
 
 log = logging.getLogger(__name__)
 
-_FRAMES_BEFORE_TIMER = 512
+_FRAMES_AT_ONCE = 512
+_RELEASE_TYPE = ENCODERS[Release][0]
 _RETRY_SECONDS = 1.0
 _TYPE_OFFSET = 14 + 5
 """Of a speaker's message, from the start of its frame."""
@@ -283,7 +284,15 @@ class Segment:
         self._plan_timer()
 
     def _on_hello(self, data: bytes) -> None:
+        if _type_of(data) == _RELEASE_TYPE:
+            self._hear_questions()
         self.feed(FrameReceived(data))
+
+    def _hear_questions(self) -> None:
+        """Those that came before a RELEASE were the last owner's to answer, and it may have."""
+        for socket in (self._questions, self._solicitations):
+            if socket is not None:
+                self._read(socket)
 
     def _on_answered(self, data: bytes) -> None:
         """A question that the kernel has answered."""
@@ -323,14 +332,18 @@ class Segment:
     def _expire(self) -> None:
         self._timer = None
         for socket in self._sockets:
-            take = self._taker(socket)
-            for _ in range(_FRAMES_BEFORE_TIMER):
-                data = socket.receive()
-                if data is None:
-                    break
-                take(data)
+            self._read(socket)
         self._mend()
         self.feed(TimerDue())
+
+    def _read(self, socket: RawSocket) -> None:
+        """What waits there, but not for ever."""
+        take = self._taker(socket)
+        for _ in range(_FRAMES_AT_ONCE):
+            data = socket.receive()
+            if data is None:
+                return
+            take(data)
 
     def _taker(self, socket: RawSocket) -> Callable[[bytes], None]:
         if socket is self._hellos:
@@ -415,4 +428,9 @@ class Segment:
 
 def _is_hello(data: bytes) -> bool:
     """Whether a frame that this node sends tells all others that it lives, and what it owns."""
-    return data[12:14] == ETHERTYPE.to_bytes(2, "big") and data[_TYPE_OFFSET] == HELLO_TYPE
+    return data[12:14] == ETHERTYPE.to_bytes(2, "big") and _type_of(data) == HELLO_TYPE
+
+
+def _type_of(data: bytes) -> int:
+    """Of a speaker's message; 0 for what is too short to be one."""
+    return data[_TYPE_OFFSET] if len(data) > _TYPE_OFFSET else 0
