@@ -26,6 +26,12 @@ OFFERED_SECONDS = 2.0
 MOST = 256
 """IPs at a time; the connections of others are reset, as without this."""
 TABLE = "strictarp-moved"
+_TCP, _NO_PROTOCOL = 6, 253
+"""And a number for experiments, which no packet has (RFC 3692)."""
+_PROTOCOL = {"ip": ("ip protocol", "@nh,72,8"), "ip6": ("ip6 nexthdr", "@nh,48,8")}
+"""The field as nft compares it, and as it sets it without touching any sum."""
+_BEFORE_IPVS, _AFTER_IPVS = -100, -97
+"""IPVS looks at -99 and -98 (net/netfilter/ipvs/ip_vs_core.c: ip_vs_ops4, ip_vs_ops6)."""
 
 
 class Moved(msgspec.Struct, frozen=True, gc=False):
@@ -156,15 +162,36 @@ def _table(family: str, links: Mapping[int, str]) -> list[str]:
 
     In the hook after connection tracking; a copy goes out untracked, with its time to live one less
     (nf_dup_ipv4, nf_dup_ipv6).
+
+    It goes out as if this host had sent it, by way of IPVS (ip_vs_in_hook at LOCAL_OUT). That would take it
+    for a packet of an earlier connection from the same port, which it remembers for two minutes, and send it
+    to the endpoint of that. So the copy is no TCP for as long as IPVS looks. No sum is touched, and the
+    packet is the same again afterwards. Only copies leave by a link for an address of this host, untracked.
     """
     kind = {"ip": "ipv4_addr", "ip6": "ipv6_addr"}[family]
+    protocol, field = _PROTOCOL[family]
     maps, rules = [], []
     for link, name in sorted(links.items()):
         maps.append(f"  map {_map(link)} {{ type {kind} : {kind}; flags timeout; }}")
         passing = f'dup to {family} daddr map @{_map(link)} device "{name}" drop'
         rules += [f"    meta l4proto tcp {match} {passing}" for match in nftables.UNKNOWN]
-    hook = "    type filter hook prerouting priority mangle; policy accept;"
-    return [f"table {family} {TABLE} {{", *maps, "  chain pass {", hook, *rules, "  }", "}"]
+    names = ", ".join(f'"{name}"' for _, name in sorted(links.items()))
+    copies = f"oifname {{ {names} }} ct state untracked fib daddr type local"
+    chains = {
+        "pass": ("prerouting priority mangle", rules),
+        "hide": (
+            f"output priority {_BEFORE_IPVS}",
+            [f"    {copies} {protocol} {_TCP} {field} set {_NO_PROTOCOL}"],
+        ),
+        "show": (
+            f"output priority {_AFTER_IPVS}",
+            [f"    {copies} {protocol} {_NO_PROTOCOL} {field} set {_TCP}"],
+        ),
+    }
+    lines = []
+    for name, (hook, inside) in chains.items():
+        lines += [f"  chain {name} {{", f"    type filter hook {hook}; policy accept;", *inside, "  }"]
+    return [f"table {family} {TABLE} {{", *maps, *lines, "}"]
 
 
 def _map(link: int) -> str:
