@@ -2,6 +2,7 @@ from strictarp.lab import judging
 from strictarp.lab.figures import Seen, Witnessed
 from strictarp.lab.holding import Broken, Held
 from strictarp.lab.judging import Failure, Figures, Recorded, figures_of, judge
+from strictarp.lab.playing import failures
 from strictarp.lab.scenario import Bound, Expected, Scenario, Wait
 from strictarp.lab.stream import Answer
 
@@ -60,8 +61,7 @@ def test_connections_that_broke_are_resets() -> None:
 
 def test_what_failed_and_what_broke_is_told_with_the_time_that_logs_have() -> None:
     held = Held(20, 100, 3.0, (Broken(1.0, "Connection reset by peer"),))
-    found = figures_of(recorded([], requests=0, held=held, wall=1_700_000_000.0))
-    assert found.failures == (
+    assert failures(recorded([], requests=0, held=held), wall=1_700_000_000.0) == (
         Failure("2023-11-14T22:13:21.400+00:00", "no answer in time", since="2023-11-14T22:13:21.200+00:00"),
         Failure("2023-11-14T22:13:21.000+00:00", "Connection reset by peer"),
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import statistics
 from collections.abc import Collection, Iterable, Sequence
-from datetime import UTC, datetime
 
 import msgspec
 
@@ -17,14 +16,13 @@ from strictarp.lab.stream import Answer
 
 MEDIAN_NEEDS = 5
 """Repetitions from which on a median is judged."""
-_FAILURES_TOLD = 100
 
 
 class Recorded(msgspec.Struct, frozen=True):
     """What was recorded in one repetition. Times are seconds of CLOCK_MONOTONIC.
 
     nodes: the hosts whose answers count. divided: spans in which a partition lasted. woken: a node's process
-    was continued then. told: turns that the speakers logged. wall: CLOCK_REALTIME less CLOCK_MONOTONIC.
+    was continued then. told: turns that the speakers logged.
     """
 
     vip: str
@@ -37,7 +35,6 @@ class Recorded(msgspec.Struct, frozen=True):
     divided: tuple[tuple[float, float], ...] = ()
     woken: tuple[tuple[str, float], ...] = ()
     told: tuple[str, ...] = ()
-    wall: float = 0.0
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -128,18 +125,7 @@ def figures_of(seen: Recorded) -> Figures:
         requests=len(seen.answers),
         questions=seen.witnessed.requests,
         frames_lost=seen.witnessed.dropped,
-        failures=tuple(_failures(seen)),
     )
-
-
-def _failures(seen: Recorded) -> Iterable[Failure]:
-    def moment(at: float) -> str:
-        return datetime.fromtimestamp(at + seen.wall, UTC).isoformat(timespec="milliseconds")
-
-    for each in [each for each in seen.answers if not each.ok][:_FAILURES_TOLD]:
-        yield Failure(moment(each.ended), each.error, moment(each.started))
-    for broken in (seen.held.broken if seen.held is not None else ())[:_FAILURES_TOLD]:
-        yield Failure(moment(broken.at), broken.error)
 
 
 def _longest_silence(replies: Sequence[Seen], began: float, ended: float) -> float:

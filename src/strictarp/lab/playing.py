@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -14,7 +15,7 @@ from strictarp.kube.errors import KubeError
 from strictarp.kube.objects import SERVICES
 from strictarp.lab import judging, layout, manifests, measuring
 from strictarp.lab.cluster import Cluster
-from strictarp.lab.judging import Figures, Recorded, Result, RunReport
+from strictarp.lab.judging import Failure, Figures, Recorded, Result, RunReport
 from strictarp.lab.scenario import Scenario, check_lab
 from strictarp.lab.speaker_logs import SpeakerLogs
 from strictarp.lab.stage import Stage
@@ -27,6 +28,7 @@ FIRST_ANSWERS = 0.5
 """Seconds before the first step, in which all is well."""
 LAST_ANSWERS = 0.3
 """Seconds at the end, for answers that are under way."""
+_FAILURES_TOLD = 100
 
 
 class Pace(msgspec.Struct, frozen=True):
@@ -136,7 +138,8 @@ class Player:
             await stage.put_back()
             await self._heal()
         missing = [f"no speaker told {kind}" for kind in scenario.told if kind not in recorded.told]
-        return judging.figures_of(recorded), missing
+        found = failures(recorded, wall=time.time() - time.monotonic())
+        return msgspec.structs.replace(judging.figures_of(recorded), failures=found), missing
 
     async def _record(self, scenario: Scenario, stage: Stage) -> Recorded:
         cluster, vip = self.cluster, self.vip
@@ -175,7 +178,6 @@ class Player:
             divided=tuple(stage.divided),
             woken=tuple(stage.woken),
             told=self.logs.take_told(),
-            wall=time.time() - time.monotonic(),
         )
 
     async def _heal(self) -> None:
@@ -196,6 +198,20 @@ class Player:
         self.logs.look()
         keepers = self.cluster.kubelet.keepers.values()
         return not self.logs.frozen and all(each.process and each.process.running for each in keepers)
+
+
+def failures(seen: Recorded, *, wall: float) -> tuple[Failure, ...]:
+    """What failed and what broke. wall: CLOCK_REALTIME, which logs have, less CLOCK_MONOTONIC, in seconds."""
+
+    def moment(at: float) -> str:
+        return datetime.fromtimestamp(at + wall, UTC).isoformat(timespec="milliseconds")
+
+    failed = [each for each in seen.answers if not each.ok][:_FAILURES_TOLD]
+    broken = (seen.held.broken if seen.held is not None else ())[:_FAILURES_TOLD]
+    return (
+        *(Failure(moment(each.ended), each.error, moment(each.started)) for each in failed),
+        *(Failure(moment(each.at), each.error) for each in broken),
+    )
 
 
 async def run(

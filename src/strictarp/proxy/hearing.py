@@ -11,7 +11,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 from strictarp.arp import bpf
@@ -40,6 +40,9 @@ _LOAD_BYTE, _JUMP_EQUAL, _RETURN = 0x30, 0x15, 0x06
 _TYPE_OFFSET = 14 + 5
 READ_EVERY = 0.1
 """Seconds between two looks at the hellos that have come: a silence is noticed so much later at most."""
+
+_MOST_WAITING = 4096
+"""Frames; the buffer of a socket holds fewer."""
 
 
 def _of_types(*numbers: int) -> bpf.Program:
@@ -159,7 +162,7 @@ class Hearing:
 
     def _read_hellos(self) -> None:
         for index, socket in self._hellos.items():
-            while (frame := socket.receive()) is not None:
+            for frame in _waiting(socket):
                 self._on_hello(index, frame)
 
     def _on_hello(self, index: int, frame: bytes) -> None:
@@ -232,7 +235,7 @@ class Hearing:
         self._read_hellos()
         for sockets in self._answers.values():
             for index, socket in sockets.items():
-                while (frame := socket.receive()) is not None:
+                for frame in _waiting(socket):
                     self._on_answer(index, frame)
         asks = self._nodes.expire(time.monotonic())
         self._after()
@@ -285,6 +288,15 @@ class Hearing:
                     sockets[index].set_filter(program)
                 else:
                     self._open(sockets, index, ethertype, program, self._on_answer)
+
+
+def _waiting(socket: RawSocket) -> Iterator[bytes]:
+    """All frames that wait in a socket; not also those that a flood adds meanwhile, or it would never end."""
+    for _ in range(_MOST_WAITING):
+        frame = socket.receive()
+        if frame is None:
+            return
+        yield frame
 
 
 def _loop_time(moment: float) -> float:
