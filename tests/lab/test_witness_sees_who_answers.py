@@ -8,6 +8,7 @@ import pytest
 
 from strictarp.arp import frames
 from strictarp.lab import figures, namespaces, witness
+from strictarp.lab.begun import begun_file
 from strictarp.lab.figures import Witnessed
 from strictarp.lab.topology import Network
 
@@ -49,7 +50,7 @@ def test_the_witness_counts_every_kernel_that_answers_and_follows_a_node_that_co
     with namespaces.entered(network.spaces["wire"]):
         process = multiprocessing.get_context("fork").Process(target=_witness, args=(out,))
         process.start()
-    wait_for(out.with_suffix(".ready"))
+    wait_for(begun_file(out))
     time.sleep(0.3)
     network.cut("node1")
     network.forget_node("node1")

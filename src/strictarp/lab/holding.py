@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from strictarp.lab.begun import begun_file
 from strictarp.speaker.priority import go_first
 
 OPEN_LIMIT = 5.0
@@ -121,16 +122,14 @@ def _is_whole(answer: bytes) -> bool:
 
 
 def run(target: tuple[str, int], out: Path, *, connections: int, interval: float) -> int:
-    """Hold until SIGTERM; writes a Held to `out`. A file `.ready` beside it says that all are open."""
+    """Hold until SIGTERM; writes a Held to `out`. `begun_file` says that all are open."""
     go_first()  # a busy machine is not to be taken for an outage
-    ready = out.with_suffix(".ready")
-    ready.unlink(missing_ok=True)
     holding = Holding(*target, connections, interval=interval)
 
     def stop(*_: object) -> None:
         holding.stopped = True
 
     signal.signal(signal.SIGTERM, stop)
-    ready.touch()
+    begun_file(out).touch()
     out.write_bytes(msgspec.json.encode(holding.run()))
     return 0

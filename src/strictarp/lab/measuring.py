@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -12,6 +13,7 @@ import msgspec
 from strictarp.arp.probing import Findings
 from strictarp.errors import UserError
 from strictarp.lab import holding, layout, stream
+from strictarp.lab.begun import begun_file
 from strictarp.lab.cluster import Cluster
 from strictarp.lab.figures import Witnessed
 from strictarp.lab.holding import Held
@@ -30,9 +32,7 @@ async def start_witness(cluster: Cluster, vip: str, name: str, *, interval_ms: i
     """A witness that listens already. Raises UserError when it does not come up."""
     out = file(cluster, f"{name}.witnessed")
     options = ("--vip", vip, "--out", str(out), "--interval-ms", str(interval_ms))
-    process = await cluster.start_on(layout.WIRE, name, "strictarp", "lab", "witness", *options)
-    await _appears(out.with_suffix(".ready"), process)
-    return process, out
+    return await _begin(cluster, layout.WIRE, name, "witness", out, options)
 
 
 async def start_stream(
@@ -52,17 +52,22 @@ async def start_holding(
     out = file(cluster, f"{name}.held")
     options = ["--address", vip, "--out", str(out), "--connections", str(connections)]
     options += ["--interval-ms", str(interval_ms)]
-    process = await cluster.start_on(layout.CLIENT, name, "strictarp", "lab", "hold", *options)
-    await _appears(out.with_suffix(".ready"), process)
-    return process, out
+    return await _begin(cluster, layout.CLIENT, name, "hold", out, options)
 
 
-async def _appears(path: Path, process: Process) -> None:
+async def _begin(
+    cluster: Cluster, host: str, name: str, program: str, out: Path, options: Sequence[str]
+) -> Measuring:
+    """Start a program that says when it has begun, and wait for that."""
+    begun = begun_file(out)
+    begun.unlink(missing_ok=True)  # of an earlier measurement of this name
+    process = await cluster.start_on(host, name, "strictarp", "lab", program, *options)
     end = time.monotonic() + READY_LIMIT
-    while not path.exists():
+    while not begun.exists():
         if time.monotonic() > end or not process.running:
             raise UserError(f"{' '.join(process.argv[:3])} does not begin; see the lab's logs")
         await asyncio.sleep(0.02)
+    return process, out
 
 
 async def finish(cluster: Cluster, measuring: Measuring) -> bytes:

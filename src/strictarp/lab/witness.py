@@ -20,6 +20,7 @@ from strictarp.arp import bpf, frames
 from strictarp.arp.frames import ETHERTYPE_ARP, ArpFrame
 from strictarp.arp.rawsocket import RawSocket
 from strictarp.lab import layout
+from strictarp.lab.begun import begun_file
 from strictarp.lab.figures import Seen, Witnessed
 from strictarp.speaker.priority import go_first
 
@@ -132,17 +133,15 @@ class Witness:
 
 
 def run(vip: str, out: Path, *, interval: float) -> int:
-    """Listen until SIGTERM; writes what was seen to `out`. A file `.ready` beside it says that it began."""
+    """Listen until SIGTERM; writes what was seen to `out`. `begun_file` says that it began."""
     go_first()  # a busy machine is not to be taken for an outage
-    ready = out.with_suffix(".ready")
-    ready.unlink(missing_ok=True)
     witness = Witness(vip)
 
     def stop(*_: object) -> None:
         witness.stopped = True
 
     signal.signal(signal.SIGTERM, stop)
-    ready.touch()
+    begun_file(out).touch()
     witness.run(interval)
     result = Witnessed(witness.requests, tuple(witness.frames), witness.dropped())
     out.write_bytes(msgspec.json.encode(result))
