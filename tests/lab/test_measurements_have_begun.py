@@ -1,4 +1,4 @@
-"""What is measured has begun when the first step is taken, also the second time."""
+"""Measurements that run at the same time do not speak for each other."""
 
 from pathlib import Path
 
