@@ -14,7 +14,7 @@ import msgspec
 from strictarp.lab import channel, host
 from strictarp.lab.cluster import Settings, Timing
 from strictarp.lab.figures import Witnessed
-from strictarp.lab.playing import PACE_IN_VM
+from strictarp.lab.measuring import PACE_IN_VM
 from strictarp.lab.remote import Remote
 from strictarp.lab.stream import Answer
 

@@ -12,15 +12,39 @@ import msgspec
 
 from strictarp.arp.probing import Findings
 from strictarp.errors import UserError
-from strictarp.lab import holding, layout, stream
+from strictarp.lab import holding, layout, manifests, namespaces, stream
 from strictarp.lab.begun import begun_file
 from strictarp.lab.cluster import Cluster
 from strictarp.lab.figures import Witnessed
 from strictarp.lab.holding import Held
+from strictarp.lab.ipvs_table import real_servers
 from strictarp.lab.processes import Process
 
 READY_LIMIT = 20.0
 Measuring = tuple[Process, Path]
+
+
+class Pace(msgspec.Struct, frozen=True):
+    """How often is measured, in milliseconds: the listener's question, a new connection and how long it may
+    take, a question on each open connection.
+    """
+
+    ask: int = 20
+    stream: int = 20
+    limit: int = 250
+    hold: int = 200
+
+
+PACE = Pace()
+PACE_IN_VM = Pace(ask=100, stream=100, limit=3000, hold=1000)
+"""Else those who measure would take the emulated processors from those who are measured. A packet that a move
+costs is repeated after 200 ms and more, and takes its time there besides.
+"""
+
+
+def pace(cluster: Cluster) -> Pace:
+    """How often is measured in this lab."""
+    return PACE_IN_VM if cluster.settings.isolation == "vm" else PACE
 
 
 def file(cluster: Cluster, name: str) -> Path:
@@ -105,3 +129,14 @@ async def probe(cluster: Cluster, vip: str, *, wait: float | None = None) -> tup
     if code not in (0, 1, 2):
         raise UserError(f"probe could not look: {err.strip()}")
     return tuple(each.mac for each in msgspec.json.decode(out, type=Findings).answerers)
+
+
+def programmed(cluster: Cluster, vip: str, node: str) -> bool:
+    """Whether a node's kernel has the VIP as virtual server that sends to the backends of all nodes.
+
+    Raises UserError when there is no such node.
+    """
+    with namespaces.entered(cluster.space(node)):
+        table = Path("/proc/thread-self/net/ip_vs").read_text(encoding="ascii")
+    weights = real_servers(table, vip, manifests.WEB_PORT).values()
+    return len(weights) == len(cluster.network.nodes) and all(weights)

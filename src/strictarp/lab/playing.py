@@ -31,22 +31,6 @@ LAST_ANSWERS = 0.3
 _FAILURES_TOLD = 100
 
 
-class Pace(msgspec.Struct, frozen=True):
-    """How often is measured, in milliseconds: the listener's question, a new connection and how long it may
-    take, a question on each open connection.
-    """
-
-    ask: int = 20
-    stream: int = 20
-    limit: int = 250
-    hold: int = 200
-
-
-PACE = Pace()
-PACE_IN_VM = Pace(ask=100, stream=100, limit=3000, hold=1000)
-"""Else those who measure would take the emulated processors from those who are measured. A packet that a move
-costs is repeated after 200 ms and more, and takes its time there besides.
-"""
 Progress = Callable[[str], None]
 OnResult = Callable[[Result], None]
 
@@ -143,7 +127,7 @@ class Player:
 
     async def _record(self, scenario: Scenario, stage: Stage) -> Recorded:
         cluster, vip = self.cluster, self.vip
-        pace = PACE_IN_VM if cluster.settings.isolation == "vm" else PACE
+        pace = measuring.pace(cluster)
         held = None
         if self.proxied:
             held = await measuring.start_holding(
@@ -181,7 +165,7 @@ class Player:
         )
 
     async def _heal(self) -> None:
-        """All runs again, one node answers, and another one that is seasoned stands by.
+        """All runs and is programmed again, one node answers, and another one that is seasoned stands by.
 
         A speaker that froze several times within an hour is trusted later and later. Those are started
         afresh, or no other node would be ready for the next repetition.
@@ -190,6 +174,8 @@ class Player:
         for node in sorted(self.logs.frozen):
             self.cluster.kill(f"speaker@{node}", away=0)
         await self._until("all processes running", self._all_run)
+        if self.proxied:
+            await self._until(f"{self.vip} in the IPVS table of every node", self._all_programmed)
         await self._until("a single answer", self._one_answers)
         owner = (await self._answerers())[0]
         await self._until("a node that stands by", self._seasoned(1, besides=owner))
@@ -198,6 +184,12 @@ class Player:
         self.logs.look()
         keepers = self.cluster.kubelet.keepers.values()
         return not self.logs.frozen and all(each.process and each.process.running for each in keepers)
+
+    async def _all_programmed(self) -> bool:
+        """Also a node that came back: the emulated machine takes longer to start its proxy than the speaker
+        takes to be seasoned, when that is made short.
+        """
+        return all(measuring.programmed(self.cluster, self.vip, name) for name in self.nodes)
 
 
 def failures(seen: Recorded, *, wall: float) -> tuple[Failure, ...]:

@@ -6,7 +6,6 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
 
 import msgspec
 
@@ -16,10 +15,9 @@ from strictarp.doctor.diagnosis import Diagnosis
 from strictarp.errors import UserError
 from strictarp.kube.errors import KubeError
 from strictarp.kube.objects import EVENTS, SERVICES
-from strictarp.lab import figures, layout, manifests, measuring, namespaces, stream
+from strictarp.lab import figures, layout, manifests, measuring, stream
 from strictarp.lab.cluster import Cluster
 from strictarp.lab.figures import Seen
-from strictarp.lab.ipvs_table import real_servers
 from strictarp.lab.measuring import Measuring
 from strictarp.lab.report import After, Answerer, Before, Failover, Report, Requests, Step
 
@@ -29,10 +27,8 @@ DELAY_MS, JITTER_MS = 3.0, 2.5
 RESOLUTIONS = 12
 RESOLUTION_WAIT_MS = 150
 SETTLE = 0.5
-ASK_INTERVAL_MS = 50
 CURE_REQUESTS = 300
-STREAM_INTERVAL_MS = 20
-STREAM_LIMIT_MS = 250
+CURE_INTERVAL_MS, CURE_LIMIT_MS = 20, 5000
 BEFORE_FAILURE = 3.0
 AFTER_FAILURE = 6.0
 WATCH_RETURN = 8.0
@@ -57,6 +53,7 @@ class Story:
         self.doctored: tuple[int, list[str]] = (-1, [])
         self.requests = Requests()
         self.failover = Failover()
+        self.pace = measuring.pace(cluster)
         self.nodes = cluster.network.nodes
         self.node_of_mac = {node.mac: node.name for node in self.nodes.values()}
 
@@ -76,11 +73,11 @@ class Story:
         return tuple(Answerer(self.node_of_mac.get(mac, ""), mac) for mac in macs)
 
     async def _start_witness(self, name: str) -> Measuring:
-        return await measuring.start_witness(self.cluster, self.vip, name, interval_ms=ASK_INTERVAL_MS)
+        return await measuring.start_witness(self.cluster, self.vip, name, interval_ms=self.pace.ask)
 
-    async def _start_stream(self, name: str, *, count: int, limit_ms: int) -> Measuring:
+    async def _start_stream(self, name: str, *, count: int, interval_ms: int, limit_ms: int) -> Measuring:
         return await measuring.start_stream(
-            self.cluster, self.vip, name, count=count, interval_ms=STREAM_INTERVAL_MS, limit_ms=limit_ms
+            self.cluster, self.vip, name, count=count, interval_ms=interval_ms, limit_ms=limit_ms
         )
 
     async def _speak_as_vip(self) -> tuple[set[str], set[str]]:
@@ -96,12 +93,6 @@ class Story:
         frames = (await measuring.finish_witness(self.cluster, witness)).frames
         asked = {frame.host for frame in frames if frame.op == 1 and frame.target == layout.UNUSED_ADDRESS}
         return figures.vip_as_sender(frames, self.vip, layout.UNUSED_ADDRESS), asked
-
-    def _programmed(self, name: str) -> bool:
-        """Whether a node's kernel has the VIP as virtual server with all real servers."""
-        with namespaces.entered(self.cluster.space(name)):
-            table = Path("/proc/thread-self/net/ip_vs").read_text(encoding="ascii")
-        return len(real_servers(table, self.vip, manifests.WEB_PORT)) == len(self.nodes)
 
     # --- the steps ------------------------------------------------------------
 
@@ -122,7 +113,7 @@ class Story:
             return bool(self.vip)
 
         async def programmed() -> bool:
-            return all(self._programmed(name) for name in self.nodes)
+            return all(measuring.programmed(self.cluster, self.vip, name) for name in self.nodes)
 
         await self._until("an address for Service default/web", assigned)
         self.progress(f"Service default/web got {self.vip}")
@@ -230,7 +221,9 @@ class Story:
 
     async def cure_requests(self) -> Outcome:
         """All requests are answered, by all backends."""
-        process, out = await self._start_stream("cure", count=CURE_REQUESTS, limit_ms=5000)
+        process, out = await self._start_stream(
+            "cure", count=CURE_REQUESTS, interval_ms=CURE_INTERVAL_MS, limit_ms=CURE_LIMIT_MS
+        )
         code = await process.ended
         answers = stream.read(out) if code == 0 else []
         spread = figures.per_backend(answers)
@@ -244,7 +237,9 @@ class Story:
     async def power_off(self) -> Outcome:
         """The owner is switched off under a stream of requests."""
         witness = await self._start_witness("failover")
-        requests = await self._start_stream("failover", count=0, limit_ms=STREAM_LIMIT_MS)
+        requests = await self._start_stream(
+            "failover", count=0, interval_ms=self.pace.stream, limit_ms=self.pace.limit
+        )
         await asyncio.sleep(BEFORE_FAILURE)
         self.progress(f"switching {self.owner} off")
         moment = time.monotonic()
@@ -284,7 +279,7 @@ class Story:
         await self.cluster.power_on(self.owner)
 
         async def back() -> bool:
-            return self._programmed(self.owner)
+            return measuring.programmed(self.cluster, self.vip, self.owner)
 
         await self._until(f"{self.owner} programmed again", back)
         _, self.doctored = await asyncio.gather(asyncio.sleep(WATCH_RETURN), self._doctor())
