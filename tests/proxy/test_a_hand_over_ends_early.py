@@ -185,6 +185,45 @@ async def test_rules_that_are_refused_are_not_tried_again_whenever_a_node_report
         await following
 
 
+class Recording(NoConnections):
+    """A kernel that tells which of its sets were filled anew, in which order."""
+
+    def __init__(self) -> None:
+        self.filled: list[tuple[str, int]] = []
+
+    async def fill_maps(self, fillings: list[Filling]) -> None:
+        self.filled += [(each.name, len(each.elements)) for each in fillings]
+
+
+async def test_who_waited_once_waits_again_when_the_ip_comes_and_when_it_goes_back() -> None:
+    """Until its client knows the other node, packets come that nobody passes on any more: they wait again."""
+    kernel = Recording()
+    handing = HandingOver(
+        kernel,
+        OWN,
+        lambda number: number.to_bytes(4),
+        lambda *_: Member("node2", bytes([192, 0, 2, 12])),
+        families=(4,),
+        say=lambda _: None,
+    )
+    handing.learn({LINK: SimpleNamespace(mac=MAC, name="eth0")})
+    following = asyncio.ensure_future(handing.run())
+    for seq, message in enumerate(
+        (Offer(NUMBER, 5, 9), Release(NUMBER, 5, 9, OWN), Accept(NUMBER, 6, 10)), 1
+    ):
+        await asyncio.sleep(0.02)
+        kernel.filled.clear()
+        handing.hear(Frame(MAC, OTHER_MAC, OTHER, 1, seq, message), LINK)
+        await asyncio.sleep(0.02)
+        came_or_went = not isinstance(message, Release)
+        assert kernel.filled == [("strays", 0)] * came_or_went + [
+            (f"to{LINK}", int(not isinstance(message, Accept)))
+        ]
+    following.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await following
+
+
 async def test_nothing_is_said_while_packets_are_passed_on_to_a_third_node(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -114,7 +114,8 @@ class HandingOver:
 
     async def _fill(self, links: dict[int, str]) -> None:
         now, moved = time.monotonic(), self.moves.moved
-        if moved.keys() - self._filled:
+        # One comes, or goes back: until its clients know that, what they still send here has to wait.
+        if moved.keys() != self._filled:
             with contextlib.suppress(TableVanished):  # nothing is held back
                 await self._kernel.fill_maps(nftables.forget_strays(self._families))
         self._filled = frozenset(moved)

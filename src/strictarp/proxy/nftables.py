@@ -149,7 +149,7 @@ def _strays(words: _Words) -> dict[str, list[str]]:
 
 
 def forget_strays(widths: Sequence[int] = (4, 16)) -> list[Filling]:
-    """So that every connection has its moment again, when an IP comes here another time within a minute."""
+    """So that a connection has its moment again, when an IP comes or goes another time within a minute."""
     return [Filling(nft_maps.FAMILIES[width], TABLE, "strays", ()) for width in widths]
 
 
