@@ -1,4 +1,4 @@
-from strictarp.lab.ipvs_table import real_servers
+from strictarp.lab.ipvs_table import real_servers, serving
 
 # The kernel ends these lines with blanks.
 TABLE = """\
@@ -26,3 +26,8 @@ def test_another_port_or_protocol_is_another_virtual_server() -> None:
 
 def test_an_unknown_address_has_no_real_servers() -> None:
     assert real_servers(TABLE, "192.0.2.101", 80) == {}
+
+
+def test_a_real_server_without_weight_gets_no_new_connections() -> None:
+    assert serving(TABLE, "192.0.2.100", 80) == 1
+    assert serving(TABLE, "192.0.2.101", 80) == 0

@@ -24,3 +24,8 @@ def real_servers(table: str, address: str, port: int, protocol: str = "TCP") -> 
         elif inside and (server := _SERVER.match(line)):
             found[f"{_address(server.group(1))}:{int(server.group(2), 16)}"] = int(server.group(4))
     return found
+
+
+def serving(table: str, address: str, port: int) -> int:
+    """How many real servers of one IPv4 virtual server get new connections."""
+    return sum(weight > 0 for weight in real_servers(table, address, port).values())

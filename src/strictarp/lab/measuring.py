@@ -17,7 +17,7 @@ from strictarp.lab.begun import begun_file
 from strictarp.lab.cluster import Cluster
 from strictarp.lab.figures import Witnessed
 from strictarp.lab.holding import Held
-from strictarp.lab.ipvs_table import real_servers
+from strictarp.lab.ipvs_table import serving
 from strictarp.lab.processes import Process
 
 READY_LIMIT = 20.0
@@ -138,5 +138,4 @@ def programmed(cluster: Cluster, vip: str, node: str) -> bool:
     """
     with namespaces.entered(cluster.space(node)):
         table = Path("/proc/thread-self/net/ip_vs").read_text(encoding="ascii")
-    weights = real_servers(table, vip, manifests.WEB_PORT).values()
-    return len(weights) == len(cluster.network.nodes) and all(weights)
+    return serving(table, vip, manifests.WEB_PORT) == len(cluster.network.nodes)
