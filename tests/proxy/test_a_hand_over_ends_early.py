@@ -189,17 +189,19 @@ class Recording(NoConnections):
     """A kernel that tells which of its sets were filled anew, in which order."""
 
     def __init__(self) -> None:
-        self.filled: list[tuple[str, int]] = []
+        self._filled: list[tuple[str, int]] = []
+        self._to_link = asyncio.Event()
 
     async def fill_maps(self, fillings: list[Filling]) -> None:
-        self.filled += [(each.name, len(each.elements)) for each in fillings]
+        self._filled += [(each.name, len(each.elements)) for each in fillings]
+        if any(each.name == f"to{LINK}" for each in fillings):
+            self._to_link.set()
 
     async def has_filled_map(self) -> list[tuple[str, int]]:
         """What was filled up to the map of moved IPs, which comes last."""
-        async with asyncio.timeout(5):
-            while (f"to{LINK}", 0) not in self.filled and (f"to{LINK}", 1) not in self.filled:
-                await asyncio.sleep(0.001)
-        filled, self.filled = self.filled, []
+        await asyncio.wait_for(self._to_link.wait(), 5)
+        self._to_link.clear()
+        filled, self._filled = self._filled, []
         return filled
 
 
