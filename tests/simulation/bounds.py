@@ -93,6 +93,11 @@ class Bounds:
         return self.settings.accept * 98 // 100 // 2 - self.lag
 
     @cached_property
+    def promised(self) -> int:
+        """For so long an ACCEPT binds who said it: A."""
+        return _drifted(self.settings.accept) + self.lag
+
+    @cached_property
     def handover_lossy(self) -> int:
         """With a light loss: until the last repetition of the RELEASE."""
         return self.handover + _drifted(self.settings.release_repeat[-1]) + self.lag

@@ -33,7 +33,8 @@ class Moves:
         self.owned_since: dict[bytes, int] = {}
         """VIP → when somebody became its owner last."""
         self.epochs: dict[tuple[str, bytes], int] = {}
-        self.draining: set[str] = set()
+        self.draining: dict[str, int] = {}
+        """Node → since when it is."""
         self.moving: dict[tuple[str, bytes], int] = {}
         self.handovers: dict[bytes, tuple[int, int, str, str]] = {}
         """VIP → when it was released, until when the target must own it, the target, and the giver."""
@@ -75,12 +76,12 @@ class Moves:
             case What.REPORTS if isinstance(info, Report):
                 self._report(now, self.picture.procs[who], info)
             case What.PLAN if info == "drain":
-                self.draining.add(who)
+                self.draining[who] = now
                 self._forget_target(who)
             case What.PLAN:
                 self.moving[who, address] = now
             case What.STARTED:
-                self.draining.discard(who)
+                self.draining.pop(who, None)
             case What.DIED | What.STOPPED:
                 self._forget_target(who, giver=True)
             case What.SEES:
@@ -89,7 +90,7 @@ class Moves:
                 self.handovers.clear()
             case What.HELLO if info[0] == State.JOINING and now > self.picture.procs[who].woke_at:
                 # It stays. The hello of waking up is said before it takes the order that waits for it.
-                self.draining.discard(who)
+                self.draining.pop(who, None)
             case _:
                 pass
 
@@ -131,6 +132,9 @@ class Moves:
         handover = self.handovers.pop(vip, None)
         if handover is not None and handover[2] == proc.label:
             self.gaps.append(now - handover[0])
+        drained_at = self.draining.get(proc.label)
+        if planned and drained_at is not None and now - drained_at <= self.bounds.promised:
+            return  # it had accepted before, takes what its giver has let go, and hands that on
         for hearer, port in self.picture.hearers.items():
             if not self.picture.both_ways(port, proc.member.port):
                 continue

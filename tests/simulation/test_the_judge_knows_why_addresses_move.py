@@ -117,3 +117,16 @@ def test_addresses_of_a_service_are_together_once_a_refused_move_was_due_again()
         judged.sees(moved + MS, What.OWNS, "b", VIP, 2)
         judged.moves.end(9 * SECOND)
         assert judged.broken() == broken
+
+
+def test_who_accepted_before_it_was_to_leave_may_take_and_hand_on() -> None:
+    for drained, broken in ((SECOND - 20 * MS, []), (SECOND - 100 * MS, ["I3"])):
+        judged = Judged()
+        judged.sees(500 * MS, What.PLAN, "a", VIP, "move")
+        judged.sees(drained, What.PLAN, "b", info="drain")
+        assert not judged.hands_over(SECOND)
+        judged.sees(SECOND, What.OWNS, "b", VIP, 2)
+        judged.sees(SECOND + 10 * MS, What.DISOWNS, "b", VIP)
+        judged.sees(SECOND + 10 * MS, What.REPORTS, "b", info=Report(Kind.HANDED_OVER, VIP, "a"))
+        judged.sees(SECOND + 11 * MS, What.OWNS, "a", VIP, 3)
+        assert judged.broken() == broken

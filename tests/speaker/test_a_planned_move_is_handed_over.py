@@ -6,7 +6,7 @@ import msgspec
 
 from strictarp.hello.messages import Accept, Claim, Offer, Release, State
 from strictarp.speaker.actions import Kind, Taking
-from strictarp.speaker.events import DrainEnded, DrainRequested, MoveRequested
+from strictarp.speaker.events import DrainEnded, DrainRequested, MoveRequested, ViewChanged
 from strictarp.speaker.settings import MS, SECOND
 from support.speakers import SETTINGS, VIP, WAY, Table, address
 
@@ -334,6 +334,58 @@ def test_a_node_that_leaves_says_so_and_is_not_waited_for() -> None:
     assert table.owners() == [third]
     (report,) = table.reported(Kind.TOOK_OVER, third, since=before)
     assert report.micros <= SETTINGS.claim + 2 * MS
+
+
+def test_a_node_that_is_told_to_leave_takes_what_it_has_accepted_and_hands_it_on() -> None:
+    """Its giver stops when it hears the ACCEPT: nobody else would answer before a claim."""
+    table = Table().settled()
+    first, second, _ = table.first()
+    before = table.now
+    table.feed(first, MoveRequested(VIP, second))
+    table.after(2 * WAY - 1)
+    assert table.messages(Accept, second)
+    table.feed(second, DrainRequested())
+    table.after(20 * MS)
+    assert table.reported(Kind.TOOK_OVER, second, since=before)
+    assert table.owners() not in ([], [second])
+    table.after(200 * MS)
+    assert not table.messages(Claim, since=before)
+    assert list(table.hellos(second))[-1].state is State.LEAVING
+
+
+def test_a_node_that_leaves_waits_for_what_it_has_accepted_no_longer_than_it_may_take_it() -> None:
+    table = Table().settled()
+    first, second, _ = table.first()
+    table.feed(first, MoveRequested(VIP, second))
+    table.after(2 * WAY - 1)
+    table.cut |= {(first, second), (second, first)}
+    table.feed(second, DrainRequested())
+    table.after(SETTINGS.accept - 5 * MS)
+    assert list(table.hellos(second))[-1].state is State.DRAINING
+    table.after(10 * MS)
+    assert list(table.hellos(second))[-1].state is State.LEAVING
+
+
+def test_epochs_are_known_of_ips_that_were_of_no_interest_when_they_were_heard() -> None:
+    """Else a claim of an IP whose owner is isolated would begin below it and yield to it."""
+    table = Table().settled()
+    first, second, third = table.first()
+    table.show(first, eligible=False)
+    table.after(20 * MS)
+    assert table.owners() == [second]
+    epoch = table.machines[second].owned[VIP]
+    view = table.view(third)
+    table.feed(third, ViewChanged(msgspec.structs.replace(view, vips={})))
+    table.after(SECOND)
+    table.kill(second)
+    table.after(SECOND)
+    before = table.now
+    table.feed(third, ViewChanged(view))
+    table.after(2 * SECOND)
+    assert table.owners() == [third]
+    assert {
+        entry.epoch for claim in table.messages(Claim, third, since=before) for entry in claim.entries
+    } == {epoch + 1}
 
 
 def test_a_draining_owner_that_nobody_relieves_answers_until_its_grace_is_over() -> None:

@@ -9,7 +9,7 @@ import msgspec
 from strictarp.arp import frames as arp
 from strictarp.arp import ndp_frames as ndp
 from strictarp.speaker.actions import Kind, Taking
-from strictarp.speaker.events import DrainRequested
+from strictarp.speaker.events import DrainRequested, MoveRequested
 from strictarp.speaker.settings import MS, SECOND
 from strictarp.speaker.view import Member
 from support.speakers import SETTINGS, VIP, VIP6, Table, address
@@ -61,6 +61,27 @@ def test_a_refresh_announces_each_own_address_once_a_period_spread_over_it() -> 
     assert sorted(found) == sorted(vips * 3)
     times = [at for at, _, _ in table.answers if at > start]
     assert max(b - a for a, b in itertools.pairwise(times)) <= PERIOD // len(vips) + SECOND
+
+
+def test_nothing_is_announced_in_the_moment_in_which_it_is_given_up() -> None:
+    """A busy owner finds that an announcement is due, and that nobody takes what it offers."""
+    table = Table(("a", "b")).settled()
+    first, second = table.first()
+    table.feed(first, MoveRequested(VIP, second))
+    table.after(20 * MS)
+    (taken,) = [at for at, name, report in table.reports if (name, report.kind) == (second, Kind.TOOK_OVER)]
+    due = taken + next(offset for offset in SETTINGS.announce if offset >= SECOND)
+    table.after(due + MS - SETTINGS.offers_each * SETTINGS.offer - table.now)
+    table.cut |= {(first, second), (second, first)}
+    table.show(second, eligible=False)
+    table.after(due - MS - table.now)
+    table.stop(second)
+    table.after(3 * MS)
+    start = len(table.sent)
+    assert table.owners() == [second]
+    table.wake(second)
+    assert table.owners() == []
+    assert announced(table, start) == []
 
 
 def test_who_owns_no_more_refreshes_no_more() -> None:

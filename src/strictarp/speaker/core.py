@@ -67,6 +67,7 @@ class Core:
         """When `presence.tick` was done last."""
         self.silence = settings.silence
         self.longer_told = 0
+        self.wants_announcements = False
         self.wants_hello = False
         self.wants_hello_at_once = False
         # What it owns.

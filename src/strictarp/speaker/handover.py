@@ -287,7 +287,6 @@ def _may_take_now(core: Core, slot: Slot, peer: Peer, message: Release) -> bool:
         accepted is not None
         and core.now <= accepted.until
         and core.lease_holds
-        and core.drain_until is None
         and slot.view.eligible
         and accepted.is_of(peer.key, message.nonce)
         and slot.highest < accepted.epoch == message.epoch
@@ -295,14 +294,17 @@ def _may_take_now(core: Core, slot: Slot, peer: Peer, message: Release) -> bool:
 
 
 def begin_drain(core: Core, *, leave: bool) -> None:
-    """Hand everything over; claims and accepted offers of this node end here."""
+    """Hand everything over; claims of this node end here.
+
+    What it has accepted it takes, and hands on: its giver may have stopped already.
+    """
     core.leave_after_drain |= leave
     if core.drain_until is None:
         core.drain_until = core.now + core.settings.drain_grace
         core.seasoned = False
         core.agenda.set(Timer.DRAIN, 0, core.drain_until)
         for slot in core.slots.values():
-            if slot.phase in (Phase.CLAIMING, Phase.ACCEPTED):
+            if slot.phase is Phase.CLAIMING:
                 slot.leave_phase()
                 core.agenda.cancel(Timer.SLOT, slot.vip)
         core.urgent_hello(at_once=True)
@@ -332,10 +334,10 @@ def drain_time_is_up(core: Core) -> None:
 
 
 def finish_drain(core: Core) -> None:
-    """Say so once nothing is owned and every RELEASE has been heard, or been said often enough."""
+    """Say so once nothing is owned, nor accepted, and each RELEASE has been heard, or been said often."""
     if core.drain_until is None or core.drained or core.owned:
         return
-    if any(slot.releasing is not None for slot in core.slots.values()):
+    if any(slot.releasing is not None or slot.phase is Phase.ACCEPTED for slot in core.slots.values()):
         return
     core.drained = True
     core.agenda.cancel(Timer.DRAIN, 0)

@@ -121,6 +121,9 @@ class Machine:
         core.seasoned_peers = None
         if core.looks:
             look_at_all(core)
+        if core.wants_announcements:  # not before this step has given up what it gives up
+            core.wants_announcements = False
+            ownership.announce_due(core)
         if core.drain_until is not None:
             handover.finish_drain(core)
         if core.claims or core.probes or core.asks_gateway:
@@ -166,7 +169,10 @@ def _handle(core: Core, event: Event) -> None:  # noqa: C901, PLR0912 - one case
     match event:
         case TimerDue():
             for timer, number, due in core.agenda.take_due(core.now):
-                _expire(core, timer, number, due)
+                if timer is Timer.ANNOUNCE:
+                    core.wants_announcements = True
+                else:
+                    _expire(core, timer, number, due)
         case ViewChanged(view=view):
             viewing.take_view(core, view)
         case LinkChanged():
@@ -227,8 +233,6 @@ def _expire(core: Core, timer: Timer, number: int, due: int) -> None:
             core.urgent_hello()
         case Timer.PEER:
             hearing.fall_silent(core, number)
-        case Timer.ANNOUNCE:
-            ownership.announce_due(core)
         case Timer.REFRESH:
             ownership.refresh(core)
         case Timer.DRAIN:

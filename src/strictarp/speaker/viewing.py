@@ -22,6 +22,8 @@ def take_view(core: Core, view: View) -> None:
         if slot is None:
             slot = Slot(vip)
             core.slots[slot.vip] = core.by_address[address] = slot
+            for peer in core.peers.listing.get(slot.vip, ()):
+                slot.saw_epoch(peer.owned[slot.vip])  # heard while it was of no interest here
         elif slot.view == vip:
             continue
         else:
