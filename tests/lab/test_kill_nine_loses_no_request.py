@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from strictarp.lab import figures, layout, manifests
+from strictarp.lab.ipvs_table import serving
 from support.lab_driver import Lab, lab, wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
@@ -23,6 +24,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         wait_until(lambda: owner(running) != "", 60, "an owner of the VIP")
         running.check("client", *enable)
         wait_until(lambda: len(answerers(running)) == 1, 30, "a single answer")
+        wait_until(lambda: all(serves(running, node.name) for node in nodes), 90, "all proxies at work")
         yield running
 
 
@@ -40,15 +42,18 @@ def owner(running: Lab) -> str:
     return names.get(macs[0], "") if macs else ""
 
 
-def killed_and_back(running: Lab, process: str) -> float:
+def serves(running: Lab, node: str) -> bool:
+    """Whether the node's kernel sends the VIP's connections to the backends of all three nodes."""
+    return serving(running.check(node, *TABLE).decode(), VIP, manifests.WEB_PORT) == 3
+
+
+def killed_and_back(running: Lab, process: str) -> None:
+    """kill -9; it must be back within the limit. Asked only then: answering keeps the machine from it."""
     before = running.processes()[process]
     running.kill(process)
-
-    def back() -> bool:
-        now = running.processes()[process]
-        return bool(now["running"]) and now["starts"] == before["starts"] + 1
-
-    return wait_until(back, BACK_LIMIT, f"{process} again")
+    time.sleep(BACK_LIMIT)
+    now = running.processes()[process]
+    assert (bool(now["running"]), now["starts"]) == (True, before["starts"] + 1)
 
 
 @pytest.mark.parametrize("kind", ["apiserver", "controller", "proxy", "speaker"])
@@ -57,10 +62,9 @@ def test_killing_a_daemon_of_another_node_loses_no_request(cluster: Lab, kind: s
     other = next(node.name for node in layout.nodes(3) if node.name != first)
     process = kind if kind in {"apiserver", "controller"} else f"{kind}@{other}"
     with cluster.measuring(VIP) as measured:
-        seconds = killed_and_back(cluster, process)
+        killed_and_back(cluster, process)
         time.sleep(3)
-    print(f"{process}: back after {seconds:.1f} s, {len(measured.answers)} requests")
-    assert seconds <= BACK_LIMIT
+    print(f"{process}: {len(measured.answers)} requests")
     assert measured.lost == []
     assert len(measured.answers) > 50
     assert figures.max_simultaneous(measured.witnessed.frames, VIP) == 1
@@ -71,9 +75,8 @@ def test_killing_a_daemon_of_another_node_loses_no_request(cluster: Lab, kind: s
 def test_killing_a_daemon_of_the_owner_loses_no_request_either(cluster: Lab, kind: str) -> None:
     first = owner(cluster)
     with cluster.measuring(VIP) as measured:
-        seconds = killed_and_back(cluster, f"{kind}@{first}")
-        time.sleep(4)
-    assert seconds <= BACK_LIMIT
+        killed_and_back(cluster, f"{kind}@{first}")
+        time.sleep(3)
     # The kernel goes on forwarding, and clients go on knowing its MAC until the next owner announces itself.
     # That one's kernel resets what is open at that very moment, and nothing else.
     old = next(node.mac for node in layout.nodes(3) if node.name == first)

@@ -19,6 +19,7 @@ from strictarp.lab import control
 from strictarp.lab.cluster import Cluster, Settings
 from strictarp.lab.processes import Processes
 from strictarp.lab.zygote import Program, serve
+from strictarp.speaker.priority import go_first
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +67,7 @@ async def _supervise(channel: socket.socket, options: Options) -> int:
     serving: asyncio.Task[None] | None = None
     if options.settings.isolation == "vm" and port is not None:
         deliver_first()
+        go_first()  # what died is started again at once, though all its clients are just then busy with that
         serving = asyncio.create_task(control.serve_port(controller, port))
     else:
         await control.listen_on_socket(controller, state / SOCKET_NAME)
