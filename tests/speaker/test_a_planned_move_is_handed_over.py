@@ -480,3 +480,34 @@ def test_an_owner_that_may_stay_offers_nothing_to_a_joining_node() -> None:
     table.after(100 * MS)
     assert not table.messages(Offer)
     assert table.owners() == [owner]
+
+
+def _with_a_deaf_third() -> Table:
+    """The third node hears no hello any more; it claims again and again, with a higher epoch each time."""
+    table = Table().settled()
+    first, second, third = table.first()
+    table.deaf_to_hellos |= {(first, third), (second, third)}
+    table.after(SETTINGS.silence)
+    return table
+
+
+def test_a_claim_that_names_the_epoch_of_an_offer_has_it_offered_anew() -> None:
+    """Its target has heard that claim as well, and would not take what is released with this epoch."""
+    table = _with_a_deaf_third()
+    first, second, third = table.first()
+    before = table.now
+    table.after(SETTINGS.claim)
+    claimed = next(
+        at
+        for at, name, report in table.reports
+        if (name, report.kind) == (third, Kind.CLAIM_STARTED) and at >= before
+    )
+    table = _with_a_deaf_third()
+    table.after(claimed - WAY // 2 - table.now)
+    before = table.now
+    table.feed(first, MoveRequested(VIP, second))
+    table.after(10 * WAY)
+    given, taken = _handed_over(table, before)
+    assert taken - given == WAY
+    assert table.owners() == [second]
+    assert len(table.messages(Offer, first, since=before)) == 2

@@ -194,8 +194,10 @@ def hear_accept(core: Core, peer: Peer, message: Accept) -> None:
         return
     if message.nonce != offering.nonce or peer.node != offering.targets[0] or message.epoch < offering.epoch:
         return
-    if core.now - offering.since > core.settings.accept - 2 * core.settings.delay:
-        # Read late by a process that was stopped: the target's time runs out before a RELEASE gets there.
+    late = core.now - offering.since > core.settings.accept - 2 * core.settings.delay
+    if late or message.epoch <= slot.highest:
+        # Read late by a process that was stopped: the target's time runs out before a RELEASE gets there. Or
+        # somebody, deaf perhaps, has claimed with this epoch meanwhile: who heard that does not take it.
         _offer_anew(core, slot, offering)
         return
     offering.epoch = message.epoch
@@ -203,9 +205,12 @@ def hear_accept(core: Core, peer: Peer, message: Accept) -> None:
 
 
 def _offer_anew(core: Core, slot: Slot, offering: Offering) -> None:
-    """With another nonce, which gives the target its whole time again; once, or a slow segment never ends."""
+    """With another nonce, which gives the target its whole time again, and above all epochs; once, or a slow
+    segment never ends.
+    """
     if not offering.anew:
         offering.anew = True
+        offering.epoch = slot.highest + 1
         offering.sent = 0
         _say_offer(core, slot, offering)
 
