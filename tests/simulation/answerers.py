@@ -7,6 +7,7 @@ from itertools import combinations
 from simulation.bounds import Bounds
 from simulation.picture import Picture, Proc, Violation
 from simulation.trace import Entry, What
+from strictarp.speaker.actions import Kind, Report
 
 _CHANGES = {What.OWNS, What.DISOWNS, What.STOPPED, What.WOKE, What.DIED, What.LINKS}
 
@@ -22,6 +23,10 @@ class Answerers:
         """VIP and two owners that somebody hears both → since when."""
         self.lost: dict[frozenset[str], list[int]] = {}
         self.told: set[tuple[bytes, str, str]] = set()
+        self.parted: tuple[bytes, str, frozenset[str]] = (b"", "", frozenset())
+        """VIP, who gave it up last, and who owned it beside that one."""
+        self.heirs: dict[tuple[bytes, str], tuple[int, frozenset[str]]] = {}
+        """VIP, node that it was handed to → when, and who owned it beside the giver."""
 
     def before(self, entry: Entry) -> None:
         """The state so far lasts until this entry."""
@@ -30,6 +35,9 @@ class Answerers:
         now, what, who, address, _ = entry
         if what is What.ANSWERS:
             self._answer(now, self.picture.procs[who], address)
+        elif what is What.DISOWNS:
+            beside = {other for vip, *pair in self.open if vip == address and who in pair for other in pair}
+            self.parted = (address, who, frozenset(beside - {who}))
 
     def after(self, entry: Entry) -> None:
         """The picture has taken the entry in."""
@@ -38,6 +46,8 @@ class Answerers:
             self.lost.setdefault(frozenset((who, info)), []).append(now)
         elif what is What.OWNS:
             self._new_owner(now, self.picture.procs[who], address)
+        elif what is What.REPORTS and isinstance(info, Report) and info.kind is Kind.HANDED_OVER:
+            self._handed_over(now, self.picture.procs[who], info)
         if what in _CHANGES or (what is What.HELLO and self.open):
             self._track(now)
 
@@ -54,6 +64,12 @@ class Answerers:
         why = "after a freeze without a new claim" if frozen else "without the right to"
         self.found.append(Violation(promise, now, vip, f"{proc.label} answers {why}"))
 
+    def _handed_over(self, now: int, giver: Proc, report: Report) -> None:
+        """Whoever takes it answers instead of the giver: beside whom that one did, if beside anybody."""
+        vip, who, beside = self.parted
+        if (vip, who) == (report.address, giver.label):
+            self.heirs[vip, self.picture.by_name[giver.member.cluster, report.node]] = (now, beside)
+
     def _new_owner(self, now: int, proc: Proc, vip: bytes) -> None:
         """I1: nobody becomes owner while another may answer, if no frame between them was lost in the last T.
         And who hears nothing claims nothing: its hello would make the owner yield (rule 5, alone).
@@ -63,8 +79,11 @@ class Answerers:
             self.found.append(
                 Violation("I1", now, vip, f"{proc.label} becomes owner though it hears nothing")
             )
+        given, beside = self.heirs.pop((vip, proc.label), (now, frozenset()))
+        if now - given > self.bounds.promised:
+            beside = frozenset()
         for other in self.picture.owners.get(vip, ()):
-            if other is proc or not other.entitled(vip, now):
+            if other is proc or not other.entitled(vip, now) or other.label in beside:
                 continue
             if not self.picture.common_hearer(proc, other):
                 continue

@@ -24,8 +24,8 @@ class Moves:
         """VIP, hearer, whether it was handed over → when, and to whom. A planned move counts apart from those
         that failures cause.
         """
-        self.given: dict[bytes, str] = {}
-        """VIP → node that it was handed to last."""
+        self.given: dict[tuple[bytes, str], int] = {}
+        """VIP, node that it was handed to → when. Each part of a divided segment moves it for itself."""
         self.owned_until: dict[bytes, list[tuple[str, int, int]]] = {}
         """VIP → (owner, epoch, until) of those that stopped."""
         self.claimed: dict[bytes, int] = {}
@@ -36,8 +36,8 @@ class Moves:
         self.draining: dict[str, int] = {}
         """Node → since when it is."""
         self.moving: dict[tuple[str, bytes], int] = {}
-        self.handovers: dict[bytes, tuple[int, int, str, str]] = {}
-        """VIP → when it was released, until when the target must own it, the target, and the giver."""
+        self.handovers: dict[tuple[bytes, str], tuple[int, int, str]] = {}
+        """VIP, target → when it was released, until when the target must own it, and the giver."""
         self.gaps: list[int] = []
         self.seasoned_at = 0
         self.links_at = 0
@@ -45,9 +45,9 @@ class Moves:
 
     def before(self, entry: Entry) -> None:
         """The state so far lasts until this entry."""
-        for vip, (since, deadline, target, _) in list(self.handovers.items()):
+        for (vip, target), (since, deadline, _) in list(self.handovers.items()):
             if entry.time > deadline:
-                del self.handovers[vip]
+                del self.handovers[vip, target]
                 words = (
                     f"{target} was to take it over, but does not within {(deadline - since) / 1000:.1f} ms"
                 )
@@ -119,19 +119,29 @@ class Moves:
 
     def _forget_target(self, who: str, *, giver: bool = False) -> None:
         """The target, or the giver amid its RELEASE, can not do its part any more."""
-        for vip in [
-            vip
-            for vip, (_, _, target, source) in self.handovers.items()
+        for key in [
+            (vip, target)
+            for (vip, target), (_, _, source) in self.handovers.items()
             if who == target or (giver and who == source)
         ]:
-            del self.handovers[vip]
+            del self.handovers[key]
+
+    def _taken_over(self, now: int, proc: Proc, vip: bytes) -> bool:
+        """Somebody owns it now: whether it was handed to that node. Who meets it there leaves it to it."""
+        handover = self.handovers.pop((vip, proc.label), None)
+        if handover is not None:
+            self.gaps.append(now - handover[0])
+        for each, target in list(self.handovers):
+            if each == vip and self.picture.both_ways(
+                self.picture.procs[target].member.port, proc.member.port
+            ):
+                del self.handovers[each, target]
+        given = self.given.pop((vip, proc.label), None)
+        return given is not None and now - given <= self.bounds.promised
 
     def _owns(self, now: int, proc: Proc, vip: bytes) -> None:
         self.owned_since[vip] = now
-        planned = self.given.pop(vip, None) == proc.label
-        handover = self.handovers.pop(vip, None)
-        if handover is not None and handover[2] == proc.label:
-            self.gaps.append(now - handover[0])
+        planned = self._taken_over(now, proc, vip)
         drained_at = self.draining.get(proc.label)
         if planned and drained_at is not None and now - drained_at <= self.bounds.promised:
             return  # it had accepted before, takes what its giver has let go, and hands that on
@@ -214,7 +224,7 @@ class Moves:
 
     def _handed_over(self, now: int, proc: Proc, vip: bytes, name: str) -> None:
         target = self.picture.procs[self.picture.by_name[(proc.member.cluster, name)]]
-        self.given[vip] = target.label
+        self.given[vip, target.label] = now
         if not target.running or self.picture.conditions.bad or self.picture.conditions.reorders:
             return
         wanted = target.view.vips.get(vip) if target.view is not None else None
@@ -230,7 +240,7 @@ class Moves:
             return  # then an ordinary claim follows, which I2 is about
         lossy = self.picture.conditions.lossy
         bound = self.bounds.handover_lossy if lossy else self.bounds.handover
-        self.handovers[vip] = (now, now + bound, target.label, proc.label)
+        self.handovers[vip, target.label] = (now, now + bound, proc.label)
 
     def _release_is_in_time(self, now: int) -> bool:
         """Whether A suffices where frames are slower than it is made for. The giver releases only when OFFER

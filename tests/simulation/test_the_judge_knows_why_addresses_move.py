@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from simulation.answerers import Answerers
 from simulation.bounds import Bounds
 from simulation.moves import Moves
 from simulation.picture import Disturbances, Picture
@@ -27,17 +28,18 @@ _VIEW = View(
 
 
 class Judged:
-    """Two nodes that see the same view, with two addresses of one Service; `a` owns the first, the VIP.
+    """Nodes that see the same view, with two addresses of one Service; `a` owns the first, the VIP.
     slowest: the largest one-way delay.
     """
 
-    def __init__(self, *, slowest: int = MS) -> None:
-        members = [Member(name, name, 0, port, 0) for port, name in enumerate("ab")]
+    def __init__(self, *, slowest: int = MS, names: str = "ab") -> None:
+        members = [Member(name, name, 0, port, 0) for port, name in enumerate(names)]
         self.picture = Picture(members, QUICK, {"client": 9})
-        bounds = Bounds(QUICK, lag=MS, slowest=slowest, nodes=2, vips=1)
+        bounds = Bounds(QUICK, lag=MS, slowest=slowest, nodes=len(names), vips=1)
         self.moves = Moves(self.picture, Disturbances(QUICK), bounds)
+        self.answerers = Answerers(self.picture, bounds)
         self.sees(0, What.LINKS, info=Conditions(slowest=slowest))
-        for name in "ab":
+        for name in names:
             self.sees(0, What.STARTED, name)
             self.sees(0, What.SEES, name, info=_VIEW)
         self.hello(0, "a", State.JOINING)
@@ -46,23 +48,25 @@ class Judged:
     def sees(self, at: int, what: What, who: str = "", address: bytes = b"", info: Any = None) -> None:  # noqa: ANN401
         """The judge is shown an entry."""
         entry = Entry(at, what, who, address, info)
-        self.moves.before(entry)
+        for check in (self.answerers, self.moves):
+            check.before(entry)
         self.picture.apply(entry)
-        self.moves.after(entry)
+        for check in (self.answerers, self.moves):
+            check.after(entry)
 
     def hello(self, at: int, who: str, state: State) -> None:
         """A hello of incarnation 1."""
         self.sees(at, What.HELLO, who, info=(state, False, 1, at))
 
-    def hands_over(self, at: int) -> list[str]:
-        """`a` hands the VIP to `b`; the promises that it breaks by that alone."""
-        self.sees(at, What.DISOWNS, "a", VIP)
-        self.sees(at, What.REPORTS, "a", info=Report(Kind.HANDED_OVER, VIP, "b"))
+    def hands_over(self, at: int, giver: str = "a", to: str = "b") -> list[str]:
+        """The giver hands the VIP over; the promises that are broken by then."""
+        self.sees(at, What.DISOWNS, giver, VIP)
+        self.sees(at, What.REPORTS, giver, info=Report(Kind.HANDED_OVER, VIP, to))
         return self.broken()
 
     def broken(self) -> list[str]:
         """The promises that have been broken."""
-        return [violation.promise for violation in self.moves.found]
+        return [violation.promise for violation in (*self.answerers.found, *self.moves.found)]
 
 
 def test_what_was_ordered_of_a_stopped_joining_node_it_does_after_its_hello_of_waking_up() -> None:
@@ -126,7 +130,35 @@ def test_who_accepted_before_it_was_to_leave_may_take_and_hand_on() -> None:
         judged.sees(drained, What.PLAN, "b", info="drain")
         assert not judged.hands_over(SECOND)
         judged.sees(SECOND, What.OWNS, "b", VIP, 2)
-        judged.sees(SECOND + 10 * MS, What.DISOWNS, "b", VIP)
-        judged.sees(SECOND + 10 * MS, What.REPORTS, "b", info=Report(Kind.HANDED_OVER, VIP, "a"))
+        judged.hands_over(SECOND + 10 * MS, "b", "a")
         judged.sees(SECOND + 11 * MS, What.OWNS, "a", VIP, 3)
+        assert judged.broken() == broken
+
+
+def test_both_parts_of_a_divided_segment_may_hand_it_over_at_one_moment() -> None:
+    judged = Judged(names="abcd")
+    apart = frozenset({(x, y) for x in (0, 1) for y in (2, 3)} | {(y, x) for x in (0, 1) for y in (2, 3)})
+    judged.sees(100 * MS, What.LINKS, info=Conditions(down=apart, bad=apart, slowest=MS))
+    judged.sees(SECOND, What.OWNS, "c", VIP, 2)
+    for giver in "ac":
+        judged.sees(SECOND, What.PLAN, giver, VIP, "move")
+    judged.hands_over(SECOND + 10 * MS, "a", "b")
+    judged.hands_over(SECOND + 11 * MS, "c", "d")
+    judged.sees(SECOND + 12 * MS, What.OWNS, "b", VIP, 3)
+    judged.sees(SECOND + 13 * MS, What.OWNS, "d", VIP, 3)
+    assert not judged.broken()
+
+
+def test_who_takes_over_from_one_of_two_owners_makes_no_second_one() -> None:
+    """Those two could not hear each other, which excuses them; their successor hears both."""
+    for taken, broken in ((SECOND + 11 * MS, []), (SECOND + 200 * MS, ["I1"])):
+        judged = Judged(names="abc")
+        for name in "ac":
+            judged.hello(SECOND - MS, name, State.SEASONED)
+        filtered = frozenset({(0, 2)})
+        judged.sees(100 * MS, What.LINKS, info=Conditions(bad=filtered, unclean=True, slowest=MS))
+        judged.sees(SECOND, What.OWNS, "c", VIP, 2)
+        judged.sees(SECOND, What.PLAN, "a", VIP, "move")
+        judged.hands_over(SECOND + 10 * MS)
+        judged.sees(taken, What.OWNS, "b", VIP, 3)
         assert judged.broken() == broken
