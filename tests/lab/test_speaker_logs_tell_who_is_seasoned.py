@@ -5,6 +5,7 @@ from pathlib import Path
 import msgspec
 
 from strictarp.lab.kubelet import STARTED
+from strictarp.lab.playing import start_frozen_afresh
 from strictarp.lab.speaker_logs import SpeakerLogs
 
 
@@ -32,3 +33,16 @@ def test_a_restart_and_its_seasoning_that_are_read_at_once_leave_it_seasoned(tmp
     assert "Seasoned" in logs.take_told()
     logs.look()
     assert logs.seasoned == {"node1"}
+
+
+def test_a_speaker_that_says_late_that_it_froze_is_started_afresh_too(tmp_path: Path) -> None:
+    logs = SpeakerLogs(tmp_path, ["node1"])
+    killed: list[str] = []
+    _say(tmp_path, STARTED, "Seasoned")
+    assert not start_frozen_afresh(logs, killed.append)
+    _say(tmp_path, "Frozen")
+    assert start_frozen_afresh(logs, killed.append)
+    assert killed == ["speaker@node1"]
+    _say(tmp_path, STARTED)
+    assert not start_frozen_afresh(logs, killed.append)
+    assert killed == ["speaker@node1"]

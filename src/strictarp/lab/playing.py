@@ -165,14 +165,7 @@ class Player:
         )
 
     async def _heal(self) -> None:
-        """All runs and is programmed again, one node answers, and another one that is seasoned stands by.
-
-        A speaker that froze several times within an hour is trusted later and later. Those are started
-        afresh, or no other node would be ready for the next repetition.
-        """
-        self.logs.look()
-        for node in sorted(self.logs.frozen):
-            self.cluster.kill(f"speaker@{node}", away=0)
+        """All runs and is programmed again, one node answers, and another one that is seasoned stands by."""
         await self._until("all processes running", self._all_run)
         if self.proxied:
             await self._until(f"{self.vip} in the IPVS table of every node", self._all_programmed)
@@ -181,15 +174,27 @@ class Player:
         await self._until("a node that stands by", self._seasoned(1, besides=owner))
 
     async def _all_run(self) -> bool:
-        self.logs.look()
+        afresh = start_frozen_afresh(self.logs, lambda process: self.cluster.kill(process, away=0))
         keepers = self.cluster.kubelet.keepers.values()
-        return not self.logs.frozen and all(each.process and each.process.running for each in keepers)
+        return not afresh and all(each.process and each.process.running for each in keepers)
 
     async def _all_programmed(self) -> bool:
         """Also a node that came back: the emulated machine takes longer to start its proxy than the speaker
         takes to be seasoned, when that is made short.
         """
         return all(measuring.programmed(self.cluster, self.vip, name) for name in self.nodes)
+
+
+def start_frozen_afresh(logs: SpeakerLogs, kill: Callable[[str], None]) -> bool:
+    """Kill the speakers that froze, whether there is one. One that was continued says so a moment later.
+
+    One that froze several times within an hour is trusted later and later: no other node would be ready for
+    the next repetition.
+    """
+    logs.look()
+    for node in sorted(logs.frozen):
+        kill(f"speaker@{node}")
+    return bool(logs.frozen)
 
 
 def failures(seen: Recorded, *, wall: float) -> tuple[Failure, ...]:
