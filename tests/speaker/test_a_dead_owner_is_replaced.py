@@ -9,7 +9,7 @@ from strictarp.hello.messages import Claim, Hello, Witness
 from strictarp.speaker.actions import Kind
 from strictarp.speaker.events import DrainRequested, ViewChanged
 from strictarp.speaker.settings import MS, SECOND
-from support.speakers import GATEWAY, SETTINGS, VIP, WAY, Table
+from support.speakers import GATEWAY, SETTINGS, VIP, WAY, Table, address
 
 T, P, S = SETTINGS.silence, SETTINGS.claim, SETTINGS.slot
 
@@ -233,14 +233,15 @@ def test_a_kernel_of_the_cluster_that_answers_is_ignored_and_reported() -> None:
 
 
 def test_the_kernel_of_a_node_without_a_speaker_is_recognised_by_the_node_s_own_address() -> None:
-    """Nobody tells its MAC: all nodes are asked for theirs, once, and the claim is made again."""
-    table = Table()
+    """Nobody tells its MAC: all nodes are asked for theirs, once, and the claims are made again."""
+    other = address("203.0.113.2")
+    table = Table(vips=(VIP, other))
     own, mac = bytes((192, 0, 2, 99)), b"\x02\0\0\0\0\x77"
     table.node_addresses[own] = "bare"
-    table.foreign |= {VIP: mac, own: mac}
+    table.foreign |= {VIP: mac, other: mac, own: mac}
     table.settled()
-    (owner,) = table.owners()
-    assert {report.node for report in table.reported(Kind.KERNEL_ANSWERS, owner)} == {"bare"}
+    assert len(table.owners()) == len(table.owners(other)) == 1
+    assert {report.node for report in table.reported(Kind.KERNEL_ANSWERS)} == {"bare"}
     assert not table.reported(Kind.ADDRESS_CONFLICT)
     asked = [arp.decode(data).target_ip for data in table.sent if data[12:14] == b"\x08\x06"]
     assert asked.count(own) <= len(table.machines)

@@ -141,11 +141,14 @@ def _find_taken(core: Core, slot: Slot, mac: bytes) -> None:
 
 def _ask_nodes(core: Core, mac: bytes) -> bool:
     """Ask all nodes for their own addresses, to see whether a MAC is one's: a node without a speaker tells
-    nobody its MAC, and its kernel answers for every VIP where strictARP is off. False: asked lately.
+    nobody its MAC, and its kernel answers for every VIP where strictARP is off. False: they were asked
+    lately, and none of them has it.
     """
     last = core.asked_about.get(mac)
-    if not core.node_addresses or (last is not None and core.now - last < _REPORT_AGAIN):
+    if not core.node_addresses:
         return False
+    if last is not None and core.now - last < _REPORT_AGAIN:
+        return core.now - last < core.settings.claim  # because of another VIP: the answers are on their way
     if len(core.asked_about) >= _MOST_ASKED_ABOUT:
         core.asked_about.clear()
     core.asked_about[mac] = core.now
