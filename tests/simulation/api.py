@@ -138,7 +138,9 @@ class Api:
             self._tell(watcher)
 
     def _tell(self, watcher: Watcher) -> None:
-        """The watcher's view, as its shell would make it. While its own renewals fail, no Lease expires."""
+        """The watcher's view, as its shell would make it. While its own renewals fail, no Lease expires. The
+        address of a Node is known whatever its Lease.
+        """
         objects = watcher.objects
         if objects is None:
             return
@@ -148,7 +150,8 @@ class Api:
             for name, at in watcher.seen.items()
             if watcher.away or now - at <= self.expiry or name == watcher.name
         ]
-        basis = (objects, watcher.away, live, [self.leases.get(name) for name in live])
+        addresses = {address: name for name, (_, address) in self.leases.items()}
+        basis = (objects, watcher.away, live, [self.leases.get(name) for name in live], addresses)
         if basis == watcher.told:
             return
         watcher.told = basis
@@ -166,7 +169,7 @@ class Api:
             if wish not in chosen.keys() - objects.drained:
                 wish = ""
             vips[address] = Vip(address, candidates, watcher.name in chosen, first, wish=wish)
-        watcher.tell(View(vips, members, api_alive=not watcher.away))
+        watcher.tell(View(vips, members, api_alive=not watcher.away, nodes=addresses))
 
     def _ordered(
         self, chosen: dict[str, int], address: bytes, behind: frozenset[str], drained: frozenset[str]
