@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import select
 import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -24,6 +25,8 @@ Send = Callable[[Reply], None]
 Operation = Callable[["Control", Request, Send], Awaitable[object]]
 READ_SIZE = 32 * 1024
 FINISH_GRACE = 20.0
+CALL_INTERVAL = 0.1
+"""Seconds between two looks for a caller: nothing tells of one."""
 
 
 class Control:
@@ -213,16 +216,36 @@ async def listen_on_socket(control: Control, path: Path) -> None:
 
 
 async def serve_port(control: Control, device: Path) -> None:
-    """Serve a virtio port: one caller at a time; after it hangs up, the next."""
+    """Serve a virtio port: one caller at a time; after it hangs up, the next.
+
+    The port stays open in between: the kernel throws away what has come to a port that is closed, and with it
+    the request of who called in that moment.
+    """
     loop = asyncio.get_running_loop()
-    while True:
-        fd = os.open(device, os.O_RDWR | os.O_NONBLOCK)
-        with os.fdopen(fd, "r+b", buffering=0) as port:
+    port = os.open(device, os.O_RDWR | os.O_NONBLOCK)
+    try:
+        while True:
+            await _called(port)
             reader = asyncio.StreamReader(limit=channel.MAX_LINE)
-            transport, protocol = await loop.connect_write_pipe(
-                asyncio.streams.FlowControlMixin, os.fdopen(os.dup(fd), "wb", buffering=0)
+            sending, protocol = await loop.connect_write_pipe(
+                asyncio.streams.FlowControlMixin, os.fdopen(os.dup(port), "wb", buffering=0)
             )
-            await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), port)  # noqa: B023
-            writer = asyncio.StreamWriter(transport, protocol, reader, loop)
-            await control.serve(reader, writer)
-        await asyncio.sleep(0.2)
+            receiving, _ = await loop.connect_read_pipe(
+                lambda: asyncio.StreamReaderProtocol(reader),  # noqa: B023
+                os.fdopen(os.dup(port), "rb", buffering=0),
+            )
+            await control.serve(reader, asyncio.StreamWriter(sending, protocol, reader, loop))
+            receiving.close()
+    finally:
+        os.close(port)
+
+
+async def _called(port: int) -> None:
+    """Wait until somebody has the host's end of a virtio port open: until then it is hung up.
+
+    The event loop's selector cannot be asked: a port that is hung up would wake it without end.
+    """
+    look = select.poll()
+    look.register(port, select.POLLIN)
+    while any(flags & select.POLLHUP for _, flags in look.poll(0)):  # noqa: ASYNC110 - see above
+        await asyncio.sleep(CALL_INTERVAL)
