@@ -98,6 +98,11 @@ class Bounds:
         return _drifted(self.settings.accept) + self.lag
 
     @cached_property
+    def claimed_instead(self) -> int:
+        """Where an ACCEPT came to nothing its target claims: A, its turn, P."""
+        return self.promised + self.all_slots + self.pace + _drifted(self.settings.claim) + self.lag
+
+    @cached_property
     def handover_lossy(self) -> int:
         """With a light loss: until the last repetition of the RELEASE."""
         return self.handover + _drifted(self.settings.release_repeat[-1]) + self.lag

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from simulation.bounds import Bounds
 from simulation.picture import Disturbances, Picture, Proc, Violation
 from simulation.trace import Entry, What
@@ -10,6 +12,14 @@ from strictarp.hello.messages import State
 from strictarp.speaker.actions import Kind, Report
 
 _RECENT = 1_000_000
+
+
+class Given(NamedTuple):
+    """A hand-over: when, by whom, and whether a claim of others had begun within T before."""
+
+    at: int
+    giver: Proc
+    hampered: bool
 
 
 class Moves:
@@ -21,11 +31,11 @@ class Moves:
         self.bounds = bounds
         self.found: list[Violation] = []
         self.moved: dict[tuple[bytes, str, bool], list[tuple[int, Proc]]] = {}
-        """VIP, hearer, whether it was handed over → when, and to whom. A planned move counts apart from those
-        that failures cause.
+        """VIP, hearer, whether it was handed over → when, and who decided it: its giver, else its new owner.
+        A planned move counts apart from those that failures cause.
         """
-        self.given: dict[tuple[bytes, str], int] = {}
-        """VIP, node that it was handed to → when. Each part of a divided segment moves it for itself."""
+        self.given: dict[tuple[bytes, str], Given] = {}
+        """VIP, node that it was handed to → how. Each part of a divided segment moves it for itself."""
         self.owned_until: dict[bytes, list[tuple[str, int, int]]] = {}
         """VIP → (owner, epoch, until) of those that stopped."""
         self.claimed: dict[bytes, int] = {}
@@ -126,8 +136,8 @@ class Moves:
         ]:
             del self.handovers[key]
 
-    def _taken_over(self, now: int, proc: Proc, vip: bytes) -> bool:
-        """Somebody owns it now: whether it was handed to that node. Who meets it there leaves it to it."""
+    def _taken_over(self, now: int, proc: Proc, vip: bytes) -> Given | None:
+        """Somebody owns it now: how it was handed to that node, if so. Who meets it there leaves it to it."""
         handover = self.handovers.pop((vip, proc.label), None)
         if handover is not None:
             self.gaps.append(now - handover[0])
@@ -136,15 +146,18 @@ class Moves:
                 self.picture.procs[target].member.port, proc.member.port
             ):
                 del self.handovers[each, target]
-        given = self.given.pop((vip, proc.label), None)
-        return given is not None and now - given <= self.bounds.promised
+        return self.given.pop((vip, proc.label), None)
 
     def _owns(self, now: int, proc: Proc, vip: bytes) -> None:
         self.owned_since[vip] = now
-        planned = self._taken_over(now, proc, vip)
+        given = self._taken_over(now, proc, vip)
+        planned = given is not None and now - given.at <= self.bounds.promised
         drained_at = self.draining.get(proc.label)
         if planned and drained_at is not None and now - drained_at <= self.bounds.promised:
             return  # it had accepted before, takes what its giver has let go, and hands that on
+        if given is not None and given.hampered and now - given.at <= self.bounds.claimed_instead:
+            return  # the claim of another ended what it had accepted, so it claims what it was to have
+        side = given.giver if given is not None and planned else proc
         for hearer, port in self.picture.hearers.items():
             if not self.picture.both_ways(port, proc.member.port):
                 continue
@@ -153,9 +166,10 @@ class Moves:
             since = max(since, now - self.bounds.settings.season * 98 // 100)
             key = (vip, hearer, planned)
             moves = [move for move in self.moved.get(key, ()) if move[0] > since]
-            self.moved[key] = [*moves, (now, proc)]
-            # Two that could not hear each other until just now may both end their claims (I1 allows as much).
-            apart = [now - self.picture.bad_since_or_until(proc, other, now) for _, other in moves]
+            self.moved[key] = [*moves, (now, side)]
+            # Two that could not hear each other until just now may both end their claims (I1 allows as much),
+            # and two owners hand it over.
+            apart = [now - self.picture.bad_since_or_until(side, other, now) for _, other in moves]
             if any(calm > self.bounds.silence for calm in apart) and not self.picture.conditions.unclean:
                 words = f"{proc.label} becomes owner, the second move since the last failure"
                 self.found.append(Violation("I3", now, vip, words))
@@ -224,13 +238,14 @@ class Moves:
 
     def _handed_over(self, now: int, proc: Proc, vip: bytes, name: str) -> None:
         target = self.picture.procs[self.picture.by_name[(proc.member.cluster, name)]]
-        self.given[vip, target.label] = now
+        hampered = now - self.claimed.get(vip, -(10**12)) < self.bounds.silence
+        self.given[vip, target.label] = Given(now, proc, hampered)
         if not target.running or self.picture.conditions.bad or self.picture.conditions.reorders:
             return
         wanted = target.view.vips.get(vip) if target.view is not None else None
         if wanted is None or not wanted.eligible:
             return  # what the API says has changed since it accepted
-        if now - self.claimed.get(vip, -(10**12)) < self.bounds.silence:
+        if hampered:
             return  # the giver had been stopped for almost T: a claim names an epoch as high as its offer's
         others = [each for each in self.picture.procs.values() if each is not target]
         calm = [now - self.picture.bad_since_or_until(target, other, now) for other in others]

@@ -162,3 +162,31 @@ def test_who_takes_over_from_one_of_two_owners_makes_no_second_one() -> None:
         judged.hands_over(SECOND + 10 * MS)
         judged.sees(taken, What.OWNS, "b", VIP, 3)
         assert judged.broken() == broken
+
+
+def test_a_move_that_a_claim_hampers_is_the_same_move_when_its_target_claims_instead() -> None:
+    for claimed, broken in ((SECOND - 5 * MS, []), (500 * MS, ["I4", "I3"])):
+        judged = Judged(names="abc")
+        judged.sees(claimed, What.REPORTS, "c", info=Report(Kind.CLAIM_STARTED, VIP))
+        judged.sees(SECOND, What.PLAN, "a", VIP, "move")
+        judged.hands_over(SECOND + MS)
+        judged.sees(SECOND + 40 * MS, What.REPORTS, "b", info=Report(Kind.CLAIM_STARTED, VIP))
+        judged.sees(SECOND + 141 * MS, What.OWNS, "b", VIP, 2)
+        assert judged.broken() == broken
+
+
+def test_owners_that_could_not_hear_each_other_may_both_hand_it_to_the_same_node() -> None:
+    for healed, broken in ((SECOND - 5 * MS, []), (500 * MS, ["I3"])):
+        judged = Judged(names="abc")
+        apart = frozenset({(0, 2), (2, 0)})
+        judged.sees(100 * MS, What.LINKS, info=Conditions(down=apart, bad=apart, slowest=MS))
+        judged.sees(300 * MS, What.OWNS, "c", VIP, 2)
+        judged.sees(healed, What.LINKS, info=Conditions(slowest=MS))
+        for giver in "ac":
+            judged.sees(SECOND, What.PLAN, giver, VIP, "move")
+        judged.hands_over(SECOND + MS, "a", "b")
+        judged.sees(SECOND + 2 * MS, What.OWNS, "b", VIP, 3)
+        judged.sees(SECOND + 3 * MS, What.DISOWNS, "b", VIP)
+        judged.hands_over(SECOND + 4 * MS, "c", "b")
+        judged.sees(SECOND + 5 * MS, What.OWNS, "b", VIP, 4)
+        assert [promise for promise in judged.broken() if promise == "I3"] == broken
