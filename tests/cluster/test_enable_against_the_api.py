@@ -210,9 +210,11 @@ async def test_who_is_stopped_in_the_middle_names_the_state(
     bench.proxies.stuck = 1
     file = tmp_path / "kubeconfig"
     file.write_text(json.dumps(kubeconfig(bench.api.url)))
-    argv = ("-m", "strictarp", "enable", "--yes", "--no-wire", "--kubeconfig", str(file))
+    # Shells have their background jobs ignore SIGINT, and so would all that these start.
+    started = ("env", "--default-signal=INT", sys.executable, "-m", "strictarp")
+    argv = ("enable", "--yes", "--no-wire", "--kubeconfig", str(file))
     process = await asyncio.create_subprocess_exec(
-        sys.executable, *argv, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        *started, *argv, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
     assert process.stdout is not None
     said = [""]
