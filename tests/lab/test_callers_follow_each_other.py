@@ -10,7 +10,7 @@ from strictarp.lab import host
 from strictarp.lab.cluster import Settings
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(400)]
-CALLS = 60
+CALLS = 80
 
 
 def test_all_are_answered_however_soon_they_call_after_the_last_one(

@@ -15,7 +15,7 @@ _RECENT = 1_000_000
 
 
 class Given(NamedTuple):
-    """A hand-over: when, by whom, and whether a claim of others had begun within T before."""
+    """A hand-over: when, by whom, and whether anybody's claim had begun within T before."""
 
     at: int
     giver: Proc
@@ -155,8 +155,9 @@ class Moves:
         drained_at = self.draining.get(proc.label)
         if planned and drained_at is not None and now - drained_at <= self.bounds.promised:
             return  # it had accepted before, takes what its giver has let go, and hands that on
-        if given is not None and given.hampered and now - given.at <= self.bounds.claimed_instead:
-            return  # the claim of another ended what it had accepted, so it claims what it was to have
+        late = given is not None and given.hampered and now - given.at <= self.bounds.claimed_instead
+        if late and not planned:
+            return  # a claim ended what it had accepted, so it claims what it was to have
         side = given.giver if given is not None and planned else proc
         for hearer, port in self.picture.hearers.items():
             if not self.picture.both_ways(port, proc.member.port):

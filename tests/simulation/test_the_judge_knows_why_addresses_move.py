@@ -190,3 +190,16 @@ def test_owners_that_could_not_hear_each_other_may_both_hand_it_to_the_same_node
         judged.hands_over(SECOND + 4 * MS, "c", "b")
         judged.sees(SECOND + 5 * MS, What.OWNS, "b", VIP, 4)
         assert [promise for promise in judged.broken() if promise == "I3"] == broken
+
+
+def test_a_hampered_move_that_its_release_ended_in_time_counts_as_any_planned_move() -> None:
+    judged = Judged()
+    judged.sees(SECOND - 5 * MS, What.REPORTS, "b", info=Report(Kind.CLAIM_STARTED, VIP))
+    for giver in "ab":
+        judged.sees(SECOND, What.PLAN, giver, VIP, "move")
+    judged.hands_over(SECOND + MS, "a", "b")
+    judged.sees(SECOND + 2 * MS, What.OWNS, "b", VIP, 2)
+    assert not judged.broken()
+    judged.hands_over(SECOND + 10 * MS, "b", "a")
+    judged.sees(SECOND + 11 * MS, What.OWNS, "a", VIP, 3)
+    assert judged.broken() == ["I3"]

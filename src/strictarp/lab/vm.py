@@ -34,7 +34,7 @@ had, read the clock from a device, which takes twice as long, and copy by repeat
 """
 PROCESSOR = "max,-erms,-smap"
 """Emulation takes a string instruction step by step, a byte each: a kernel that believes that these are fast
-copies in twice the time. It pays for each guard of a copy to user space, too.
+copies in twice the time. Nor need it guard the memory of processes from itself.
 """
 CPUS = 2
 MEMORY = "2G"
