@@ -39,7 +39,8 @@ def test_cidrs_and_ranges_are_taken_literally(text: str, ends: tuple[str, str]) 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("192.0.2.7", "has no prefix length; write 192.0.2.7/32"),
+        ("192.0.2.7", "has no prefix length; write 192.0.2.7/32 for"),
+        ("2001:db8::7", "has no prefix length; write 2001:db8::7/128 for"),
         (" 192.0.2.0/24", "is no CIDR"),
         ("192.0.2.0/33", "the prefix length must be 0 to 32"),
         ("192.0.2.0/255.255.255.0", "the prefix length must be 0 to 32"),
@@ -51,7 +52,8 @@ def test_cidrs_and_ranges_are_taken_literally(text: str, ends: tuple[str, str]) 
         ("192.0.2.9-", "unreadable end"),
         ("nonsense-192.0.2.1", "unreadable start"),
         ("192.0.2.1-192.0.2.2-192.0.2.3", "is no range"),
-        ("", "has no prefix length"),
+        ("", "is neither a CIDR nor a range; write 192.0.2.0/24 or 192.0.2.10-192.0.2.20"),
+        ("(gone)", "is neither a CIDR nor a range"),
     ],
 )
 def test_an_unparsable_item_is_named_with_pool_and_field(text: str, message: str) -> None:
@@ -59,6 +61,11 @@ def test_an_unparsable_item_is_named_with_pool_and_field(text: str, message: str
     assert len(faults) == 1
     assert faults[0].startswith("IPAddressPool lab: spec.addresses: ")
     assert message in faults[0]
+
+
+def test_an_unparsable_item_that_is_listed_twice_is_told_once() -> None:
+    _, faults = parse_pools([pool_object("lab", "nonsense", "192.0.2.0/28", "nonsense")])
+    assert len(faults) == 1
 
 
 @given(st.text(max_size=20) | st.text("0123456789abcdef.:/- %", max_size=40))

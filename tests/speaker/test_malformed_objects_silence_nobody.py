@@ -127,6 +127,11 @@ class Seen:
 BEFORE = Seen(ODD)
 
 
+def test_an_item_of_a_pool_that_is_wrong_and_listed_twice_is_told_once() -> None:
+    _, complaints = read_pool(pool("odd", "nonsense", "nonsense"))
+    assert len(complaints) == 1
+
+
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(mutations(ODD))
 def test_a_malformed_object_changes_nothing_for_another_service(odd: dict[str, Body]) -> None:

@@ -135,7 +135,7 @@ def _parse_pool(source: IPAddressPool, known: tuple[Namespace, ...]) -> tuple[Po
         namespaces=_namespaces(allocation, known) if allocation else None,
         service_selectors=(allocation.service_selectors or ()) if allocation else (),
     )
-    return pool, [f"IPAddressPool {name}: {wrong}" for wrong in faults]
+    return pool, [f"IPAddressPool {name}: {wrong}" for wrong in dict.fromkeys(faults)]
 
 
 def _namespaces(allocation: ServiceAllocation, known: Iterable[Namespace]) -> frozenset[str] | None:

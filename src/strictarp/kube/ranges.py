@@ -61,7 +61,7 @@ def parse_range(text: str) -> Range:
         return _parse_pair(text)
     address, slash, length = text.partition("/")
     if not slash:
-        raise RangeFault(f"{text!r} has no prefix length; write {text}/32 (IPv6: /128) for a single address")
+        raise RangeFault(_without_length(text))
     try:
         version, number = parse_ip(address)
     except ValueError as error:
@@ -70,6 +70,14 @@ def parse_range(text: str) -> Range:
         raise RangeFault(f"{text!r} is no CIDR: the prefix length must be 0 to {BITS[version]}")
     span = (1 << (BITS[version] - int(length))) - 1
     return Range(version, number & ~span, number | span, text)
+
+
+def _without_length(text: str) -> str:
+    try:
+        version, _ = parse_ip(text)
+    except ValueError:
+        return f"{text!r} is neither a CIDR nor a range; write 192.0.2.0/24 or 192.0.2.10-192.0.2.20"
+    return f"{text!r} has no prefix length; write {text}/{BITS[version]} for a single address"
 
 
 def _parse_pair(text: str) -> Range:

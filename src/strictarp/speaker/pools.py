@@ -32,7 +32,7 @@ class Pool(msgspec.Struct, frozen=True):
 def read_pool(source: IPAddressPool) -> tuple[Pool, tuple[str, ...]]:
     """The pool, and what was wrong with items that could not be read."""
     ranges, errors = [], []
-    for item in source.spec.addresses:
+    for item in dict.fromkeys(source.spec.addresses):
         try:
             ranges.append(parse_range(item))
         except RangeFault as error:
