@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 from strictarp.arp import frames as arp
-from strictarp.hello.messages import Hello
+from strictarp.hello.messages import Hello, Offer
 from strictarp.speaker.actions import Kind
+from strictarp.speaker.events import MoveRequested
 from strictarp.speaker.settings import MS, SECOND
-from support.speakers import SETTINGS, VIP, Table
+from support.speakers import SETTINGS, VIP, WAY, Table
 
 T, P, S = SETTINGS.silence, SETTINGS.claim, SETTINGS.slot
 
@@ -97,3 +100,56 @@ def test_the_client_gets_one_answer_from_the_owner() -> None:
     table.ask()
     table.after(5 * MS)
     assert [name for _, name, _ in table.answers[before:]] == table.first()[:1]
+
+
+def _three_owners_of_what_is_wished_to_the_first() -> Table:
+    """Each in a part of the segment that is by itself, the last with the highest epoch."""
+    table = Table("abcd").settled()
+    first, second, third, fourth = table.first()
+    parts = ([first], [second], [third, fourth])
+    for one, other in itertools.combinations(parts, 2):
+        table.separate(one, other)
+    table.after(700 * MS)
+    for giver, to in ((third, fourth), (fourth, third)):
+        table.feed(giver, MoveRequested(VIP, to))
+        table.after(20 * MS)
+    table.show(wish=first)
+    table.after(20 * MS)
+    assert sorted(table.owners()) == sorted((first, second, third))
+    return table
+
+
+def test_a_planned_move_waits_until_there_is_one_owner() -> None:
+    for later in range(0, SETTINGS.hello, 5 * MS):
+        table = _three_owners_of_what_is_wished_to_the_first()
+        first, second, _, _ = table.first()
+        heal = table.now
+        table.cut -= {(first, second), (second, first)}
+        table.after(later)
+        table.cut.clear()
+        table.after(4 * SETTINGS.hello)
+        assert table.owners() == [first]
+        assert len(table.reported(Kind.HANDED_OVER, since=heal)) == 1
+
+
+def test_an_offer_that_can_wait_is_called_off_when_another_owner_is_met() -> None:
+    table, first, second = _parted()
+    third = table.first()[2]
+    table.stop(first)
+    table.cut.discard((first, second))
+    table.after(SETTINGS.hello * 3 // 2)
+    table.loses[third] = Offer
+    table.show(second, wish=third)
+    table.after(MS)
+    assert table.messages(Offer, second)
+    table.wake(first)
+    table.after(2 * WAY)
+    table.loses.clear()
+    met = table.now
+    table.after(2 * SETTINGS.hello - 4 * WAY)
+    assert table.reported(Kind.CONTESTED, second)
+    assert not table.messages(Offer, second, since=met)
+    table.cut.clear()
+    table.after(4 * SETTINGS.hello)
+    assert table.owners() == [third]
+    assert len(table.reported(Kind.HANDED_OVER, since=met)) == 1

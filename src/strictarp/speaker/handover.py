@@ -20,8 +20,8 @@ from strictarp.speaker.peers import Peer
 from strictarp.speaker.presence import say_hello
 from strictarp.speaker.slots import Accepted, Cause, Heir, Offering, Phase, Releasing, Slot
 
-_PATIENT = frozenset({Cause.SCORE, Cause.WISH, Cause.DRAINED})
-"""What can wait for a node that is ready."""
+_PATIENT = frozenset({Cause.SCORE, Cause.WISH, Cause.DRAINED, Cause.TOGETHER})
+"""What can wait for a node that is ready, and until there is one owner."""
 _FORCED = frozenset({Cause.DRAIN, Cause.INELIGIBLE})
 """The owner cannot keep the IP."""
 
@@ -34,7 +34,7 @@ def consider(core: Core, slot: Slot) -> None:
         offer(core, slot, Cause.DRAIN)
     elif not slot.view.eligible:
         offer(core, slot, Cause.INELIGIBLE)
-    elif core.now >= slot.move_after:
+    elif core.now >= max(slot.move_after, slot.contested_until):
         _improve(core, slot)
 
 
@@ -100,9 +100,7 @@ def advance_offer(core: Core, slot: Slot) -> None:
 
 
 def _nobody_takes(core: Core, slot: Slot, cause: Cause) -> None:
-    core.agenda.cancel(Timer.SLOT, slot.vip)
-    slot.offering = None
-    slot.phase = Phase.OWN
+    _call_off(core, slot)
     if cause is Cause.INELIGIBLE:
         release_to_nobody(core, slot, cause.value)
         return
@@ -127,9 +125,22 @@ def withdraw_if_needless(core: Core, slot: Slot) -> None:
         case _:
             needless = False
     if needless:
-        core.agenda.cancel(Timer.SLOT, slot.vip)
-        slot.offering = None
-        slot.phase = Phase.OWN
+        _call_off(core, slot)
+
+
+def _call_off(core: Core, slot: Slot) -> None:
+    core.agenda.cancel(Timer.SLOT, slot.vip)
+    slot.offering = None
+    slot.phase = Phase.OWN
+
+
+def wait_for_one_owner(core: Core, slot: Slot) -> None:
+    """Another owner was met: moves that can wait do so until all nodes have said hello to each other. Two
+    owners that each hand the IP to where it is wished would move it twice.
+    """
+    slot.contested_until = core.now + 2 * core.interval
+    if slot.offering is not None and slot.offering.cause in _PATIENT:
+        _call_off(core, slot)
 
 
 def hear_offer(core: Core, peer: Peer, message: Offer) -> None:

@@ -204,6 +204,7 @@ def _meet_owner(core: Core, slot: Slot, peer: Peer, epoch: int) -> None:
         core.report(Kind.YIELDED, slot, node=peer.node, mac=peer.mac)
         return
     core.report(Kind.CONTESTED, slot, node=peer.node, mac=peer.mac)
+    handover.wait_for_one_owner(core, slot)
     core.urgent_hello()
     enforce(core, slot)
 

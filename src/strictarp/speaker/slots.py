@@ -128,6 +128,7 @@ class Slot:
         "announced_at",
         "askers",
         "claiming",
+        "contested_until",
         "defer_until",
         "enforced_at",
         "epoch",
@@ -158,6 +159,8 @@ class Slot:
         self.defer_until = 0
         self.penalty_until = 0
         self.move_after = 0
+        self.contested_until = 0
+        """Another owner was met lately; a move that can wait comes no earlier than this."""
         self.enforced_at: int | None = None
         self.announced_at: int | None = None
         """When the last rounds of announcements began."""
